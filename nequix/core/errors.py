@@ -1,0 +1,25 @@
+"""The project's errors: each message says what and where, got against expected, and the fix."""
+
+
+class NequixError(Exception):
+    """Base of every error that nequix raises on purpose."""
+
+
+class SpecError(NequixError, ValueError):
+    """A model specification that cannot be executed."""
+
+
+class WeightsError(NequixError, ValueError):
+    """A weight file that is damaged, hostile, incomplete or of another shape than its specification."""
+
+
+class GraphError(NequixError, ValueError):
+    """A structure that cannot become a graph: no atoms, bad numbers, a singular periodic cell."""
+
+
+class DataError(NequixError, ValueError):
+    """Input data that cannot be read or used."""
+
+
+class BackendUnavailable(NequixError, ImportError):
+    """A backend, kernel or device that is not there; the message holds the install line."""
