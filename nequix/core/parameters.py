@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from nequix.core.spec import ModelSpec
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def count(spec: ModelSpec) -> int:
 
 def initialise(
     spec: ModelSpec, seed: int, atom_energies: Mapping[int, float] | None = None
-) -> dict[str, Float[np.ndarray, "..."]]:
+) -> dict[str, Float[np.ndarray, ...]]:
     """Draw a fresh model (docs/architecture.md, training), the same for every backend.
 
     Args:
@@ -117,3 +119,23 @@ def initialise(
     energies = atom_energies or {}
     drawn["atom_energies"] = np.array([energies.get(number, 0.0) for number in spec.atomic_numbers])
     return drawn
+
+
+def group(spec: ModelSpec, parameters: Mapping[str, T]) -> dict[str, dict[str, Any]]:
+    """Nest parameters as the modules hold them: ``layers.0`` -> ``linear_1`` -> ``0e``.
+
+    Args:
+        spec: The model's specification.
+        parameters: Every parameter of the manifest by its dotted name.
+
+    Returns:
+        ``readout`` and every ``layers.N``; a layer holds a mapping for each kind of parameter.
+    """
+    nested: dict[str, dict[str, Any]] = {}
+    for name in (parameter.name for parameter in manifest(spec)):
+        match name.split("."):
+            case ["layers", index, kind, leaf]:
+                nested.setdefault(f"layers.{index}", {}).setdefault(kind, {})[leaf] = parameters[name]
+            case [kind, leaf]:
+                nested.setdefault(kind, {})[leaf] = parameters[name]
+    return nested

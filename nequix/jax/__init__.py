@@ -1,0 +1,7 @@
+"""The JAX engine; the other one has the same files, names and numbers."""
+
+from nequix.jax.kernels import KERNELS, find_device, select_kernel
+from nequix.jax.model import Model
+from nequix.jax.potential import Potential
+
+__all__ = ["KERNELS", "Model", "Potential", "find_device", "select_kernel"]

@@ -1,0 +1,222 @@
+"""Energy, forces, stress and Hessian of graphs, with a model's weights on a device."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import lax
+
+from nequix.core.graph import Graph
+from nequix.core.layout import CHUNK_TILES, Layout, arrange, round_up, tiles_needed
+from nequix.core.results import Results, check_graph, collect, in_precision
+from nequix.core.weights import Weights
+from nequix.jax import ops
+from nequix.jax.convolution import Kernel
+from nequix.jax.kernels import find_device, select_kernel
+from nequix.jax.model import Model
+from nequix.jax.ops import Array
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+_SPARE = 1.05
+_WASTE = 1.5
+
+
+class Arrays(NamedTuple):
+    """A layout on a device (see :class:`nequix.core.layout.Layout`)."""
+
+    vectors: Float[Array, "n_edges 3"]
+    senders: Int[Array, n_edges]
+    receivers: Int[Array, n_edges]
+    species: Int[Array, n_nodes]
+    node_graph: Int[Array, n_nodes]
+
+
+def energy_gradient(
+    model: Model, kernel: Kernel, arrays: Arrays
+) -> tuple[Float[Array, n_nodes], Float[Array, "n_edges 3"]]:
+    """Evaluate the energy of every atom, eV, and ``dE/dr_e`` of every edge, eV/A; differentiable.
+
+    Args:
+        model: The model.
+        kernel: Computes the messages.
+        arrays: One structure or a batch.
+    """
+
+    def total(vectors: Array) -> tuple[Array, Array]:
+        energies = model(vectors, arrays.senders, arrays.receivers, arrays.species, kernel)
+        return energies.sum(), energies
+
+    gradient, energies = jax.grad(total, has_aux=True)(arrays.vectors)
+    return energies, gradient
+
+
+def forces_from_gradient(gradient: Float[Array, "n_edges 3"], arrays: Arrays) -> Float[Array, "n_nodes 3"]:
+    """Sum ``F = -dE/dx`` from the gradients of edges, eV/A.
+
+    Args:
+        gradient: ``dE/dr_e``, eV/A.
+        arrays: One structure or a batch.
+    """
+    n_nodes = len(arrays.species)
+    received = ops.segment_sum(gradient, arrays.receivers, n_nodes)
+    return received - ops.scatter_sum(gradient, arrays.senders, n_nodes)
+
+
+def virial_from_gradient(
+    gradient: Float[Array, "n_edges 3"], arrays: Arrays, n_graphs: int
+) -> Float[Array, "n_graphs 3 3"]:
+    """Sum ``dE/d(strain)`` of every structure, symmetric, eV.
+
+    Args:
+        gradient: ``dE/dr_e``, eV/A.
+        arrays: One structure or a batch.
+        n_graphs: Number of structures.
+    """
+    outer = arrays.vectors[:, :, None] * gradient[:, None, :]
+    virial = ops.segment_sum(outer, arrays.node_graph[arrays.receivers], n_graphs)
+    return (virial + virial.swapaxes(1, 2)) / 2
+
+
+def hessian_product(
+    model: Model, kernel: Kernel, arrays: Arrays, direction: Float[Array, "n_nodes 3"]
+) -> Float[Array, "n_nodes 3"]:
+    """Multiply the Hessian ``d2E/dx dx`` with a direction, eV/A^2 times the direction's unit.
+
+    Args:
+        model: The model.
+        kernel: Computes the messages.
+        arrays: One structure or a batch.
+        direction: A displacement of every atom.
+    """
+    change = direction[arrays.senders] - direction[arrays.receivers]
+
+    def slope(vectors: Array) -> Array:
+        return (energy_gradient(model, kernel, arrays._replace(vectors=vectors))[1] * change).sum()
+
+    return -forces_from_gradient(jax.grad(slope)(arrays.vectors), arrays)
+
+
+@partial(jax.jit, static_argnums=(1, 3))
+def _evaluate(model: Model, kernel: Kernel, arrays: Arrays, n_graphs: int) -> tuple[Array, ...]:
+    energies, gradient = energy_gradient(model, kernel, arrays)
+    virial = virial_from_gradient(gradient, arrays, n_graphs)
+    return energies, forces_from_gradient(gradient, arrays), virial
+
+
+@partial(jax.jit, static_argnums=1)
+def _products(model: Model, kernel: Kernel, arrays: Arrays, directions: Array) -> Array:
+    return lax.map(partial(hessian_product, model, kernel, arrays), directions)
+
+
+class Potential:
+    """A model ready to evaluate graphs.
+
+    Args:
+        weights: The model: specification, parameters, provenance.
+        kernel: ``auto``, ``plain``, ``e3nn`` or ``openequivariance``.
+        dtype: Precision of the layers, ``float32`` or ``float64``; edge features, sums over edges and
+            outputs are float64 in either.
+        device: ``cpu``, ``gpu``, ``gpu:1``, ...; by default the first that the backend offers.
+
+    Raises:
+        BackendUnavailable: If the kernel or the device is not there.
+        ValueError: For another dtype.
+    """
+
+    def __init__(
+        self, weights: Weights, *, kernel: str = "auto", dtype: str = "float32", device: str | None = None
+    ) -> None:
+        self.dtype = dtype
+        self.spec = weights.spec
+        self.device = find_device(device)
+        self.kernel = select_kernel(kernel, self.device.platform)
+        self._sizes: list[tuple[int, int, int]] = []
+        with self._precision():
+            self.model = Model(weights.spec, jax.device_put(in_precision(weights, dtype), self.device))
+
+    def evaluate(self, graph: Graph) -> Results:
+        """Evaluate energies, forces and stress.
+
+        Args:
+            graph: One structure or a batch.
+
+        Raises:
+            GraphError: If the graph was built with another cutoff or other elements.
+        """
+        layout = self._arrange(graph)
+        with self._precision():
+            arrays = self._arrays(layout)
+            energies, forces, virial = _evaluate(self.model, self.kernel, arrays, layout.n_graphs)
+            return collect(graph, *map(np.asarray, (energies, forces, virial)))
+
+    def hessian_vector_product(
+        self, graph: Graph, direction: Float[np.ndarray, "n_nodes 3"]
+    ) -> Float[np.ndarray, "n_nodes 3"]:
+        """Multiply the Hessian with a direction, eV/A^2 times the direction's unit.
+
+        Args:
+            graph: One structure or a batch.
+            direction: A displacement of every atom.
+
+        Raises:
+            GraphError: If the graph was built with another cutoff or other elements.
+        """
+        return self._hessian_products(graph, np.asarray(direction, np.float64)[None])[0]
+
+    def hessian(self, graph: Graph) -> Float[np.ndarray, "n_nodes 3 n_nodes 3"]:
+        """Evaluate ``d2E/dx_ia dx_jb``, eV/A^2, periodic images folded.
+
+        Args:
+            graph: One structure or a batch.
+
+        Raises:
+            GraphError: If the graph was built with another cutoff or other elements.
+        """
+        n = graph.n_nodes
+        columns = self._hessian_products(graph, np.eye(3 * n).reshape(3 * n, n, 3))
+        return columns.reshape(n, 3, n, 3)
+
+    def _hessian_products(self, graph: Graph, directions: np.ndarray) -> np.ndarray:
+        layout = self._arrange(graph)
+        padded = np.zeros((len(directions), len(layout.species), 3))
+        padded[:, : graph.n_nodes] = directions
+        with self._precision():
+            arrays = self._arrays(layout)
+            products = _products(self.model, self.kernel, arrays, self._put(padded))
+            return np.asarray(products)[:, : graph.n_nodes]
+
+    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+        """Allow float64 within, and full-precision matrix products on accelerators; nothing global."""
+        stack = contextlib.ExitStack()
+        stack.enter_context(jax.default_matmul_precision("highest"))
+        stack.enter_context(jax.enable_x64(True))
+        return stack
+
+    def _put(self, array: np.ndarray) -> Array:
+        return jax.device_put(array, self.device)
+
+    def _arrays(self, layout: Layout) -> Arrays:
+        return Arrays(*(self._put(getattr(layout, name)) for name in Arrays._fields))
+
+    def _arrange(self, graph: Graph) -> Layout:
+        """Arrange in sizes that were compiled before, if any of them fits without much waste."""
+        check_graph(graph, self.spec)
+        needed = (graph.n_nodes, tiles_needed(graph), graph.n_graphs)
+        fitting = [
+            sizes
+            for sizes in self._sizes
+            if all(n <= size <= max(_WASTE * n, CHUNK_TILES) for n, size in zip(needed, sizes, strict=True))
+        ]
+        if not fitting:
+            n_tiles = int(_SPARE * needed[1])
+            granularity = CHUNK_TILES if n_tiles > CHUNK_TILES else 8
+            sizes = (round_up(needed[0] + 1, 4), round_up(n_tiles, granularity), round_up(needed[2] + 1, 1))
+            self._sizes.append(sizes)
+            fitting = [sizes]
+        return arrange(graph, *min(fitting))

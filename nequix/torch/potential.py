@@ -1,0 +1,182 @@
+"""Energy, forces, stress and Hessian of graphs, with a model's weights on a device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+from nequix.core.graph import Graph
+from nequix.core.layout import Layout, arrange
+from nequix.core.results import Results, check_graph, collect, in_precision
+from nequix.core.weights import Weights
+from nequix.torch import ops
+from nequix.torch.convolution import Kernel
+from nequix.torch.kernels import find_device, select_kernel
+from nequix.torch.model import Model
+from nequix.torch.ops import Array
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+
+class Arrays(NamedTuple):
+    """A layout on a device (see :class:`nequix.core.layout.Layout`)."""
+
+    vectors: Float[Array, "n_edges 3"]
+    senders: Int[Array, n_edges]
+    receivers: Int[Array, n_edges]
+    species: Int[Array, n_nodes]
+    node_graph: Int[Array, n_nodes]
+
+
+def energy_gradient(
+    model: Model, kernel: Kernel, arrays: Arrays
+) -> tuple[Float[Array, n_nodes], Float[Array, "n_edges 3"]]:
+    """Evaluate the energy of every atom, eV, and ``dE/dr_e`` of every edge, eV/A; differentiable.
+
+    Args:
+        model: The model.
+        kernel: Computes the messages.
+        arrays: One structure or a batch.
+    """
+    differentiable = torch.is_grad_enabled()
+    with torch.enable_grad():
+        vectors = arrays.vectors if arrays.vectors.requires_grad else arrays.vectors.detach().requires_grad_()
+        energies = model(vectors, arrays.senders, arrays.receivers, arrays.species, kernel)
+        (gradient,) = torch.autograd.grad(energies.sum(), vectors, create_graph=differentiable)
+    return energies if differentiable else energies.detach(), gradient
+
+
+def forces_from_gradient(gradient: Float[Array, "n_edges 3"], arrays: Arrays) -> Float[Array, "n_nodes 3"]:
+    """Sum ``F = -dE/dx`` from the gradients of edges, eV/A.
+
+    Args:
+        gradient: ``dE/dr_e``, eV/A.
+        arrays: One structure or a batch.
+    """
+    n_nodes = len(arrays.species)
+    received = ops.segment_sum(gradient, arrays.receivers, n_nodes)
+    return received - ops.scatter_sum(gradient, arrays.senders, n_nodes)
+
+
+def virial_from_gradient(
+    gradient: Float[Array, "n_edges 3"], arrays: Arrays, n_graphs: int
+) -> Float[Array, "n_graphs 3 3"]:
+    """Sum ``dE/d(strain)`` of every structure, symmetric, eV.
+
+    Args:
+        gradient: ``dE/dr_e``, eV/A.
+        arrays: One structure or a batch.
+        n_graphs: Number of structures.
+    """
+    outer = arrays.vectors[:, :, None] * gradient[:, None, :]
+    virial = ops.segment_sum(outer, arrays.node_graph[arrays.receivers], n_graphs)
+    return (virial + virial.swapaxes(1, 2)) / 2
+
+
+def hessian_product(
+    model: Model, kernel: Kernel, arrays: Arrays, direction: Float[Array, "n_nodes 3"]
+) -> Float[Array, "n_nodes 3"]:
+    """Multiply the Hessian ``d2E/dx dx`` with a direction, eV/A^2 times the direction's unit.
+
+    Args:
+        model: The model.
+        kernel: Computes the messages.
+        arrays: One structure or a batch.
+        direction: A displacement of every atom.
+    """
+    change = direction[arrays.senders] - direction[arrays.receivers]
+    vectors = arrays.vectors.detach().requires_grad_()
+    with torch.enable_grad():
+        slope = (energy_gradient(model, kernel, arrays._replace(vectors=vectors))[1] * change).sum()
+        (gradient,) = torch.autograd.grad(slope, vectors)
+    return -forces_from_gradient(gradient, arrays)
+
+
+class Potential:
+    """A model ready to evaluate graphs.
+
+    Args:
+        weights: The model: specification, parameters, provenance.
+        kernel: ``auto``, ``plain``, ``e3nn`` or ``openequivariance``.
+        dtype: Precision of the layers, ``float32`` or ``float64``; edge features, sums over edges and
+            outputs are float64 in either.
+        device: ``cpu``, ``gpu``, ``gpu:1``, ...; by default the first that the backend offers.
+
+    Raises:
+        BackendUnavailable: If the kernel or the device is not there.
+        ValueError: For another dtype.
+    """
+
+    def __init__(
+        self, weights: Weights, *, kernel: str = "auto", dtype: str = "float32", device: str | None = None
+    ) -> None:
+        self.dtype = dtype
+        self.spec = weights.spec
+        self.device = find_device(device)
+        self.kernel = select_kernel(kernel, self.device.type)
+        parameters = {name: self._put(values) for name, values in in_precision(weights, dtype).items()}
+        self.model = Model(weights.spec, parameters).requires_grad_(False)
+
+    def evaluate(self, graph: Graph) -> Results:
+        """Evaluate energies, forces and stress.
+
+        Args:
+            graph: One structure or a batch.
+
+        Raises:
+            GraphError: If the graph was built with another cutoff or other elements.
+        """
+        layout = self._arrange(graph)
+        arrays = self._arrays(layout)
+        with torch.no_grad():
+            energies, gradient = energy_gradient(self.model, self.kernel, arrays)
+            forces = forces_from_gradient(gradient, arrays)
+            virial = virial_from_gradient(gradient, arrays, layout.n_graphs)
+        return collect(graph, *(array.cpu().numpy() for array in (energies, forces, virial)))
+
+    def hessian_vector_product(
+        self, graph: Graph, direction: Float[np.ndarray, "n_nodes 3"]
+    ) -> Float[np.ndarray, "n_nodes 3"]:
+        """Multiply the Hessian with a direction, eV/A^2 times the direction's unit.
+
+        Args:
+            graph: One structure or a batch.
+            direction: A displacement of every atom.
+
+        Raises:
+            GraphError: If the graph was built with another cutoff or other elements.
+        """
+        return self._hessian_products(graph, np.asarray(direction, np.float64)[None])[0]
+
+    def hessian(self, graph: Graph) -> Float[np.ndarray, "n_nodes 3 n_nodes 3"]:
+        """Evaluate ``d2E/dx_ia dx_jb``, eV/A^2, periodic images folded.
+
+        Args:
+            graph: One structure or a batch.
+
+        Raises:
+            GraphError: If the graph was built with another cutoff or other elements.
+        """
+        n = graph.n_nodes
+        columns = self._hessian_products(graph, np.eye(3 * n).reshape(3 * n, n, 3))
+        return columns.reshape(n, 3, n, 3)
+
+    def _hessian_products(self, graph: Graph, directions: np.ndarray) -> np.ndarray:
+        arrays = self._arrays(self._arrange(graph))
+        products = [
+            hessian_product(self.model, self.kernel, arrays, self._put(direction)) for direction in directions
+        ]
+        return torch.stack(products).cpu().numpy()
+
+    def _put(self, array: np.ndarray) -> Array:
+        return torch.tensor(array, device=self.device)
+
+    def _arrays(self, layout: Layout) -> Arrays:
+        return Arrays(*(self._put(getattr(layout, name)) for name in Arrays._fields))
+
+    def _arrange(self, graph: Graph) -> Layout:
+        check_graph(graph, self.spec)
+        return arrange(graph)
