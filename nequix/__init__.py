@@ -1,3 +1,70 @@
-"""Run, train and adapt the Nequix foundation potential with JAX or PyTorch."""
+"""Run, train and adapt the Nequix foundation potential with JAX or PyTorch.
+
+Importing this package loads neither framework, nor ASE or NumPy: every name below is loaded when it is
+first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nequix.calculator import NequixCalculator
+    from nequix.core.errors import (
+        BackendUnavailable,
+        DataError,
+        GraphError,
+        NequixError,
+        SpecError,
+        WeightsError,
+    )
+    from nequix.core.registry import list_models, load_weights
+    from nequix.core.spec import ModelSpec
+    from nequix.models import installed_backends, load_model
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "BackendUnavailable",
+    "DataError",
+    "GraphError",
+    "ModelSpec",
+    "NequixCalculator",
+    "NequixError",
+    "SpecError",
+    "WeightsError",
+    "__version__",
+    "installed_backends",
+    "list_models",
+    "load_model",
+    "load_weights",
+]
+
+_HOMES = {
+    "nequix.calculator": ("NequixCalculator",),
+    "nequix.core.errors": (
+        "BackendUnavailable",
+        "DataError",
+        "GraphError",
+        "NequixError",
+        "SpecError",
+        "WeightsError",
+    ),
+    "nequix.core.registry": ("list_models", "load_weights"),
+    "nequix.core.spec": ("ModelSpec",),
+    "nequix.models": ("installed_backends", "load_model"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'nequix' has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value  # from now on without this function
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

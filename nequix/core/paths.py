@@ -40,6 +40,7 @@ class LayerPlan:
         n_gates: Channels of ``outputs`` with ``l > 0``; as many gates are the last ``0e`` channels
             before the activation.
         paths: The ordered path table.
+        lmax: Highest degree of the spherical harmonics.
     """
 
     inputs: tuple[tuple[int, int], ...]
@@ -47,6 +48,7 @@ class LayerPlan:
     outputs: tuple[tuple[int, int], ...]
     n_gates: int
     paths: tuple[Path, ...]
+    lmax: int
 
     @property
     def preactivation(self) -> tuple[tuple[int, int], ...]:
@@ -79,7 +81,7 @@ def _plan_layer(inputs: dict[int, int], hidden: dict[int, int], lmax: int) -> La
     outputs = {l: mul for l, mul in hidden.items() if l in messages or l in inputs}
     n_gates = sum(mul for l, mul in outputs.items() if l > 0)
     as_tuple = (tuple(inputs.items()), tuple(messages.items()), tuple(outputs.items()))
-    return LayerPlan(*as_tuple, n_gates, tuple(paths))
+    return LayerPlan(*as_tuple, n_gates, tuple(paths), lmax)
 
 
 @cache

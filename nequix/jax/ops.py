@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,6 +47,27 @@ def one_hot(index: Array, size: int, like: Array) -> Array:
         like: An array whose dtype the rows take.
     """
     return jax.nn.one_hot(index, size, dtype=like.dtype)
+
+
+def split(values: Array, sizes: Sequence[int], axis: int) -> Sequence[Array]:
+    """Cut an array into pieces, whose derivatives are put together again at once.
+
+    Args:
+        values: An array.
+        sizes: Length of each piece; they add up to the whole.
+        axis: Along which to cut.
+    """
+    return jnp.split(values, np.cumsum(sizes)[:-1], axis)
+
+
+def take(values: Array, index: Array) -> Array:
+    """Take rows by index.
+
+    Args:
+        values: Rows.
+        index: Which rows.
+    """
+    return values[index]
 
 
 def segment_sum(values: Array, segments: Array, n_segments: int) -> Array:

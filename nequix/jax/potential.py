@@ -79,7 +79,7 @@ def virial_from_gradient(
         n_graphs: Number of structures.
     """
     outer = arrays.vectors[:, :, None] * gradient[:, None, :]
-    virial = ops.segment_sum(outer, arrays.node_graph[arrays.receivers], n_graphs)
+    virial = ops.segment_sum(outer, ops.take(arrays.node_graph, arrays.receivers), n_graphs)
     return (virial + virial.swapaxes(1, 2)) / 2
 
 
@@ -94,7 +94,7 @@ def hessian_product(
         arrays: One structure or a batch.
         direction: A displacement of every atom.
     """
-    change = direction[arrays.senders] - direction[arrays.receivers]
+    change = ops.take(direction, arrays.senders) - ops.take(direction, arrays.receivers)
 
     def slope(vectors: Array) -> Array:
         return (energy_gradient(model, kernel, arrays._replace(vectors=vectors))[1] * change).sum()

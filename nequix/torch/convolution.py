@@ -81,15 +81,18 @@ class PlainKernel(Kernel):
         self, plan: LayerPlan, features: Features, weights: Array, edges: Edges, n_nodes: int
     ) -> Features:
         n_tiles = len(edges.senders) // TILE
-        sent = {l: block[edges.senders] for l, block in features.items()}
+        sent = {l: ops.take(block, edges.senders) for l, block in features.items()}
         blocks: dict[int, list[Array]] = {l: [] for l, _ in plan.messages}
-        for path in plan.paths:
+        harmonics = ops.split(edges.harmonics, [2 * l + 1 for l in range(plan.lmax + 1)], -1)
+        columns = ops.split(weights, [path.mul for path in plan.paths], -1)
+        for path, weight in zip(plan.paths, columns, strict=True):
             rows, components = 2 * path.l3 + 1, 2 * path.l1 + 1
             table = coupling(path.l1, path.l2, path.l3).transpose(1, 2, 0).reshape(2 * path.l2 + 1, -1)
-            harmonics = edges.harmonics[:, path.l2**2 : (path.l2 + 1) ** 2]
-            mixing = (harmonics @ ops.constant(table, harmonics)).reshape(n_tiles, TILE, rows, components)
+            mixing = (harmonics[path.l2] @ ops.constant(table, weight)).reshape(
+                n_tiles, TILE, rows, components
+            )
             mixing = mixing.swapaxes(1, 2).reshape(n_tiles, rows, TILE * components)
-            weighted = sent[path.l1] * weights[:, None, path.weight : path.weight + path.mul]
+            weighted = sent[path.l1] * weight[:, None, :]
             blocks[path.l3].append(mixing @ weighted.reshape(n_tiles, TILE * components, path.mul))
         owners = edges.receivers[::TILE]
         return {l: ops.segment_sum(ops.concatenate(sums, -1), owners, n_nodes) for l, sums in blocks.items()}
@@ -116,7 +119,9 @@ def aggregate(
     degrees, n_matrices = list(features), len(matrices)
     parts = []
     chunks = chunk_edges(edges.receivers.cpu().numpy(), len(features[0]), CHUNK_TILES)
-    for slots, nodes in chunks:
+    sizes = [slots.stop - slots.start for slots, _ in chunks]
+    radials, harmonics = ops.split(edges.radial, sizes, 0), ops.split(edges.harmonics, sizes, 0)
+    for (slots, nodes), *features_of_edges in zip(chunks, radials, harmonics, strict=True):
         senders, receivers = edges.senders[slots], edges.receivers[slots] - nodes.start
 
         def chunk(
@@ -128,7 +133,7 @@ def aggregate(
             part = Edges(radial, harmonics, senders, receivers)
             return tuple(kernel.convolve(plan, sent, weights, part, nodes.stop - nodes.start).values())
 
-        arrays = (edges.radial[slots], edges.harmonics[slots], *matrices, *features.values())
+        arrays = (*features_of_edges, *matrices, *features.values())
         parts.append(ops.rematerialise(chunk, *arrays) if len(chunks) > 1 else chunk(*arrays))
     sums = (ops.concatenate(blocks) for blocks in zip(*parts, strict=True))
     return dict(zip((l for l, _ in plan.messages), sums, strict=True))

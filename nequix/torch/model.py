@@ -85,4 +85,8 @@ class Model(nn.Module):
         """
         scalars = self.features(vectors, senders, receivers, species, kernel)[-1][0][:, 0]
         readout = ops.cast((scalars @ self.readout["0e"])[:, 0], vectors) / math.sqrt(scalars.shape[-1])
-        return readout * self.spec.scale + self.spec.shift + ops.cast(self.atom_energies[species], vectors)
+        return (
+            readout * self.spec.scale
+            + self.spec.shift
+            + ops.cast(ops.take(self.atom_energies, species), vectors)
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -46,6 +46,27 @@ def one_hot(index: Array, size: int, like: Array) -> Array:
         like: An array whose dtype the rows take.
     """
     return torch.nn.functional.one_hot(index.long(), size).to(like.dtype)
+
+
+def split(values: Array, sizes: Sequence[int], axis: int) -> Sequence[Array]:
+    """Cut an array into pieces, whose derivatives are put together again at once.
+
+    Args:
+        values: An array.
+        sizes: Length of each piece; they add up to the whole.
+        axis: Along which to cut.
+    """
+    return torch.split(values, list(sizes), axis)
+
+
+def take(values: Array, index: Array) -> Array:
+    """Take rows by index.
+
+    Args:
+        values: Rows.
+        index: Which rows.
+    """
+    return values.index_select(0, index)  # its derivative is quicker than that of values[index]
 
 
 def segment_sum(values: Array, segments: Array, n_segments: int) -> Array:

@@ -72,7 +72,7 @@ def virial_from_gradient(
         n_graphs: Number of structures.
     """
     outer = arrays.vectors[:, :, None] * gradient[:, None, :]
-    virial = ops.segment_sum(outer, arrays.node_graph[arrays.receivers], n_graphs)
+    virial = ops.segment_sum(outer, ops.take(arrays.node_graph, arrays.receivers), n_graphs)
     return (virial + virial.swapaxes(1, 2)) / 2
 
 
@@ -87,7 +87,7 @@ def hessian_product(
         arrays: One structure or a batch.
         direction: A displacement of every atom.
     """
-    change = direction[arrays.senders] - direction[arrays.receivers]
+    change = ops.take(direction, arrays.senders) - ops.take(direction, arrays.receivers)
     vectors = arrays.vectors.detach().requires_grad_()
     with torch.enable_grad():
         slope = (energy_gradient(model, kernel, arrays._replace(vectors=vectors))[1] * change).sum()

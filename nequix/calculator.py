@@ -1,0 +1,173 @@
+"""The ASE calculator."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from nequix.core.errors import GraphError
+from nequix.core.graph import Graph, graph_from_atoms
+from nequix.core.weights import Weights
+from nequix.models import load_model
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from nequix.core.results import Results
+    from nequix.core.spec import ModelSpec
+
+
+class NequixCalculator(Calculator):
+    """Energies, forces, stress and Hessian of ``ase.Atoms`` (docs/calculator.md).
+
+    Args:
+        model: A name of :func:`nequix.list_models`, the path of a ``.safetensors`` or ``.nqx`` file, or
+            weights that were loaded before.
+        backend: ``jax`` or ``torch``; the other one is never imported.
+        kernel: ``auto`` or the name of a convolution kernel.
+        dtype: Precision of the layers, ``float32`` or ``float64``; results are float64 in either.
+        device: ``cpu``, ``gpu``, ``gpu:1``, ...; by default the first that the backend offers.
+
+    Attributes:
+        potential: The model on its backend.
+        backend: The backend's name.
+
+    Raises:
+        BackendUnavailable: If the backend, the kernel or the device is not there.
+        WeightsError: If there is no such model, or it cannot be downloaded or read.
+        ValueError: For another backend, kernel or precision than there are.
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
+    ignored_changes: ClassVar[set[str]] = {"initial_charges", "initial_magmoms"}
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | Weights = "nequix-mp-1",
+        backend: str = "jax",
+        *,
+        kernel: str = "auto",
+        dtype: str = "float32",
+        device: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.potential = load_model(model, backend, kernel=kernel, dtype=dtype, device=device)
+        self.backend = backend
+        name = model.provenance.name if isinstance(model, Weights) else os.fspath(model)
+        self.parameters.update(
+            model=name, backend=backend, kernel=self.kernel, dtype=dtype, device=self.device
+        )
+
+    @property
+    def kernel(self) -> str:
+        """Name of the convolution kernel that runs."""
+        return self.potential.kernel.name
+
+    @property
+    def dtype(self) -> str:
+        """Precision of the layers."""
+        return self.potential.dtype
+
+    @property
+    def device(self) -> str:
+        """The device, as the backend calls it."""
+        return str(self.potential.device)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's specification."""
+        return self.potential.spec
+
+    def set(self, **kwargs: Any) -> dict[str, Any]:
+        """Refuse to change the model afterwards, where ASE's calculators would merely note it down.
+
+        Args:
+            **kwargs: None are allowed.
+
+        Raises:
+            ValueError: For any argument.
+        """
+        if kwargs:
+            raise ValueError(f"cannot change {', '.join(kwargs)} afterwards; make a new NequixCalculator")
+        return {}
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] | None = None,
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Evaluate the model and fill ``results``; all properties come at the price of one.
+
+        Args:
+            atoms: The structure; by default that of the last calculation.
+            properties: What must be among the results.
+            system_changes: What has changed since the last calculation; if nothing, its results hold.
+
+        Raises:
+            GraphError: For a structure that the model cannot evaluate, naming the atom; then there are
+                no results.
+            PropertyNotImplementedError: For the stress of a structure without a volume.
+        """
+        if system_changes or not self.results:
+            atoms = self.atoms if atoms is None else atoms
+            # ASE's own calculate() would set atoms now; here a failure leaves neither atoms nor results.
+            self.reset()
+            graph = self._graph(atoms)
+            self.results = _results(graph, self.potential.evaluate(graph))
+            self.atoms = atoms.copy()  # pyright: ignore[reportOptionalMemberAccess]
+        if "stress" in (properties or ()) and "stress" not in self.results:
+            raise PropertyNotImplementedError(
+                "no stress: a structure without three independent lattice vectors has no volume; give "
+                "the cell all three, such as one with vacuum"
+            )
+
+    def get_hessian(self, atoms: Atoms | None = None) -> Float[np.ndarray, "3*n 3*n"]:
+        """Evaluate ``d2E/dx_ia dx_jb``, eV/A^2, row ``3 i + a`` and column ``3 j + b``.
+
+        Exact derivatives, periodic images folded, constraints disregarded, not symmetrised. The shape is
+        that of ``ase.vibrations.VibrationsData.from_2d``.
+
+        Args:
+            atoms: The structure; by default that of the last calculation.
+
+        Raises:
+            GraphError: For a structure that the model cannot evaluate, naming the atom.
+        """
+        graph = self._graph(self.atoms if atoms is None else atoms)
+        return self.potential.hessian(graph).reshape(3 * graph.n_nodes, 3 * graph.n_nodes)
+
+    def _graph(self, atoms: Atoms | None) -> Graph:
+        if atoms is None:
+            raise GraphError("there is no structure yet; give an ase.Atoms")
+        return graph_from_atoms(atoms, self.spec)
+
+    def _get_name(self) -> str:
+        return "nequix"  # ASE's database and trajectories record it
+
+
+def _results(graph: Graph, evaluated: Results) -> dict[str, Any]:
+    """Name the results as ASE does; the stress is left out where there is no volume."""
+    energy = float(evaluated.energy[0])
+    finite = np.isfinite(evaluated.energies) & np.isfinite(evaluated.forces).all(axis=1)
+    if not finite.all():
+        atom = int(finite.argmin())
+        raise GraphError(
+            f"atom {atom} has energy {evaluated.energies[atom]} eV and force {evaluated.forces[atom].tolist()} "
+            "eV/A, expected finite numbers; atoms may lie on one another: check the structure"
+        )
+    results = {
+        "energy": energy,
+        "free_energy": energy,
+        "energies": evaluated.energies,
+        "forces": evaluated.forces,
+    }
+    if graph.volume[0] > 0:
+        results["stress"] = full_3x3_to_voigt_6_stress(evaluated.stress[0])
+    return results

@@ -1,0 +1,56 @@
+"""The command line: ``nequix COMMAND``.
+
+Each command is a plain function of a module of this package, registered in :data:`COMMANDS`. Those modules
+import at their top only what every call needs; a function imports what it alone needs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from nequix import __version__
+from nequix.cli.weights import convert, info, models
+from nequix.core.errors import NequixError
+
+COMMANDS = (convert, info, models)
+"""Every command; its name is the function's."""
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+for command in COMMANDS:
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"nequix {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _nequix(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Run, train and adapt the Nequix foundation potential."""
+
+
+def main() -> None:
+    """Run the command line; an error of the project's own becomes one line on stderr and exit code 1."""
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # here, where a reader that has left can still be caught
+    except NequixError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        # The reader, such as `head`, has left; Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

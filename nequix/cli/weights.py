@@ -1,0 +1,126 @@
+"""Commands about weight files: ``convert``, ``info`` and ``models``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nequix.core.errors import WeightsError
+
+if TYPE_CHECKING:
+    from nequix.core.weights import Weights
+
+_Text = Annotated[str | None, typer.Option(help="Provenance; by default that of the known model.")]
+_UNITS = {"cutoff": "A", "scale": "eV", "shift": "eV"}
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def convert(
+    published: Annotated[Path, typer.Argument(help="A published .nqx file.")],
+    target: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace the target if it exists.")] = False,
+    name: _Text = None,
+    training_data: _Text = None,
+    theory: _Text = None,
+    licence: _Text = None,
+    citation: _Text = None,
+) -> None:
+    """Convert a published .nqx file to the safetensors format."""
+    import dataclasses
+
+    from nequix.core.registry import load_published
+    from nequix.core.weights import write_weights
+
+    if target.suffix != ".safetensors":
+        raise WeightsError(f"{target}: the target must end in .safetensors")
+    if target.exists() and not force:
+        raise WeightsError(f"{target}: exists already; choose another name, or replace it with --force")
+    weights = load_published(published)
+    options = {
+        "name": name,
+        "training_data": training_data,
+        "theory": theory,
+        "licence": licence,
+        "citation": citation,
+    }
+    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    provenance = dataclasses.replace(weights.provenance, **given)
+    write_weights(target, weights.spec, weights.parameters, provenance)
+    print(f"{target}: {provenance.name}, trained on {provenance.training_data}")
+
+
+def info(
+    model: Annotated[str, typer.Argument(help="A weight file, or a name that `nequix models` lists.")],
+    as_json: _Json = False,
+) -> None:
+    """Describe a model: its shape, its elements and where it comes from."""
+    from nequix.core.registry import load_weights
+
+    facts = _facts(load_weights(model))
+    if as_json:
+        print(json.dumps(facts, indent=2))
+        return
+    facts["elements"] = " ".join(facts["elements"])
+    for key, value in facts.items():
+        print(f"{key.replace('_', ' '):<18} {value} {_UNITS.get(key, '')}".rstrip())
+
+
+def _facts(weights: Weights) -> dict[str, Any]:
+    """Collect what ``info`` prints."""
+    from ase.data import chemical_symbols
+
+    from nequix.core.parameters import count
+
+    spec = weights.spec
+    return {
+        **weights.provenance.to_metadata(),
+        "digest": weights.digest,
+        "dtype": str(weights.parameters["atom_energies"].dtype),
+        "parameters": count(spec),
+        "hidden_irreps": spec.hidden_irreps,
+        "lmax": spec.lmax,
+        "layers": spec.n_layers,
+        "cutoff": spec.cutoff,
+        "radial_basis_size": spec.radial_basis_size,
+        "radial_mlp": [spec.radial_mlp_size] * spec.radial_mlp_layers,
+        "layer_norm": spec.layer_norm,
+        "scale": spec.scale,
+        "shift": spec.shift,
+        "avg_n_neighbors": spec.avg_n_neighbors,
+        "elements": [chemical_symbols[number] for number in spec.atomic_numbers],
+    }
+
+
+def models(as_json: _Json = False) -> None:
+    """List the known models, and whether each is in the cache."""
+    from nequix.core import cache
+    from nequix.core.registry import ENTRIES
+
+    rows = [
+        {
+            "name": entry.name,
+            "training_data": entry.training_data,
+            "theory": entry.theory,
+            "cached": cache.cached(entry) is not None,
+            "citation": entry.citation,
+            "licence": entry.licence,
+            "url": entry.url,
+            "sha256": entry.sha256,
+        }
+        for entry in ENTRIES.values()
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    columns = ("name", "training_data", "theory", "cached")
+    table = [
+        columns,
+        *((*(str(row[key]) for key in columns[:3]), "yes" if row["cached"] else "no") for row in rows),
+    ]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        cells = (cell.replace("_", " ") if line is columns else cell for cell in line)
+        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())

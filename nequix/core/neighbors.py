@@ -1,0 +1,259 @@
+"""The neighbour list: every ordered pair within the cutoff, periodic images included.
+
+vesin searches; this file brings any structure into the form in which vesin is right and fast. Which
+cases those are, and what was measured, is told in docs/neighbors.md.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib.util
+import math
+import sys
+from functools import cache
+from itertools import combinations, permutations, product
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nequix.core.errors import GraphError
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int, Int32
+
+    Positions = Float[np.ndarray, "n 3"]
+    Cell = Float[np.ndarray, "3 3"]
+
+SINGULAR = 1e-10
+"""Vectors span no cell if their smallest singular value is below this fraction of the largest."""
+
+TOO_CLOSE = 1e-3
+"""Atoms within this distance (A) are one atom given twice: a direction between them means nothing.
+
+Bonds are longer than 0.7 A, and structure files round to about this much.
+"""
+
+MAX_DENSITY = 5.0
+"""Atoms per A^3, averaged over the cutoff sphere, beyond which a structure is refused.
+
+Diamond has 0.18: such a structure has a wrong unit or cell, and its edges would exhaust the memory.
+Up to ``_MANY`` neighbours pass all the same.
+"""
+
+_MANY = 1000
+
+_MAX_IMAGES = 2**29  # shifts are int32, and a difference of two such numbers
+_FAR = 1000.0  # cells; vesin counts in int32 how far outside an atom lies
+_SKEWED = 4.0  # product of the lengths over the volume, from which on a reduced basis repays its price
+_MAX_GRID = 1e5  # vesin scales its grid to so many cubes, and divides by zero if a direction gets none
+
+
+def complete_cell(cell: Cell, pbc: Bool[np.ndarray, " 3"]) -> Cell:
+    """Replace the vectors of non-periodic directions by unit vectors orthogonal to all others.
+
+    Args:
+        cell: Rows are lattice vectors, A.
+        pbc: Which of them are periodic; these must be linearly independent.
+
+    Returns:
+        An invertible cell whose periodic rows are those given, A.
+    """
+    complete = np.where(pbc[:, None], cell, 0.0)
+    if not pbc.all():
+        # The last right singular vectors span the complement of the periodic rows.
+        complete[~pbc] = np.linalg.svd(complete)[2][int(pbc.sum()) :]
+    return complete
+
+
+def neighbor_list(
+    positions: Positions,
+    cell: Cell,
+    pbc: Bool[np.ndarray, " 3"],
+    cutoff: float,
+) -> tuple[Int32[np.ndarray, " e"], Int32[np.ndarray, " e"], Int32[np.ndarray, "e 3"]]:
+    """Find senders, receivers and shifts of all edges (docs/architecture.md, notation).
+
+    ``r_e = x_j - x_i + S_e @ cell`` is shorter than the cutoff, with the positions and the cell as
+    given; shifts are zero in non-periodic directions. Each pair appears both ways.
+
+    Args:
+        positions: Finite positions, A, inside the cell or not.
+        cell: Rows are lattice vectors, A.
+        pbc: Which of them are periodic; these must be linearly independent.
+        cutoff: Radius, A.
+
+    Returns:
+        Senders, receivers and shifts by ascending receiver; the same order for the same input.
+
+    Raises:
+        GraphError: For two atoms in one place, an atom too many cells away, or far too many edges.
+    """
+    box = complete_cell(cell, pbc)
+    _refuse_distant(positions, box, pbc)
+    basis = None
+    if np.linalg.norm(box, axis=1).prod() > _SKEWED * abs(np.linalg.det(box)):
+        basis = reduced_basis(box, pbc)
+        box = basis @ box
+    _refuse_crowding(positions, box, pbc, cutoff)
+    senders, receivers, shifts, shortest = _search(*_enclose(positions, box, pbc, cutoff), cutoff)
+    if basis is not None:
+        shifts = (shifts @ basis).astype(np.int32)
+    if shortest < TOO_CLOSE:
+        lengths = np.linalg.norm(positions[senders] - positions[receivers] + shifts @ cell, axis=1)
+        edge = int(lengths.argmin())
+        i, j = int(receivers[edge]), int(senders[edge])
+        raise GraphError(
+            f"atom {i} and {f'atom {j}' if i != j else 'its own image'} are {lengths[edge]:.2g} A apart "
+            f"(shift {shifts[edge].tolist()}), expected at least {TOO_CLOSE} A; remove the duplicate, or "
+            "correct the cell"
+        )
+    return senders, receivers, shifts
+
+
+def _enclose(
+    positions: Positions, box: Cell, pbc: Bool[np.ndarray, " 3"], cutoff: float
+) -> tuple[Positions, Cell, float]:
+    """Bring a structure into the form that vesin is right and fast for: periodic in all directions.
+
+    Non-periodic directions get a vacuum that no edge crosses.
+
+    Returns:
+        Positions, cell and the radius to search within, at least the cutoff.
+    """
+    radius = cutoff
+    gaps_are_closed = bool(pbc.all())
+    while True:
+        lengths = np.where(pbc, 1.0, np.ptp(positions @ box.T, axis=0) + 2 * radius)
+        enclosed = box * lengths[:, None]
+        slices = np.maximum(1 / np.linalg.norm(np.linalg.inv(enclosed), axis=0) / radius, 1.0)
+        excess = slices.prod() / _MAX_GRID
+        if excess > 1 and not gaps_are_closed:
+            for axis in box[~pbc]:
+                positions = _close_gaps(positions, axis, 2 * cutoff)
+            gaps_are_closed = True
+        elif excess > 1 and slices.min() < 2 * excess ** (1 / 3):
+            radius *= 1.1
+        else:
+            return positions, enclosed, radius
+
+
+def _close_gaps(positions: Positions, axis: Float[np.ndarray, " 3"], width: float) -> Positions:
+    """Shorten empty stretches along a unit vector to the width, at least the cutoff: no edge changes."""
+    along = positions @ axis
+    order = np.argsort(along)
+    excess = np.maximum(np.diff(along[order], prepend=along[order[0]]) - width, 0.0)
+    moved = np.empty_like(along)
+    moved[order] = np.cumsum(excess)
+    return positions - moved[:, None] * axis
+
+
+@cache
+def _vesin() -> Any:
+    """Load vesin's ``NeighborList`` alone: its package imports PyTorch and CuPy wherever it finds them.
+
+    That costs a second and a framework which the caller may not want. Only this private copy goes
+    without; whoever imports vesin itself gets all of it.
+    """
+    package = ModuleType(f"{__name__}._vesin")
+    found = importlib.util.find_spec("vesin")
+    package.__path__ = list(found.submodule_search_locations or ()) if found else []
+    sys.modules[package.__name__] = package
+    spec = importlib.util.find_spec(f"{package.__name__}._neighbors")
+    if spec is None or spec.loader is None:  # not installed, or another layout than expected
+        return importlib.import_module("vesin").NeighborList
+
+    def without_frameworks(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.partition(".")[0] in ("torch", "cupy"):
+            raise ImportError(f"{name} is not wanted here")
+        return builtins.__import__(name, *args, **kwargs)
+
+    module = importlib.util.module_from_spec(spec)
+    vars(module)["__builtins__"] = {**vars(builtins), "__import__": without_frameworks}
+    spec.loader.exec_module(module)
+    return module.NeighborList
+
+
+def _search(
+    positions: Positions, box: Cell, radius: float, cutoff: float
+) -> tuple[Int32[np.ndarray, " e"], Int32[np.ndarray, " e"], Int32[np.ndarray, "e 3"], float]:
+    """Call vesin on a fully periodic cell and sort by receiver; return also the shortest length, A."""
+    wraps = np.floor(positions @ np.linalg.inv(box))
+    if far := np.abs(wraps).max() > _FAR:
+        positions = positions - wraps @ box
+    search = _vesin()(cutoff=radius, full_list=True)
+    # Not copied: these arrays live no longer than the search object.
+    pairs, shifts, distances = search.compute(positions, box, True, "PSd", copy=False)
+    # 16 bits are sorted in linear time, and stably: vesin's own order is reproducible.
+    receivers = pairs[:, 0].astype(np.uint16 if len(positions) <= 2**16 else np.int32)
+    order = np.argsort(receivers, kind="stable")
+    if radius > cutoff:
+        order = order[distances[order] < cutoff]
+    receivers, senders = receivers[order].astype(np.int32), pairs[:, 1].astype(np.int32)[order]
+    shifts = np.take(shifts, order, axis=0)  # several times faster than shifts[order]
+    if far:
+        shifts += (wraps[receivers] - wraps[senders]).astype(np.int32)
+    return senders, receivers, shifts, float(distances.min(initial=radius))
+
+
+def reduced_basis(box: Cell, pbc: Bool[np.ndarray, " 3"]) -> Int[np.ndarray, "3 3"]:
+    """Find short vectors of the same lattice, so that few images have to be searched.
+
+    Args:
+        box: An invertible cell, A.
+        pbc: Which of its vectors are periodic; the others stay.
+
+    Returns:
+        The integer matrix ``U`` of determinant +1 or -1 for which ``U @ box`` has the short vectors.
+    """
+    basis = np.eye(3, dtype=np.int64)
+    periodic = np.flatnonzero(pbc)
+    steps = [(i, (j,)) for i, j in permutations(periodic, 2)]
+    steps += [(i, tuple(j for j in periodic if j != i)) for i in periodic if len(periodic) == 3]
+    improved = True
+    while improved:
+        improved = False
+        for i, others in steps:
+            for signs in product((1, -1), repeat=len(others) - 1):
+                change = np.array((1, *signs)) @ basis[list(others)]
+                row, step = basis[i] @ box, change @ box
+                times = np.rint(row @ step / (step @ step))
+                if times and np.linalg.norm(row - times * step) < (1 - 1e-9) * np.linalg.norm(row):
+                    basis[i] -= int(times) * change
+                    improved = True
+    return basis
+
+
+def _refuse_distant(positions: Positions, box: Cell, pbc: Bool[np.ndarray, " 3"]) -> None:
+    """Refuse atoms so many cells away that a shift could not count them."""
+    cells = np.abs(positions @ np.linalg.inv(box) * pbc).max(axis=1)
+    atom = int(cells.argmax())
+    if cells[atom] >= _MAX_IMAGES:
+        raise GraphError(
+            f"atom {atom} at {positions[atom].tolist()} A lies {cells[atom]:.3g} cells away, expected "
+            f"fewer than {_MAX_IMAGES}; wrap the atoms into the cell"
+        )
+
+
+def _refuse_crowding(positions: Positions, box: Cell, pbc: Bool[np.ndarray, " 3"], cutoff: float) -> None:
+    """Estimate an atom's neighbours before any is searched, and refuse what ``MAX_DENSITY`` tells of."""
+    balls = {k: math.pi ** (k / 2) / math.gamma(k / 2 + 1) * cutoff**k for k in (1, 2, 3)}
+    limit = max(MAX_DENSITY * balls[3], _MANY)
+    # An atom's own images, in every line, plane and space of the lattice.
+    rows = box[pbc]
+    spans = [rows[list(some)] for k in range(1, len(rows) + 1) for some in combinations(range(len(rows)), k)]
+    images = [balls[len(span)] / math.sqrt(np.linalg.det(span @ span.T)) for span in spans]
+    # All atoms, were they spread evenly.
+    extents = np.where(pbc, 1.0, np.ptp(positions @ box.T, axis=0) + 2 * cutoff)
+    expected = max([*images, len(positions) * balls[3] / abs(np.linalg.det(box) * extents.prod())])
+    if expected <= limit < len(positions):
+        # Crowds within a wide structure: atoms that share a cube are neighbours.
+        wrapped = positions - np.floor(positions @ np.linalg.inv(box) * pbc) @ box
+        cubes = np.floor(wrapped / (cutoff / math.sqrt(3)))
+        counts = np.unique(cubes, axis=0, return_counts=True)[1]
+        expected = np.square(counts.astype(float)).sum() / len(positions)
+    if expected > limit:
+        raise GraphError(
+            f"an atom would have about {expected:.3g} neighbours within {cutoff} A, expected at most "
+            f"{limit:.3g}: the cell is too small, or many atoms share a place; give positions and cell in A"
+        )

@@ -1,0 +1,301 @@
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+from ase.constraints import FixAtoms
+from ase.db import connect
+
+from nequix import GraphError, NequixCalculator, WeightsError, load_weights
+from nequix.core.graph import graph_from_atoms
+from tests.calculator import small
+from tests.calculator.small import BACKENDS, SPEC, WEIGHTS
+
+ROUNDING = 1e-11
+"""Float64 results of sums in another order: padding and batching change nothing else."""
+
+BETWEEN_ENGINES = 1e-10
+"""Float64 engines differ by rounding only."""
+
+DIFFERENCES = 2e-7
+"""Central differences with steps of 1e-4 A against exact derivatives, of energies of some eV."""
+
+SINGLE = 2e-5
+"""Float32 layers against float64 ones, for forces of some eV/A."""
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def calc(request):
+    return NequixCalculator(WEIGHTS, request.param, dtype="float64")
+
+
+@pytest.fixture
+def salt(calc):
+    atoms = small.salt()
+    atoms.calc = calc
+    return atoms
+
+
+def test_results_are_the_engines(calc, salt):
+    expected = calc.potential.evaluate(graph_from_atoms(salt, SPEC))
+    assert salt.get_potential_energy() == salt.get_potential_energy(force_consistent=True)
+    assert salt.get_potential_energy() == expected.energy[0]
+    np.testing.assert_array_equal(salt.get_forces(), expected.forces)
+    np.testing.assert_array_equal(salt.get_potential_energies(), expected.energies)
+    np.testing.assert_array_equal(salt.get_stress(voigt=False), expected.stress[0])
+    full = expected.stress[0]
+    order = [full[0, 0], full[1, 1], full[2, 2], full[1, 2], full[0, 2], full[0, 1]]
+    np.testing.assert_allclose(salt.get_stress(), order, rtol=0, atol=ROUNDING)
+
+
+def test_forces_and_stress_are_derivatives_of_the_energy(calc):
+    atoms = small.triclinic()
+    atoms.calc = calc
+    forces, stress = atoms.get_forces(), atoms.get_stress()
+    assert np.abs(forces).max() > 0.1
+    assert np.abs(stress).min() > 1e-4
+    np.testing.assert_allclose(
+        calculate_numerical_forces(atoms, eps=1e-4), forces, rtol=0, atol=DIFFERENCES
+    )
+    np.testing.assert_allclose(
+        calculate_numerical_stress(atoms, eps=1e-5), stress, rtol=0, atol=DIFFERENCES
+    )
+
+
+def test_hessian_is_the_derivative_of_the_forces(calc):
+    atoms = small.triclinic()
+    atoms.calc = calc
+    hessian = calc.get_hessian(atoms)
+    assert hessian.shape == (6, 6)
+    rows = []
+    for index in np.ndindex(2, 3):
+        forces = []
+        for step in (1e-4, -1e-4):
+            moved = atoms.copy()
+            moved.positions[index] += step
+            moved.calc = calc
+            forces.append(moved.get_forces().ravel())
+        rows.append((forces[1] - forces[0]) / 2e-4)
+    np.testing.assert_allclose(hessian, rows, rtol=0, atol=DIFFERENCES)
+    np.testing.assert_allclose(hessian, hessian.T, rtol=0, atol=ROUNDING)
+
+
+def test_hessian_is_of_the_last_structure_unless_one_is_given(calc, salt):
+    salt.get_potential_energy()
+    np.testing.assert_array_equal(calc.get_hessian(), calc.get_hessian(salt))
+    calc.reset()
+    with pytest.raises(GraphError, match="no structure yet"):
+        calc.get_hessian()
+    with pytest.raises(GraphError, match="no structure yet"):
+        calc.get_property("energy")
+
+
+def test_backends_agree():
+    atoms = small.salt()
+    results = []
+    for backend in BACKENDS:
+        atoms.calc = NequixCalculator(WEIGHTS, backend, dtype="float64")
+        results.append((atoms.get_potential_energies(), atoms.get_forces(), atoms.get_stress()))
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=BETWEEN_ENGINES)
+
+
+def _chain():
+    """Structures that change in every way, each a step from the one before."""
+    salt, chain = small.salt(), []
+    chain.append(salt.copy())
+    salt.set_cell(salt.cell @ (np.eye(3) + 0.02 * np.arange(9).reshape(3, 3) / 9), scale_atoms=True)
+    chain.append(salt.copy())
+    salt.numbers[[0, 1]] = salt.numbers[[1, 0]]
+    chain.append(salt.copy())
+    salt.pbc = (True, False, True)
+    chain.append(salt.copy())
+    del salt[2]
+    chain.append(salt.copy())
+    return [*chain, small.water(), Atoms("O"), salt.repeat((2, 1, 1)), small.triclinic(), salt, chain[0]]
+
+
+def _properties(atoms, calc):
+    atoms = atoms.copy()
+    atoms.calc = calc
+    values = [atoms.get_potential_energy(), atoms.get_potential_energies(), atoms.get_forces()]
+    return [*values, atoms.get_stress()] if atoms.cell.rank == 3 else values
+
+
+def test_a_chain_of_changing_structures_equals_fresh_calculations(calc):
+    for atoms in _chain():
+        chained = _properties(atoms, calc)
+        # One backend, which need not compile, serves as judge of both.
+        fresh = _properties(atoms, NequixCalculator(WEIGHTS, "torch", dtype="float64"))
+        for one, other in zip(chained, fresh, strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=BETWEEN_ENGINES)
+
+
+def test_each_change_in_place_is_noticed(calc, salt):
+    before = salt.get_forces()
+    for change in ("positions", "numbers", "cell", "pbc"):
+        atoms = salt.copy()
+        atoms.calc = calc
+        np.testing.assert_allclose(atoms.get_forces(), before, rtol=0, atol=ROUNDING)
+        if change == "positions":
+            atoms.positions[0] += 1e-3
+        elif change == "numbers":
+            atoms.numbers[0] = 13
+        elif change == "cell":
+            atoms.cell[0, 0] += 1e-3
+        else:
+            atoms.pbc[2] = False
+        assert np.abs(atoms.get_forces() - before).max() > 1e-6, change
+
+
+def test_results_are_kept_while_nothing_changes(calc, salt, monkeypatch):
+    salt.get_potential_energy()
+    monkeypatch.setattr(calc.potential, "evaluate", None)
+    salt.get_forces()[:] = 0.0
+    salt.set_initial_magnetic_moments(np.ones(len(salt)))
+    salt.info["comment"] = "the model knows nothing of it"
+    assert np.abs(salt.get_forces()).max() > 0
+    assert salt.get_stress().shape == (6,)
+
+
+@pytest.mark.parametrize(
+    "atoms", [small.water(), Atoms("O"), Atoms("OH", [[0, 0, 0], [0, 0, 1]], cell=[3, 3, 0], pbc=[1, 1, 0])]
+)
+def test_there_is_no_stress_without_a_volume(calc, atoms, monkeypatch):
+    atoms = atoms.copy()
+    atoms.calc = calc
+    with pytest.raises(PropertyNotImplementedError, match="no volume"):
+        atoms.get_stress()
+    # Neither a wrong one, nor another evaluation, nor the loss of what there is.
+    monkeypatch.setattr(calc.potential, "evaluate", None)
+    with pytest.raises(PropertyNotImplementedError, match="no volume"):
+        calc.get_property("stress")
+    assert calc.get_property("stress", atoms, allow_calculation=False) is None
+    assert "stress" not in calc.results
+    assert np.isfinite(atoms.get_forces()).all()
+    with pytest.raises(PropertyNotImplementedError):
+        calc.get_property("dipole", atoms)
+
+
+def test_a_slab_with_three_lattice_vectors_has_a_stress(calc):
+    atoms = small.slab()
+    atoms.calc = calc
+    assert np.isfinite(atoms.get_stress()).all()
+
+
+def _with_bad_position():
+    atoms = small.salt()
+    atoms.positions[3, 1] = np.nan
+    return atoms
+
+
+BAD = [
+    (bulk("Fe"), r"atom 0 is Fe \(Z = 26\)"),
+    (_with_bad_position(), "atom 3 lies at"),
+    (Atoms(), "no atoms"),
+    (Atoms("H2", [[0, 0, 0], [0, 0, 0]]), "atom 0 and atom 1 are 0 A apart"),
+    (Atoms("H", pbc=True), "the cell's row is zero"),
+]
+
+
+@pytest.mark.parametrize(("atoms", "says"), BAD)
+def test_a_bad_structure_is_refused_before_any_work_and_leaves_no_results(calc, salt, atoms, says, monkeypatch):
+    energy = salt.get_potential_energy()
+    atoms = atoms.copy()
+    atoms.calc = calc
+    with monkeypatch.context() as patch:
+        patch.setattr(calc.potential, "evaluate", None)
+        with pytest.raises(GraphError, match=says):
+            atoms.get_potential_energy()
+        assert (calc.results, calc.atoms) == ({}, None)
+        with pytest.raises(GraphError, match=says):
+            calc.calculate(atoms)
+    assert (calc.results, calc.atoms) == ({}, None)
+    assert salt.get_potential_energy() == pytest.approx(energy, abs=ROUNDING)
+
+
+def test_a_failure_of_the_engine_leaves_no_results(calc, salt, monkeypatch):
+    salt.get_potential_energy()
+
+    def fail(graph):
+        raise MemoryError
+
+    monkeypatch.setattr(calc.potential, "evaluate", fail)
+    with pytest.raises(MemoryError):
+        calc.calculate(small.water())
+    assert (calc.results, calc.atoms) == ({}, None)
+
+
+def test_numbers_that_are_not_finite_are_no_results(calc, salt, monkeypatch):
+    results = calc.potential.evaluate(graph_from_atoms(salt, SPEC))
+    results.forces.flags.writeable or results.__dict__.update(forces=results.forces.copy())
+    results.forces[5, 0] = np.inf
+    monkeypatch.setattr(calc.potential, "evaluate", lambda graph: results)
+    with pytest.raises(GraphError, match="atom 5 has energy"):
+        salt.get_forces()
+    assert calc.results == {}
+
+
+def test_forces_are_raw_whatever_is_constrained(calc, salt):
+    raw = salt.get_forces()
+    salt.set_constraint(FixAtoms([0, 1]))
+    assert not salt.get_forces()[:2].any()
+    np.testing.assert_array_equal(salt.get_forces(apply_constraint=False), raw)
+    np.testing.assert_array_equal(calc.get_forces(salt), raw)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_was_chosen_can_be_read(backend, tmp_path):
+    calc = NequixCalculator(small.write_small(tmp_path), backend, kernel="plain", device="cpu")
+    assert (calc.backend, calc.dtype, calc.kernel, calc.name) == (backend, "float32", "plain", "nequix")
+    assert calc.spec == SPEC
+    assert "cpu" in calc.device.lower()
+    assert calc.parameters["backend"] == backend
+    assert calc.parameters["model"].endswith("model.safetensors")
+    with pytest.raises(ValueError, match="make a new NequixCalculator"):
+        calc.set(dtype="float64")
+
+
+def test_a_file_and_weights_give_the_same(tmp_path):
+    path, atoms = small.write_small(tmp_path), small.salt()
+    forces = []
+    for model in (str(path), path, load_weights(path), WEIGHTS):
+        atoms.calc = NequixCalculator(model, "torch")
+        forces.append(atoms.get_forces())
+    for other in forces[1:]:
+        np.testing.assert_array_equal(forces[0], other)
+
+
+def test_single_precision_is_near_double_and_results_are_double(calc, salt):
+    exact = salt.get_forces()
+    salt.calc = NequixCalculator(WEIGHTS, calc.backend)
+    assert salt.get_forces().dtype == np.float64
+    np.testing.assert_allclose(salt.get_forces(), exact, rtol=0, atol=SINGLE)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_bad_arguments_are_refused(backend):
+    with pytest.raises(WeightsError, match="did you mean 'nequix-mp-1'"):
+        NequixCalculator("nequix-mp1", backend)
+    with pytest.raises(ValueError, match="'float32' and 'float64'"):
+        NequixCalculator(WEIGHTS, backend, dtype="float16")
+    with pytest.raises(TypeError, match="kernal"):
+        NequixCalculator(WEIGHTS, backend, kernal="auto")
+
+
+def test_structures_with_results_can_be_stored(calc, salt, tmp_path):
+    salt.get_forces()
+    with connect(tmp_path / "store.json") as store:
+        store.write(salt)
+    row = connect(tmp_path / "store.json").get(1)
+    assert (row.calculator, row.energy) == ("nequix", salt.get_potential_energy())
+    assert row.calculator_parameters["dtype"] == "float64"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_published_file_runs(published_folder, backend):
+    atoms = small.salt()
+    atoms.calc = NequixCalculator(published_folder / "nequix-mp-1.nqx", backend)
+    assert -4.0 < atoms.get_potential_energy() / len(atoms) < -3.0
+    assert np.abs(atoms.get_forces().sum(axis=0)).max() < 1e-4

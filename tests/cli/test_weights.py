@@ -1,0 +1,128 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+import nequix
+from nequix import cli
+from nequix.core import registry
+from nequix.core.weights import read_weights
+from tests.core.gallery import PARAMETERS, PROVENANCE, SPEC, good, published
+from tests.core.origin import entry
+
+
+@pytest.fixture(autouse=True)
+def _environment(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NEQUIX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NEQUIX_MIRROR", str(tmp_path))
+    monkeypatch.setitem(registry.ENTRIES, "small", entry("https://example.invalid/small.nqx"))
+    (tmp_path / "small.nqx").write_bytes(published())
+    (tmp_path / "other.nqx").write_bytes(published(end=b"\n"))
+    (tmp_path / "good.safetensors").write_bytes(good())
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["nequix", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        output = capsys.readouterr()
+        return caught.value.code, output.out, output.err
+
+    return run
+
+
+def test_version_is_printed(run):
+    assert run("--version") == (0, f"nequix {nequix.__version__}\n", "")
+
+
+def test_convert_takes_the_provenance_of_a_known_model(run, tmp_path):
+    code, out, _ = run("convert", "small.nqx", "new.safetensors")
+    weights = read_weights(tmp_path / "new.safetensors")
+    assert (code, weights.provenance) == (0, registry.ENTRIES["small"].provenance)
+    assert "new.safetensors: small" in out
+    assert all(weights.parameters[name].tobytes() == values.tobytes() for name, values in PARAMETERS.items())
+
+
+def test_convert_takes_the_provenance_of_an_unknown_model_from_options(run, tmp_path):
+    assert (
+        run("convert", "other.nqx", "new.safetensors", "--theory", "r2SCAN", "--training-data", "mine")[0]
+        == 0
+    )
+    provenance = read_weights(tmp_path / "new.safetensors").provenance
+    assert (provenance.name, provenance.theory, provenance.training_data) == ("other", "r2SCAN", "mine")
+    assert provenance.licence == "unknown"
+    assert provenance.source.startswith("other.nqx sha256:")
+
+
+def test_convert_replaces_only_by_force(run, tmp_path):
+    code, _, err = run("convert", "small.nqx", "good.safetensors")
+    assert (code, "--force" in err) == (1, True)
+    assert (tmp_path / "good.safetensors").read_bytes() == good()
+    assert run("convert", "small.nqx", "good.safetensors", "--force")[0] == 0
+    assert read_weights(tmp_path / "good.safetensors").provenance.name == "small"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("convert", "absent.nqx", "new.safetensors"), "absent.nqx: no such file"),
+        (("convert", "small.nqx", "new.pt"), "must end in .safetensors"),
+        (("convert", "good.safetensors", "new.safetensors"), "does not start with the line of JSON"),
+        (("info", "smal"), "did you mean 'small'?"),
+        (("info", "."), "a folder"),
+    ],
+)
+def test_an_error_is_one_line_without_a_traceback(run, arguments, says):
+    code, out, err = run(*arguments)
+    assert (code, out) == (1, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert says in err
+
+
+@pytest.mark.parametrize("model", ["good.safetensors", "small.nqx", "small"])
+def test_info_describes_a_model(run, model):
+    code, out, _ = run("info", model)
+    facts = dict(line.split("  ", 1) for line in out.splitlines())
+    assert code == 0
+    assert facts["hidden irreps"].strip() == SPEC.hidden_irreps
+    assert facts["elements"].strip() == "H O"
+    assert facts["cutoff"].strip() == "6.0 A"
+
+
+def test_info_prints_json(run):
+    facts = json.loads(run("info", "good.safetensors", "--json")[1])
+    assert facts["elements"] == ["H", "O"]
+    assert facts["theory"] == PROVENANCE.theory
+    assert facts["parameters"] == sum(v.size for k, v in PARAMETERS.items() if k != "atom_energies")
+    assert facts["parent"] == "0" * 64
+
+
+def test_models_shows_what_is_cached(run):
+    rows = {line.split("  ")[0]: line.split()[-1] for line in run("models")[1].splitlines()[1:]}
+    assert rows == dict.fromkeys(registry.ENTRIES, "no")
+    run("info", "small")
+    rows = json.loads(run("models", "--json")[1])
+    assert {row["name"] for row in rows if row["cached"]} == {"small"}
+    assert rows[0]["citation"] == "arXiv:2508.16067"
+
+
+def test_a_reader_that_leaves_is_no_error_of_ours():
+    command = [sys.executable, "-c", "import nequix.cli; nequix.cli.main()", "models"]
+    root = nequix.__path__[0] + "/.."
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=root)
+    child.stdout.close()
+    assert child.stderr.read() == b""
+    child.stderr.close()
+    assert child.wait(30) == 1
+
+
+def test_the_command_line_starts_without_numpy_or_a_backend():
+    code = "import sys, nequix.cli; print({'numpy', 'ase', 'jax', 'torch'} & set(sys.modules))"
+    root = nequix.__path__[0] + "/.."
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
+    assert done.stdout == "set()\n"
