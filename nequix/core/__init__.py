@@ -1,0 +1,1 @@
+"""The specification: what a model computes, decided once for every engine. No framework is imported."""

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 FORMAT_VERSION = "1"
 """Version of the file format; raised whenever older readers would misread the file."""
 
-MAX_TENSORS = 10_000
-"""Models of more tensors are refused; the published shape has 63."""
-
 MAX_BYTES = 1 << 30
 """Models of more bytes are refused; the published shape has 2.8 MB."""
 
@@ -33,25 +30,6 @@ AGAIN = "the file is damaged or was edited; fetch, convert or write it anew"
 
 NOT_OURS = "another program made it; convert a published .nqx file with `nequix convert`"
 """The remedy for a file of something else."""
-
-
-def bounded_manifest(spec: ModelSpec, where: str) -> tuple[Parameter, ...]:
-    """List the parameters of a specification that came from a file and may be absurd.
-
-    Args:
-        spec: The specification.
-        where: The file's name, for the message.
-
-    Raises:
-        WeightsError: If the model has more tensors than any sane one; found before listing them.
-    """
-    # Each layer has at least its radial matrices and one linear_1, linear_2 and skip.
-    if spec.n_layers * (spec.radial_mlp_layers + 4) > MAX_TENSORS:
-        raise WeightsError(
-            f"{where}: spec: n_layers = {spec.n_layers} and radial_mlp_layers = {spec.radial_mlp_layers} "
-            f"make more than {MAX_TENSORS} tensors; {AGAIN}"
-        )
-    return manifest(spec)
 
 
 def parse_spec(values: str | Mapping[str, Any], where: str) -> ModelSpec:
@@ -146,7 +124,7 @@ def check_tensors(entries: Mapping[str, Any], spec: ModelSpec, n_bytes: int, whe
     Raises:
         WeightsError: For a missing, additional, misplaced or overlapping tensor, a wrong shape or dtype.
     """
-    expected = bounded_manifest(spec, where)
+    expected = manifest(spec)
     check_names(entries, expected, where)
     tensors: dict[str, Tensor] = {}
     for parameter in expected:

@@ -10,7 +10,7 @@ from nequix.core.errors import SpecError
 MAX_DEGREE = 4
 """The highest degree of the hidden features and of the spherical harmonics."""
 
-_TERM = re.compile(r"(?:(\d+)\s*x\s*)?(\d+)([eo])")
+_TERM = re.compile(r"(?:(\d{1,9})\s*x\s*)?(\d{1,9})([eo])")
 
 
 def label(degree: int) -> str:
@@ -33,19 +33,19 @@ def parse(text: str) -> dict[int, int]:
             or a multiplicity of zero.
     """
     channels: dict[int, int] = {}
-    for term in text.split("+"):
-        match = _TERM.fullmatch(term.strip())
+    for term in map(str.strip, text.split("+")):
+        match = _TERM.fullmatch(term)
         if match is None:
-            raise SpecError(f"irreps {text!r}: cannot read the term {term.strip()!r}; write e.g. '64x1o'")
+            raise SpecError(f"irreps {text!r:.99}: cannot read {term!r:.50}; write e.g. '64x1o'")
         mul, degree, parity = int(match[1] or 1), int(match[2]), match[3]
         if degree > MAX_DEGREE:
-            raise SpecError(f"irreps {text!r}: degree {degree} is above the supported {MAX_DEGREE}")
+            raise SpecError(f"irreps {text!r:.99}: degree {degree} is above the supported {MAX_DEGREE}")
         if parity != label(degree)[-1]:
-            raise SpecError(f"irreps {text!r}: {degree}{parity} lacks natural parity; use {label(degree)}")
+            raise SpecError(f"irreps {text!r:.99}: {degree}{parity} is of unnatural parity; use {label(degree)}")
         if mul == 0:
-            raise SpecError(f"irreps {text!r}: {term.strip()!r} has no channels; leave the term out")
+            raise SpecError(f"irreps {text!r:.99}: {term!r} has no channels; leave the term out")
         if degree in channels:
-            raise SpecError(f"irreps {text!r}: degree {degree} stands twice; add the multiplicities up")
+            raise SpecError(f"irreps {text!r:.99}: degree {degree} stands twice; add the multiplicities up")
         channels[degree] = mul
     return dict(sorted(channels.items()))
 

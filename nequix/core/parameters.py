@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -59,7 +60,7 @@ def _matrix(name: str, n_in: int, n_out: int, std: float = 1.0) -> Parameter:
 def _layer(prefix: str, layer: LayerPlan, spec: ModelSpec) -> list[Parameter]:
     sizes = [spec.radial_basis_size, *[spec.radial_mlp_size] * spec.radial_mlp_layers, layer.n_weights]
     parameters = []
-    for index, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for index, (n_in, n_out) in enumerate(pairwise(sizes)):
         variance = (1.0 if index == spec.radial_mlp_layers else 4.0) / n_in
         parameters.append(_matrix(f"{prefix}.radial.{index}", n_in, n_out, math.sqrt(variance)))
     inputs, messages = dict(layer.inputs), dict(layer.messages)

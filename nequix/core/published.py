@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from nequix.core.contents import AGAIN, MAX_BYTES, bounded_manifest, check_finite, parse_spec
+from nequix.core.contents import AGAIN, MAX_BYTES, check_finite, parse_spec
 from nequix.core.errors import WeightsError
 from nequix.core.files import open_regular, read_exactly
 from nequix.core.header import MAX_HEADER_BYTES, foreign, shorten, strict_json
+from nequix.core.parameters import manifest
 from nequix.core.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def parse_published(handle: BinaryIO, where: str) -> tuple[ModelSpec, dict[str, 
     size = handle.seek(0, os.SEEK_END)
     handle.seek(0)
     spec = _parse_settings(handle.readline(MAX_HEADER_BYTES), where)
-    expected = bounded_manifest(spec, where)
+    expected = manifest(spec)
     n_bytes = 4 * sum(parameter.size for parameter in expected)
     if n_bytes > min(size - handle.tell(), MAX_BYTES):
         raise WeightsError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,14 @@ GATE_NORMALISATION = 0.5964586854233045
 NORM_EPSILON = 1e-12
 """Added to the mean square of the RMS layer norm (docs/architecture.md, norm)."""
 
-_COUNTS = ("n_layers", "radial_basis_size", "radial_mlp_size", "radial_mlp_layers")
-_MAX_COUNT = 1_000_000
+# Far above any model's use; without bounds a hostile file could ask for a manifest without end.
+_LARGEST = {
+    "n_layers": 100,
+    "radial_basis_size": 10_000,
+    "radial_mlp_size": 100_000,
+    "radial_mlp_layers": 100,
+}
+_MOST_CHANNELS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +80,8 @@ class ModelSpec:
                 raise SpecError(f"{name} = {getattr(self, name)} must be positive")
         if self.radial_polynomial_p < 2:
             raise SpecError(f"radial_polynomial_p = {self.radial_polynomial_p} must be at least 2")
-        for name in _COUNTS:
-            _set(self, name, _integer(name, getattr(self, name), 1, _MAX_COUNT))
+        for name, largest in _LARGEST.items():
+            _set(self, name, _integer(name, getattr(self, name), 1, largest))
         _set(self, "lmax", _integer("lmax", self.lmax, 0, irreps.MAX_DEGREE))
         if not isinstance(self.layer_norm, bool):
             raise SpecError(f"layer_norm = {self.layer_norm!r} must be true or false")
@@ -86,8 +92,8 @@ class ModelSpec:
             raise SpecError(
                 f"hidden_irreps = {self.hidden_irreps!r} has no 0e, which the energy is read from"
             )
-        if max(channels.values()) > _MAX_COUNT:
-            raise SpecError(f"hidden_irreps = {self.hidden_irreps!r}: over {_MAX_COUNT} channels of a degree")
+        if max(channels.values()) > _MOST_CHANNELS:
+            raise SpecError(f"hidden_irreps = {self.hidden_irreps!r}: over {_MOST_CHANNELS} channels")
         _set(self, "hidden_irreps", irreps.format(channels))
 
     @property
@@ -141,21 +147,21 @@ class ModelSpec:
             )
         given = set(values) - {"version"}
         if given != fields:
-            raise SpecError(
-                f"specification fields: missing {sorted(fields - given)}, unknown {sorted(map(str, given - fields))}"
-            )
+            missing, unknown = sorted(fields - given), sorted(map(str, given - fields))
+            raise SpecError(f"specification fields: missing {missing}, unknown {unknown}")
         return cls(**{name: values[name] for name in fields})
 
 
 def _finite(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise SpecError(f"{name} = {value!r} must be a finite number")
+    number = not isinstance(value, bool) and isinstance(value, (int, float))
+    if not number or not abs(value) <= sys.float_info.max:
+        raise SpecError(f"{name} = {value!r:.50} must be a finite number")
     return float(value)
 
 
 def _integer(name: str, value: Any, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise SpecError(f"{name} = {value!r} must be an integer from {low} to {high}")
+        raise SpecError(f"{name} = {value!r:.50} must be an integer from {low} to {high}")
     return value
 
 

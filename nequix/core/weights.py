@@ -17,6 +17,7 @@ from nequix.core import contents
 from nequix.core.errors import WeightsError
 from nequix.core.files import digest_file, open_regular, read_exactly, write_atomic
 from nequix.core.header import MAX_HEADER_BYTES, read_header
+from nequix.core.parameters import manifest
 from nequix.core.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def _checked(
     spec: ModelSpec, parameters: Mapping[str, Float[np.ndarray, ...]], where: str
 ) -> dict[str, Float[np.ndarray, ...]]:
     """Check parameters against the specification and put them into the manifest's order."""
-    expected = contents.bounded_manifest(spec, where)
+    expected = manifest(spec)
     contents.check_names(parameters, expected, where)
     arrays = {parameter.name: np.asarray(parameters[parameter.name]) for parameter in expected}
     for parameter in expected:
