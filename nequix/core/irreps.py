@@ -41,7 +41,7 @@ def parse(text: str) -> dict[int, int]:
         if degree > MAX_DEGREE:
             raise SpecError(f"irreps {text!r:.99}: degree {degree} is above the supported {MAX_DEGREE}")
         if parity != label(degree)[-1]:
-            raise SpecError(f"irreps {text!r:.99}: {degree}{parity} is of unnatural parity; use {label(degree)}")
+            raise SpecError(f"irreps {text!r:.99}: {degree}{parity} is unnatural; use {label(degree)}")
         if mul == 0:
             raise SpecError(f"irreps {text!r:.99}: {term!r} has no channels; leave the term out")
         if degree in channels:

@@ -42,12 +42,12 @@ class Layout:
     """
 
     vectors: Float[np.ndarray, "n_slots 3"]
-    senders: Int32[np.ndarray, n_slots]
-    receivers: Int32[np.ndarray, n_slots]
-    species: Int32[np.ndarray, n_nodes]
-    node_graph: Int32[np.ndarray, n_nodes]
+    senders: Int32[np.ndarray, " n_slots"]
+    receivers: Int32[np.ndarray, " n_slots"]
+    species: Int32[np.ndarray, " n_nodes"]
+    node_graph: Int32[np.ndarray, " n_nodes"]
     n_graphs: int
-    slots: Int32[np.ndarray, n_edges]
+    slots: Int32[np.ndarray, " n_edges"]
 
 
 def tiles_needed(graph: Graph) -> int:
@@ -102,7 +102,7 @@ def arrange(
 
 
 def chunk_edges(
-    receivers: Int32[np.ndarray, n_slots], n_nodes: int, n_tiles: int
+    receivers: Int32[np.ndarray, " n_slots"], n_nodes: int, n_tiles: int
 ) -> list[tuple[slice, slice]]:
     """Cut edges into chunks of about ``n_tiles`` tiles, each with the atoms that it alone receives for.
 

@@ -28,8 +28,8 @@ class Results:
             structure without a volume.
     """
 
-    energy: Float[np.ndarray, n_graphs]
-    energies: Float[np.ndarray, n_nodes]
+    energy: Float[np.ndarray, " n_graphs"]
+    energies: Float[np.ndarray, " n_nodes"]
     forces: Float[np.ndarray, "n_nodes 3"]
     stress: Float[np.ndarray, "n_graphs 3 3"]
 

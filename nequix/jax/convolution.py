@@ -32,8 +32,8 @@ class Edges(NamedTuple):
 
     radial: Float[Array, "n_edges n_basis"]
     harmonics: Float[Array, "n_edges n_harmonics"]
-    senders: Int[Array, n_edges]
-    receivers: Int[Array, n_edges]
+    senders: Int[Array, " n_edges"]
+    receivers: Int[Array, " n_edges"]
 
 
 class Kernel:
@@ -41,10 +41,12 @@ class Kernel:
 
     Attributes:
         name: What the user calls it.
+        chunked: Whether it gets edges chunk by chunk; a fused kernel stores no messages and wants them all.
         calls: How often it ran: for proof that it did. JAX runs it once for every compilation.
     """
 
     name: str
+    chunked: bool = True
 
     def __init__(self) -> None:
         self.calls = 0
@@ -126,7 +128,7 @@ def aggregate(
 
     size = CHUNK_TILES * TILE
     n_chunks = len(edges.senders) // size
-    if n_chunks * size != len(edges.senders) or n_chunks == 1:
+    if not kernel.chunked or n_chunks * size != len(edges.senders) or n_chunks == 1:
         return chunk(features, matrices, edges)
 
     def step(total: Features, part: Edges) -> tuple[Features, None]:

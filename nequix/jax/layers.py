@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 Features = dict[int, Array]
+Matrices = Mapping[str, Array]
 
 
 def silu(x: Array) -> Array:
@@ -35,7 +36,7 @@ def silu(x: Array) -> Array:
     return x * ops.sigmoid(x)
 
 
-def radial_basis(distances: Float[Array, n_edges], spec: ModelSpec) -> Float[Array, "n_edges n_basis"]:
+def radial_basis(distances: Float[Array, " n_edges"], spec: ModelSpec) -> Float[Array, "n_edges n_basis"]:
     """Evaluate Bessel functions times the polynomial envelope (docs/architecture.md, edges).
 
     Finite with finite derivatives at distance zero; exactly zero from the cutoff on.
@@ -102,7 +103,7 @@ def radial_mlp(matrices: Sequence[Array], radial: Float[Array, "n_edges n_basis"
     return hidden @ matrices[-1]
 
 
-def linear(matrices: Mapping[str, Array], features: Features) -> Features:
+def linear(matrices: Matrices, features: Features) -> Features:
     """Mix channels within each degree that has a matrix: ``h @ W / sqrt(n_in)``.
 
     Args:
@@ -123,17 +124,19 @@ def add(a: Features, b: Features) -> Features:
         a: Blocks by degree.
         b: Blocks by degree.
     """
-    return {l: a[l] + b[l] if l in a and l in b else a.get(l, b.get(l)) for l in sorted({*a, *b})}
+    both = {l: a[l] + b[l] for l in a if l in b}
+    return dict(sorted({**a, **b, **both}.items()))
 
 
-def rms_norm(gains: Mapping[str, Array], features: Features) -> Features:
+def rms_norm(gains: Matrices, features: Features) -> Features:
     """Apply the equivariant RMS layer norm (docs/architecture.md, norm).
 
     Args:
         gains: One gain a channel, by irrep.
         features: Blocks by degree before the activation.
     """
-    square = sum((z * z).sum((1, 2)) / (2 * l + 1) ** 2 for l, z in features.items()) / len(features)
+    squares = [(z * z).sum((1, 2))[:, None] / (2 * l + 1) ** 2 for l, z in features.items()]
+    square = ops.concatenate(squares, 1).sum(1) / len(squares)
     scale = (1 / ops.sqrt(square + NORM_EPSILON))[:, None, None]
     return {l: z * gains[label(l)] * scale for l, z in features.items()}
 
@@ -173,8 +176,11 @@ class Interaction(eqx.Module):
     spec: ModelSpec = eqx.field(static=True)
 
     def __init__(self, groups: Mapping[str, dict[str, Array]], plan: LayerPlan, spec: ModelSpec) -> None:
-        for name in ("radial", "linear_1", "linear_2", "skip", "norm"):
-            setattr(self, name, groups.get(name, {}))
+        self.radial = groups["radial"]
+        self.linear_1 = groups["linear_1"]
+        self.linear_2 = groups["linear_2"]
+        self.skip = groups["skip"]
+        self.norm = groups.get("norm", {})
         self.plan = plan
         self.spec = spec
 

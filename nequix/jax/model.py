@@ -46,9 +46,9 @@ class Model(eqx.Module):
     def features(
         self,
         vectors: Float[Array, "n_edges 3"],
-        senders: Int[Array, n_edges],
-        receivers: Int[Array, n_edges],
-        species: Int[Array, n_nodes],
+        senders: Int[Array, " n_edges"],
+        receivers: Int[Array, " n_edges"],
+        species: Int[Array, " n_nodes"],
         kernel: Kernel,
     ) -> list[Features]:
         """Evaluate the features after each layer, for finding where two engines differ.
@@ -72,11 +72,11 @@ class Model(eqx.Module):
     def __call__(
         self,
         vectors: Float[Array, "n_edges 3"],
-        senders: Int[Array, n_edges],
-        receivers: Int[Array, n_edges],
-        species: Int[Array, n_nodes],
+        senders: Int[Array, " n_edges"],
+        receivers: Int[Array, " n_edges"],
+        species: Int[Array, " n_nodes"],
         kernel: Kernel,
-    ) -> Float[Array, n_nodes]:
+    ) -> Float[Array, " n_nodes"]:
         """Evaluate the energy of every atom, eV (docs/architecture.md, readout).
 
         Args:

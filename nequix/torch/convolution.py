@@ -29,8 +29,8 @@ class Edges(NamedTuple):
 
     radial: Float[Array, "n_edges n_basis"]
     harmonics: Float[Array, "n_edges n_harmonics"]
-    senders: Int[Array, n_edges]
-    receivers: Int[Array, n_edges]
+    senders: Int[Array, " n_edges"]
+    receivers: Int[Array, " n_edges"]
 
 
 class Kernel:
@@ -38,10 +38,12 @@ class Kernel:
 
     Attributes:
         name: What the user calls it.
+        chunked: Whether it gets edges chunk by chunk; a fused kernel stores no messages and wants them all.
         calls: How often it ran: for proof that it did. JAX runs it once for every compilation.
     """
 
     name: str
+    chunked: bool = True
 
     def __init__(self) -> None:
         self.calls = 0
@@ -118,7 +120,8 @@ def aggregate(
     """
     degrees, n_matrices = list(features), len(matrices)
     parts = []
-    chunks = chunk_edges(edges.receivers.cpu().numpy(), len(features[0]), CHUNK_TILES)
+    n_tiles = CHUNK_TILES if kernel.chunked else len(edges.senders) // TILE
+    chunks = chunk_edges(edges.receivers.cpu().numpy(), len(features[0]), n_tiles)
     sizes = [slots.stop - slots.start for slots, _ in chunks]
     radials, harmonics = ops.split(edges.radial, sizes, 0), ops.split(edges.harmonics, sizes, 0)
     for (slots, nodes), *features_of_edges in zip(chunks, radials, harmonics, strict=True):

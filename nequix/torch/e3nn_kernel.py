@@ -132,7 +132,7 @@ class E3nnKernel(Kernel):
         key = (plan, like.dtype, like.device)
         if key not in self._products:
             product = describe(plan)
-            with default_dtype(like.dtype):
+            with _default_dtype(like.dtype):
                 module = self._o3.TensorProduct(
                     product.irreps_in1,
                     product.irreps_in2,
@@ -148,12 +148,8 @@ class E3nnKernel(Kernel):
 
 
 @contextlib.contextmanager
-def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """Make a precision the default for a while: that of the tables which e3nn computes.
-
-    Args:
-        dtype: The precision.
-    """
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Make a precision the default for a while: e3nn computes its tables in that one and no other."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:

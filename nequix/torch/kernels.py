@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
+import warnings
+
 import torch
 
 from nequix.core.errors import BackendUnavailable
 from nequix.torch.convolution import Kernel, PlainKernel
+from nequix.torch.e3nn_kernel import E3nnKernel
+from nequix.torch.openequivariance_kernel import OpenEquivarianceKernel
 
-KERNELS = ("plain",)
+# A kernel more is a class more here.
+_CLASSES: dict[str, type[Kernel]] = {
+    kernel.name: kernel for kernel in (PlainKernel, E3nnKernel, OpenEquivarianceKernel)
+}
+_PACKAGES = {"e3nn": ("e3nn",), "openequivariance": ("openequivariance",)}
+_INSTALL = {
+    "e3nn": 'pip install "nequix[e3nn-torch]"',
+    "openequivariance": 'pip install "nequix[openequivariance]"',
+}
+_GPU_ONLY = ("openequivariance",)
+_GPUS = ("gpu", "cuda", "rocm")
+
+KERNELS = tuple(_CLASSES)
+
+
+class _NotInstalled(BackendUnavailable):
+    """Told apart from an install that does not work, of which ``auto`` warns."""
 
 
 def find_device(name: str | None) -> torch.device:
@@ -36,11 +58,61 @@ def select_kernel(name: str, platform: str) -> Kernel:
     """Make a convolution kernel.
 
     Args:
-        name: ``auto`` or one of ``KERNELS``.
+        name: ``auto`` or one of ``KERNELS``; ``auto`` is OpenEquivariance on a GPU where it is installed,
+            otherwise plain.
         platform: Where it shall run, ``cpu`` or ``gpu``.
 
     Raises:
-        BackendUnavailable: If the kernel is not installed or not for this platform.
+        BackendUnavailable: If the kernel is not installed, does not work or is not for this platform.
         ValueError: If there is no kernel of that name.
     """
+    if name == "auto":
+        return _select_automatically(platform)
+    if name not in _CLASSES:
+        nearest = difflib.get_close_matches(str(name), ("auto", *KERNELS), n=1, cutoff=0.4)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        raise ValueError(f"kernel = {name!r}, but the kernels are {('auto', *KERNELS)}{hint}")
+    if name in _GPU_ONLY and platform not in _GPUS:
+        raise BackendUnavailable(
+            f"kernel {name!r} needs a GPU, but the model is on {platform!r}: choose a GPU by device='gpu', "
+            "or kernel='plain'"
+        )
+    try:
+        return _CLASSES[name]()
+    except (
+        Exception
+    ) as error:  # whatever a third party's import or compiler raises, the user needs the reason
+        missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
+        if missing in _PACKAGES[name]:
+            raise _NotInstalled(
+                f"kernel {name!r} is not installed ({missing} is missing): {_INSTALL[name]}, or choose "
+                "kernel='plain'"
+            ) from error
+        raise BackendUnavailable(
+            f"kernel {name!r} is installed but does not work ({type(error).__name__}: {error}): mend it, "
+            f"install it anew with {_INSTALL[name]}, or choose kernel='plain'"
+        ) from error
+
+
+def available_kernels(platform: str) -> tuple[str, ...]:
+    """List the kernels that can run, in the order of ``KERNELS``.
+
+    Args:
+        platform: Where they shall run, ``cpu`` or ``gpu``.
+    """
+    names = []
+    for name in KERNELS:
+        with contextlib.suppress(BackendUnavailable):
+            names.append(select_kernel(name, platform).name)
+    return tuple(names)
+
+
+def _select_automatically(platform: str) -> Kernel:
+    if platform in _GPUS:
+        try:
+            return select_kernel("openequivariance", platform)
+        except _NotInstalled:
+            pass
+        except BackendUnavailable as error:
+            warnings.warn(f"kernel='auto' takes 'plain': {error}", RuntimeWarning, stacklevel=4)
     return PlainKernel()

@@ -37,15 +37,15 @@ class Model(nn.Module):
         layers = [Interaction(groups[f"layers.{i}"], layer, spec) for i, layer in enumerate(plan(spec))]
         self.layers = nn.ModuleList(layers)
         self.readout = nn.ParameterDict(groups["readout"])
-        self.register_buffer("atom_energies", parameters["atom_energies"])
+        self.atom_energies = nn.Buffer(parameters["atom_energies"])
         self.spec = spec
 
     def features(
         self,
         vectors: Float[Array, "n_edges 3"],
-        senders: Int[Array, n_edges],
-        receivers: Int[Array, n_edges],
-        species: Int[Array, n_nodes],
+        senders: Int[Array, " n_edges"],
+        receivers: Int[Array, " n_edges"],
+        species: Int[Array, " n_nodes"],
         kernel: Kernel,
     ) -> list[Features]:
         """Evaluate the features after each layer, for finding where two engines differ.
@@ -69,11 +69,11 @@ class Model(nn.Module):
     def forward(
         self,
         vectors: Float[Array, "n_edges 3"],
-        senders: Int[Array, n_edges],
-        receivers: Int[Array, n_edges],
-        species: Int[Array, n_nodes],
+        senders: Int[Array, " n_edges"],
+        receivers: Int[Array, " n_edges"],
+        species: Int[Array, " n_nodes"],
         kernel: Kernel,
-    ) -> Float[Array, n_nodes]:
+    ) -> Float[Array, " n_nodes"]:
         """Evaluate the energy of every atom, eV (docs/architecture.md, readout).
 
         Args:

@@ -25,15 +25,15 @@ class Arrays(NamedTuple):
     """A layout on a device (see :class:`nequix.core.layout.Layout`)."""
 
     vectors: Float[Array, "n_edges 3"]
-    senders: Int[Array, n_edges]
-    receivers: Int[Array, n_edges]
-    species: Int[Array, n_nodes]
-    node_graph: Int[Array, n_nodes]
+    senders: Int[Array, " n_edges"]
+    receivers: Int[Array, " n_edges"]
+    species: Int[Array, " n_nodes"]
+    node_graph: Int[Array, " n_nodes"]
 
 
 def energy_gradient(
     model: Model, kernel: Kernel, arrays: Arrays
-) -> tuple[Float[Array, n_nodes], Float[Array, "n_edges 3"]]:
+) -> tuple[Float[Array, " n_nodes"], Float[Array, "n_edges 3"]]:
     """Evaluate the energy of every atom, eV, and ``dE/dr_e`` of every edge, eV/A; differentiable.
 
     Args:

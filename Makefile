@@ -1,0 +1,35 @@
+# Everything runs in .venv, made on first use; only Python (3.11 or newer) and pip are needed before.
+PYTHON ?= python3
+BIN := .venv/bin
+# PyTorch's newest wheels bring gigabytes of CUDA; without a GPU this pin keeps the CPU build that is tested.
+CONSTRAINTS ?= constraints/cpu.txt
+# Two test processes share a small machine best with one thread each.
+WORKERS ?= 2
+
+.PHONY: demo test lint format thorough clean
+
+demo: .venv/stamp-all
+	$(BIN)/python -m nequix.demo
+
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
+
+thorough: .venv/stamp-dev
+	HYPOTHESIS_PROFILE=thorough OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
+
+lint: .venv/stamp-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: .venv/stamp-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.venv/stamp-%: pyproject.toml constraints/cpu.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[$*]"
+	touch $@
+
+clean:
+	rm -rf .venv dist build .pytest_cache .ruff_cache .hypothesis
