@@ -58,7 +58,7 @@ def radial_basis(distances: Float[Array, " n_edges"], spec: ModelSpec) -> Float[
     return 2 / spec.cutoff * bessel * ops.where(x < 1, polynomial, 0.0)
 
 
-def spherical_harmonics(unit: Float[Array, "n_edges 3"], lmax: int) -> Float[Array, n_edges(lmax + 1) ** 2]:
+def spherical_harmonics(unit: Float[Array, "n_edges 3"], lmax: int) -> Float[Array, "n_edges n_harmonics"]:
     """Evaluate ``Y_0 ... Y_lmax``, side by side, by recursion (docs/architecture.md, harmonics).
 
     Args:
