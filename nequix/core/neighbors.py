@@ -184,16 +184,29 @@ def _search(
     search = _vesin()(cutoff=radius, full_list=True)
     # Not copied: these arrays live no longer than the search object.
     pairs, shifts, distances = search.compute(positions, box, True, "PSd", copy=False)
-    # 16 bits are sorted in linear time, and stably: vesin's own order is reproducible.
-    receivers = pairs[:, 0].astype(np.uint16 if len(positions) <= 2**16 else np.int32)
-    order = np.argsort(receivers, kind="stable")
+    receivers = pairs[:, 0].astype(np.int32)
+    order = _sorting(receivers)
     if radius > cutoff:
         order = order[distances[order] < cutoff]
-    receivers, senders = receivers[order].astype(np.int32), pairs[:, 1].astype(np.int32)[order]
+    receivers, senders = receivers[order], pairs[:, 1].astype(np.int32)[order]
     shifts = np.take(shifts, order, axis=0)  # several times faster than shifts[order]
     if far:
         shifts += (wraps[receivers] - wraps[senders]).astype(np.int32)
     return senders, receivers, shifts, float(distances.min(initial=radius))
+
+
+def _sorting(receivers: Int32[np.ndarray, " e"]) -> Int[np.ndarray, " e"]:
+    """Sort stably, since vesin's own order is reproducible.
+
+    vesin emits runs of one receiver: sorting these and spelling them out is several times faster.
+    """
+    n_edges = len(receivers)
+    index = np.int32 if n_edges < 2**31 else np.int64
+    starts = np.flatnonzero(np.diff(receivers, prepend=np.int32(-1))).astype(index)
+    runs = np.argsort(receivers[starts], kind="stable")
+    lengths = np.diff(starts, append=index(n_edges))[runs]
+    offsets = starts[runs] - (np.cumsum(lengths, dtype=index) - lengths)
+    return np.arange(n_edges, dtype=index) + np.repeat(offsets, lengths)
 
 
 def reduced_basis(box: Cell, pbc: Bool[np.ndarray, " 3"]) -> Int[np.ndarray, "3 3"]:

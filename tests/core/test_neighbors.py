@@ -268,7 +268,7 @@ def test_neighbor_list_of_100_000_atoms_is_linear_in_time_and_memory():
 
     small = min(build(23) for _ in range(3))
     tracemalloc.start()
-    large = build(47)  # 103,823 atoms, 8.5 times as many, across the limit of 16-bit indices
+    large = build(47)  # 103,823 atoms, 8.5 times as many
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert large < 5 * 8.5 * small
