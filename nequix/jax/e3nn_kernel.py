@@ -1,8 +1,7 @@
-"""The sum through e3nn-jax's own tensor product: a judge that shares no table with the plain kernel."""
+"""The sum through e3nn's own tensor product: a judge that shares no table with the plain kernel."""
 
 from __future__ import annotations
 
-import importlib
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -102,17 +101,20 @@ def unflatten(plan: LayerPlan, sums: Float[Array, "n_nodes n_out"]) -> Features:
 
 
 class E3nnKernel(Kernel):
-    """The sum as e3nn-jax computes it, in its usual way: product, weights, scatter.
+    """The sum as e3nn computes it in its usual way: the product of an edge, weighted, then summed.
 
     Raises:
-        ImportError: If e3nn-jax is not installed.
+        ImportError: If e3nn is not installed for this engine.
     """
 
     name = "e3nn"
+    chunked = True  # three times quicker than at once: the messages stay in the cache
 
     def __init__(self) -> None:
+        import e3nn_jax
+
         super().__init__()
-        self._e3nn = importlib.import_module("e3nn_jax")
+        self._e3nn = e3nn_jax
 
     def _convolve(
         self, plan: LayerPlan, features: Features, weights: Array, edges: Edges, n_nodes: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -106,17 +105,20 @@ def unflatten(plan: LayerPlan, sums: Float[Array, "n_nodes n_out"]) -> Features:
 
 
 class E3nnKernel(Kernel):
-    """The sum as e3nn computes it, in its usual way: weighted product, scatter.
+    """The sum as e3nn computes it in its usual way: the product of an edge, weighted, then summed.
 
     Raises:
-        ImportError: If e3nn is not installed.
+        ImportError: If e3nn is not installed for this engine.
     """
 
     name = "e3nn"
+    chunked = False  # a tenth quicker than in chunks, for which it would compute every message twice
 
     def __init__(self) -> None:
+        from e3nn import o3
+
         super().__init__()
-        self._o3 = importlib.import_module("e3nn.o3")
+        self._o3 = o3
         self._products: dict[tuple[LayerPlan, torch.dtype, torch.device], torch.nn.Module] = {}
 
     def _convolve(

@@ -69,7 +69,7 @@ def select_kernel(name: str, platform: str) -> Kernel:
     if name == "auto":
         return _select_automatically(platform)
     if name not in _CLASSES:
-        nearest = difflib.get_close_matches(str(name), ("auto", *KERNELS), n=1, cutoff=0.4)
+        nearest = difflib.get_close_matches(str(name).lower(), ("auto", *KERNELS), n=1, cutoff=0.4)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
         raise ValueError(f"kernel = {name!r}, but the kernels are {('auto', *KERNELS)}{hint}")
     if name in _GPU_ONLY and platform not in _GPUS:

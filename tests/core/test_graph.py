@@ -1,4 +1,4 @@
-"""Graphs: what is refused, what is kept as given, and that batching and padding change nothing."""
+"""Graphs: what is refused, what is kept as given, and that batching changes nothing."""
 
 from types import SimpleNamespace
 
@@ -8,7 +8,7 @@ from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 
 from nequix.core.errors import GraphError
-from nequix.core.graph import Graph, batch, build_graph, graph_from_atoms, pad
+from nequix.core.graph import Graph, batch, build_graph, graph_from_atoms
 from nequix.core.neighbors import neighbor_list
 from nequix.core.spec import ModelSpec
 
@@ -194,39 +194,3 @@ def test_batch_refuses_nothing_and_mixed_cutoffs():
     graphs = [build_graph([1], [[0, 0, 0]], None, False, spec) for spec in (SPEC, short)]
     with pytest.raises(GraphError, match=r"different cutoffs \[4\.0, 5\.0\] A"):
         batch(graphs)
-
-
-@pytest.mark.parametrize("more", [(1, 0, 1), (1, 1, 1), (7, 50, 1), (3, 9, 4), (0, 0, 2)])
-def test_pad_reaches_the_totals_and_adds_nothing(more):
-    graph = batch(examples())
-    sizes = (graph.n_nodes, graph.n_edges, graph.n_graphs)
-    padded = pad(graph, *(size + extra for size, extra in zip(sizes, more, strict=True)))
-    assert_consistent(padded)
-    extra_sizes = (padded.n_nodes - sizes[0], padded.n_edges - sizes[1], padded.n_graphs - sizes[2])
-    assert extra_sizes == more
-    for name in TYPES:
-        kept = getattr(graph, name)
-        np.testing.assert_array_equal(getattr(padded, name)[: len(kept)], kept)
-    assert padded.n_node[sizes[2] :].tolist() == [more[0]] + [0] * (more[2] - 1)
-    assert padded.n_edge[sizes[2] :].tolist() == [more[1]] + [0] * (more[2] - 1)
-    assert not padded.species[sizes[0] :].any()
-    edges = slice(sizes[1], None)
-    assert (padded.receivers[edges] == padded.n_nodes - 1).all()
-    assert (padded.senders[edges] == padded.n_nodes - 1).all()
-    assert (padded.shifts[edges] == [1, 0, 0]).all()
-    assert (padded.vectors[edges] == [2 * graph.cutoff, 0, 0]).all()
-    np.testing.assert_allclose(padded.volume[sizes[2] :], (2 * graph.cutoff) ** 3, rtol=1e-14)
-
-
-def test_pad_to_the_same_size_changes_nothing():
-    graph = batch(examples())
-    assert pad(graph, graph.n_nodes, graph.n_edges, graph.n_graphs) is graph
-
-
-@pytest.mark.parametrize("more", [(-1, 0, 1), (1, -1, 1), (1, 1, -1), (1, 0, 0), (0, 1, 1), (0, 1, 0)])
-def test_pad_refuses_too_little_and_names_the_least(more):
-    graph = batch(examples())
-    sizes = (graph.n_nodes, graph.n_edges, graph.n_graphs)
-    least = f"at least {sizes[0] + 1}, {sizes[1]}, {sizes[2] + 1}, or exactly {sizes[0]}, "
-    with pytest.raises(GraphError, match=least):
-        pad(graph, *(size + extra for size, extra in zip(sizes, more, strict=True)))

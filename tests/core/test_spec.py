@@ -1,0 +1,92 @@
+"""The specification: what is refused, and that JSON loses nothing."""
+
+import json
+
+import pytest
+
+from nequix.core import irreps
+from nequix.core.errors import SpecError
+from nequix.core.spec import ModelSpec
+
+REQUIRED = {"atomic_numbers": (1, 8), "avg_n_neighbors": 30.0, "scale": 0.8, "shift": 0.1}
+
+
+def spec(**changes):
+    return ModelSpec(**{**REQUIRED, **changes})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("atomic_numbers", (8, 1), "ascending"),
+        ("atomic_numbers", (), "non-empty"),
+        ("atomic_numbers", (1, 1), "without repeats"),
+        ("atomic_numbers", (0,), "from 1 to 118"),
+        ("atomic_numbers", 8, "list of integers"),
+        ("avg_n_neighbors", 0.0, "positive"),
+        ("cutoff", -1.0, "positive"),
+        ("cutoff", float("nan"), "finite"),
+        ("scale", 10**400, "finite"),
+        ("shift", "0", "finite"),
+        ("radial_polynomial_p", 1.5, "at least 2"),
+        ("n_layers", 0, "from 1 to"),
+        ("n_layers", 2.0, "integer"),
+        ("n_layers", True, "integer"),
+        ("lmax", 5, "from 0 to 4"),
+        ("layer_norm", 1, "true or false"),
+        ("hidden_irreps", 128, "must be text"),
+        ("hidden_irreps", "64x1o", "no 0e"),
+        ("hidden_irreps", "8x0e + 8x1e", "unnatural"),
+        ("hidden_irreps", "8x0e + 8x0e", "stands twice"),
+        ("hidden_irreps", "8x0e + 0x1o", "no channels"),
+        ("hidden_irreps", "8x0e + 8x5o", "above the supported 4"),
+        ("hidden_irreps", "8x0e, 8x1o", "cannot read"),
+        ("hidden_irreps", "", "cannot read"),
+        ("hidden_irreps", "9" * 5000 + "x0e", "cannot read"),
+    ],
+)
+def test_spec_refuses_and_names_the_field(field, value, message):
+    with pytest.raises(SpecError, match=message) as raised:
+        spec(**{field: value})
+    assert field in str(raised.value) or "irreps" in str(raised.value)
+
+
+def test_spec_survives_json():
+    one = spec(hidden_irreps="4x2e+8x0e", cutoff=5, radial_polynomial_p=6.5, layer_norm=False)
+    assert ModelSpec.from_json(one.to_json()) == one
+    assert one.hidden_irreps == "8x0e + 4x2e"
+    assert one.hidden == {0: 8, 2: 4}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 2}, "newer nequix"),
+        ({"version": True}, "version True"),
+        ({"colour": "red"}, r"unknown \['colour'\]"),
+        ({"cutoff": None}, "cutoff = None"),
+    ],
+)
+def test_spec_refuses_foreign_json(change, message):
+    values = {**json.loads(spec().to_json()), **change}
+    with pytest.raises(SpecError, match=message):
+        ModelSpec.from_json(json.dumps(values))
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "[" * 100_000, "null"])
+def test_spec_refuses_what_is_no_json_object(text):
+    with pytest.raises(SpecError, match="JSON"):
+        ModelSpec.from_json(text)
+
+
+def test_spec_refuses_json_without_a_field():
+    values = json.loads(spec().to_json())
+    del values["lmax"]
+    with pytest.raises(SpecError, match=r"missing \['lmax'\]"):
+        ModelSpec.from_dict(values)
+
+
+def test_irreps_are_written_as_they_are_read():
+    text = "128x0e + 64x1o + 32x2e + 32x3o"
+    assert irreps.format(irreps.parse(text)) == text
+    assert irreps.parse("2x3o+0e") == {0: 1, 3: 2}
