@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.calculators.calculator import Calculator, Parameters, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from nequix.core.errors import GraphError
@@ -44,8 +44,8 @@ class NequixCalculator(Calculator):
         ValueError: For another backend, kernel or precision than there are.
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
-    ignored_changes: ClassVar[set[str]] = {"initial_charges", "initial_magmoms"}
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
+    ignored_changes = {"initial_charges", "initial_magmoms"}  # noqa: RUF012 - declared by ASE
 
     def __init__(
         self,
@@ -60,9 +60,8 @@ class NequixCalculator(Calculator):
         self.potential = load_model(model, backend, kernel=kernel, dtype=dtype, device=device)
         self.backend = backend
         name = model.provenance.name if isinstance(model, Weights) else os.fspath(model)
-        self.parameters.update(
-            model=name, backend=backend, kernel=self.kernel, dtype=dtype, device=self.device
-        )
+        chosen = {"model": name, "backend": backend, "kernel": self.kernel}
+        self.parameters = Parameters(chosen, dtype=dtype, device=self.device)
 
     @property
     def kernel(self) -> str:
@@ -159,8 +158,9 @@ def _results(graph: Graph, evaluated: Results) -> dict[str, Any]:
     if not finite.all():
         atom = int(finite.argmin())
         raise GraphError(
-            f"atom {atom} has energy {evaluated.energies[atom]} eV and force {evaluated.forces[atom].tolist()} "
-            "eV/A, expected finite numbers; atoms may lie on one another: check the structure"
+            f"atom {atom} has energy {evaluated.energies[atom]} eV and force "
+            f"{evaluated.forces[atom].tolist()} eV/A, expected finite numbers; check the structure: "
+            "atoms may lie on one another"
         )
     results = {
         "energy": energy,

@@ -4,8 +4,18 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from nequix.core.registry import ENTRIES
+
+
+# Read when NumPy and PyTorch are imported: arrays are small, and the tests run side by side.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The same few examples everywhere and every time; HYPOTHESIS_PROFILE=thorough looks for new ones.
+settings.register_profile("ci", derandomize=True, deadline=None, max_examples=12, database=None)
+settings.register_profile("thorough", deadline=None, max_examples=200, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture(scope="session")

@@ -66,7 +66,10 @@ def sin(x):
 
 
 def exp(x):
-    return Dual(np.exp(x.value), np.exp(x.value) * x.tangent) if isinstance(x, Dual) else np.exp(x)
+    if isinstance(x, Dual):
+        value = np.exp(x.value)
+        return Dual(value, value * x.tangent)
+    return np.exp(x)
 
 
 def sqrt(x):

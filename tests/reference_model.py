@@ -64,7 +64,9 @@ def edge_quantities(spec, vectors):
 
 
 def silu(x):
-    return x / (1 + dual.exp(-x))
+    negative = x.real < 0
+    decaying = dual.exp(x * np.where(negative, 1, -1))  # on either side: no overflow, no cancellation
+    return x * dual.where(negative, decaying, 1.0) / (1 + decaying)
 
 
 def linear(matrix, block):

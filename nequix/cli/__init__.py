@@ -13,16 +13,20 @@ from typing import Annotated
 import typer
 
 from nequix import __version__
+from nequix.cli import data
+from nequix.cli.run import predict, relax
+from nequix.cli.verify import verify
 from nequix.cli.weights import convert, info, models
 from nequix.core.errors import NequixError
 
-COMMANDS = (convert, info, models)
+COMMANDS = (predict, relax, verify, convert, info, models)
 """Every command; its name is the function's."""
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(data.app, name="data")
 
 
 def _version(wanted: bool) -> None:

@@ -13,7 +13,7 @@ from nequix.core.weights import Provenance, Weights, write_weights
 SPEC = ModelSpec(
     atomic_numbers=(1, 6, 8, 11, 13, 14, 17, 29, 79),
     avg_n_neighbors=20.0,
-    scale=2.0,
+    scale=20.0,
     shift=-0.25,
     cutoff=4.0,
     hidden_irreps="8x0e + 4x1o",
@@ -48,7 +48,9 @@ def water() -> Atoms:
 
 
 def slab() -> Atoms:
-    return rattled(fcc111("Cu", (1, 1, 3), vacuum=5.0))
+    atoms = fcc111("Cu", (1, 1, 3), vacuum=5.0)
+    atoms.info.clear()  # of sites for adsorbates, which extended XYZ cannot hold
+    return rattled(atoms)
 
 
 def triclinic() -> Atoms:

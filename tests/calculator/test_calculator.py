@@ -18,8 +18,8 @@ ROUNDING = 1e-11
 BETWEEN_ENGINES = 1e-10
 """Float64 engines differ by rounding only."""
 
-DIFFERENCES = 2e-7
-"""Central differences with steps of 1e-4 A against exact derivatives, of energies of some eV."""
+DIFFERENCES = 2e-6
+"""Central differences with steps of 1e-4 A against exact derivatives, of energies of some ten eV."""
 
 SINGLE = 2e-5
 """Float32 layers against float64 ones, for forces of some eV/A."""
@@ -53,14 +53,10 @@ def test_forces_and_stress_are_derivatives_of_the_energy(calc):
     atoms = small.triclinic()
     atoms.calc = calc
     forces, stress = atoms.get_forces(), atoms.get_stress()
-    assert np.abs(forces).max() > 0.1
+    assert np.abs(forces).max() > 0.02
     assert np.abs(stress).min() > 1e-4
-    np.testing.assert_allclose(
-        calculate_numerical_forces(atoms, eps=1e-4), forces, rtol=0, atol=DIFFERENCES
-    )
-    np.testing.assert_allclose(
-        calculate_numerical_stress(atoms, eps=1e-5), stress, rtol=0, atol=DIFFERENCES
-    )
+    np.testing.assert_allclose(calculate_numerical_forces(atoms, eps=1e-4), forces, rtol=0, atol=DIFFERENCES)
+    np.testing.assert_allclose(calculate_numerical_stress(atoms, eps=1e-5), stress, rtol=0, atol=DIFFERENCES)
 
 
 def test_hessian_is_the_derivative_of_the_forces(calc):
@@ -81,9 +77,10 @@ def test_hessian_is_the_derivative_of_the_forces(calc):
     np.testing.assert_allclose(hessian, hessian.T, rtol=0, atol=ROUNDING)
 
 
-def test_hessian_is_of_the_last_structure_unless_one_is_given(calc, salt):
-    salt.get_potential_energy()
-    np.testing.assert_array_equal(calc.get_hessian(), calc.get_hessian(salt))
+def test_hessian_is_of_the_last_structure_unless_one_is_given(calc):
+    atoms = small.triclinic()
+    calc.calculate(atoms)
+    np.testing.assert_array_equal(calc.get_hessian(), calc.get_hessian(atoms))
     calc.reset()
     with pytest.raises(GraphError, match="no structure yet"):
         calc.get_hessian()
@@ -200,7 +197,9 @@ BAD = [
 
 
 @pytest.mark.parametrize(("atoms", "says"), BAD)
-def test_a_bad_structure_is_refused_before_any_work_and_leaves_no_results(calc, salt, atoms, says, monkeypatch):
+def test_a_bad_structure_is_refused_before_any_work_and_leaves_no_results(
+    calc, salt, atoms, says, monkeypatch
+):
     energy = salt.get_potential_energy()
     atoms = atoms.copy()
     atoms.calc = calc

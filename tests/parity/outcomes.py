@@ -114,9 +114,7 @@ def jax_outcome(
 ) -> Outcome:
     """Ask the JAX engine, in one compilation for all graphs of the same sizes."""
     layout = arrange(graph, *sizes)
-    factors = [
-        _padded(x, len(layout.species)) for x in (probe.displacement, probe.energies, probe.forces)
-    ]
+    factors = [_padded(x, len(layout.species)) for x in (probe.displacement, probe.energies, probe.forces)]
     with potential._precision():
         given = (potential.model, potential.kernel, potential._arrays(layout), layout.n_graphs)
         outputs, product, gradients, edges, layers = _compiled(*given, *map(potential._put, factors))
@@ -207,3 +205,8 @@ def reference_outcome(weights: Weights, graph: Graph, probe: Probe) -> Outcome:
         gradients=gradients,
         stages=stages,
     )
+
+
+def forget_compiled() -> None:
+    """Drop the compiled programs of models that are done with."""
+    _compiled.clear_cache()

@@ -1,0 +1,191 @@
+"""Commands about training data: ``nequix data convert``, ``stats`` and ``check``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nequix.core.errors import DataError
+
+if TYPE_CHECKING:
+    from nequix.data.check import Report
+    from nequix.data.sources import Source
+    from nequix.data.structure import LabelKeys
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Convert, measure and check training data."
+)
+
+_Sources = Annotated[list[Path], typer.Argument(help="Files or folders of structures; see docs/data.md.")]
+_Key = Annotated[str | None, typer.Option(help="Where this label is, if not under a usual key.")]
+_Workers = Annotated[int, typer.Option(min=0, help="Worker processes; 0 for none.")]
+_Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
+_Json = Annotated[Path | None, typer.Option("-o", "--output", help="A JSON file to write.")]
+
+
+@app.command()
+def convert(
+    sources: _Sources,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to make, or to finish.")],
+    shard_size: Annotated[int, typer.Option(min=1, help="Structures of each .aselmdb file.")] = 10_000,
+    energy_key: _Key = None,
+    forces_key: _Key = None,
+    stress_key: _Key = None,
+) -> None:
+    """Convert data into a folder of .aselmdb files; interrupted, the same command goes on."""
+    from nequix.data.convert import convert as convert_sources
+
+    keys = _keys(energy_key, forces_key, stress_key)
+    with _progress("convert", None) as advance:
+        n = convert_sources(sources, output, keys=keys, shard_size=shard_size, progress=advance)
+    print(f"{output}: {n} structures")
+
+
+@app.command()
+def stats(
+    sources: _Sources,
+    cutoff: Annotated[float, typer.Option(min=0.1, help="Radius of the neighbourhood, A.")] = 6.0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Structures of a batch, on average.")] = 256,
+    atom_energies: Annotated[
+        Path | None, typer.Option(help='JSON {"Si": -5.4, ...}, eV; by default least squares.')
+    ] = None,
+    output: _Json = None,
+    workers: _Workers = 0,
+    force: _Force = False,
+    energy_key: _Key = None,
+    forces_key: _Key = None,
+    stress_key: _Key = None,
+) -> None:
+    """Compute shift, scale, neighbours, atom energies and the shapes of batches."""
+    from ase.data import chemical_symbols
+
+    from nequix.core.files import write_atomic
+    from nequix.data.sources import open_source
+    from nequix.data.stats import compute, describe_packing
+
+    _check_output(output, force)
+    source = open_source(sources, _keys(energy_key, forces_key, stress_key))
+    given = None if atom_energies is None else _read_energies(atom_energies)
+    with _progress("stats", _length(source)) as advance:
+        found, sizes = compute(source, cutoff, atom_energies=given, n_workers=workers, progress=advance)
+    facts = {**found.to_dict(), "packing": describe_packing(sizes, batch_size)}
+    facts["atom_energies"] = {chemical_symbols[z]: energy for z, energy in found.atom_energies.items()}
+    text = json.dumps(facts, indent=2)
+    if output is not None:
+        write_atomic(output, [text.encode()])
+    print(text)
+
+
+@app.command()
+def check(
+    sources: _Sources,
+    model: Annotated[
+        str | None, typer.Option(help="A reference: a name that `nequix models` lists, or a weight file.")
+    ] = None,
+    evaluations: Annotated[int, typer.Option(min=1, help="Structures that the model evaluates.")] = 200,
+    backend: Annotated[str, typer.Option(help="auto, jax or torch.")] = "auto",
+    output: _Json = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    force: _Force = False,
+    energy_key: _Key = None,
+    forces_key: _Key = None,
+    stress_key: _Key = None,
+) -> None:
+    """Look for faults in labels and structures; exit with 1 if there are errors."""
+    from nequix.core.files import write_atomic
+    from nequix.data.check import check_source
+    from nequix.data.sources import open_source
+
+    _check_output(output, force)
+    source = open_source(sources, _keys(energy_key, forces_key, stress_key))
+    potential = None if model is None else _load(model, backend)
+    with _progress("check", _length(source)) as advance:
+        report = check_source(source, potential, evaluations=evaluations, progress=advance)
+    text = json.dumps(report.to_dict(), indent=2)
+    if output is not None:
+        write_atomic(output, [text.encode()])
+    if as_json:
+        print(text)
+    else:
+        _print_report(report)
+    if report.errors:
+        raise typer.Exit(1)
+
+
+def _keys(energy: str | None, forces: str | None, stress: str | None) -> LabelKeys:
+    from nequix.data.structure import LabelKeys
+
+    return LabelKeys.of(energy, forces, stress)
+
+
+def _check_output(output: Path | None, force: bool) -> None:
+    if output is None:
+        return
+    if not output.absolute().parent.is_dir():
+        raise DataError(f"{output}: no place for a file; make its folder, or choose another name")
+    if output.exists() and not force:
+        raise DataError(f"{output}: exists already; choose another name, or replace it with --force")
+
+
+def _read_energies(path: Path) -> dict[int, float]:
+    from ase.data import atomic_numbers
+
+    try:
+        given = json.loads(path.read_text())
+        return {atomic_numbers[symbol]: float(energy) for symbol, energy in given.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: no JSON of atom energies ({error})") from None
+    except KeyError as error:
+        raise DataError(f"{path}: {error} is no element; give symbols") from None
+
+
+def _load(model: str, backend: str) -> Any:
+    from nequix.models import installed_backends, load_model
+
+    installed = installed_backends()
+    return load_model(model, (installed or ["jax"])[0] if backend == "auto" else backend)
+
+
+def _length(source: Source) -> int | None:
+    try:
+        return len(source)
+    except DataError:
+        return None  # a stream, which is counted by reading it
+
+
+@contextlib.contextmanager
+def _progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show how many structures are done, on a terminal's stderr."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def _print_report(report: Report) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{report.n_structures} structures", title_justify="left")
+    for column in ("severity", "rule", "structures", "what", "for example"):
+        table.add_column(column, overflow="fold")
+    for finding in report.findings:
+        table.add_row(
+            finding.severity, finding.rule, str(finding.count), finding.message, ", ".join(finding.names[:3])
+        )
+    console = Console()
+    if report.findings:
+        console.print(table)
+    for note in report.notes:
+        console.print(f"note: {note}", highlight=False)
+    console.print(f"{len(report.errors)} errors, {len(report.findings) - len(report.errors)} warnings")

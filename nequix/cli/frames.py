@@ -1,0 +1,123 @@
+"""Structures in files: read frame by frame, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nequix.core.errors import DataError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+WITH_RESULTS = ("extxyz", "traj", "json")
+"""ASE's formats that keep energies, forces and stress."""
+
+
+def read_frames(path: Path) -> Iterator[Atoms]:
+    """Read the structures of a file, one after the other.
+
+    Args:
+        path: A file of any format that ASE reads.
+
+    Raises:
+        DataError: If there is no such file or if it cannot be read, naming the frame.
+    """
+    from ase.io import iread
+
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; check the path")
+    index = 0
+    try:
+        for atoms in iread(path, ":", do_not_split_by_at_sign=True):
+            yield atoms
+            index += 1
+    except DataError:
+        raise
+    except Exception as error:  # ASE's readers raise whatever their parsing met
+        reason = str(error) or type(error).__name__
+        raise DataError(f"{path}: frame {index} cannot be read ({reason}); is the file whole?") from error
+    if index == 0:
+        raise DataError(f"{path}: holds no structure; is the file whole?")
+
+
+def check_target(target: Path, sources: Sequence[Path], force: bool, formats: Sequence[str] = ()) -> None:
+    """Refuse an output file that could not be written, or that would destroy something, before any work.
+
+    Args:
+        target: The output file.
+        sources: The input files, which are never replaced.
+        force: Whether another existing file may be replaced.
+        formats: The allowed formats, in ASE's words; by default all that ASE writes.
+
+    Raises:
+        DataError: If it is an input, exists, has no folder or a format that cannot be written.
+    """
+    from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+
+    try:
+        kind = filetype(str(target), read=False)
+    except UnknownFileTypeError:
+        kind = ""
+    if formats and kind not in formats:
+        raise DataError(
+            f"{target}: format {kind or 'unknown'!r} cannot hold energies and forces; "
+            f"give a name that ends in .{', .'.join(formats)}"
+        )
+    if kind not in ioformats or not ioformats[kind].can_write or not ioformats[kind].acceptsfd:
+        raise DataError(f"{target}: cannot write the format {kind or 'unknown'!r}; try the ending .extxyz")
+    if target.is_dir() or not target.absolute().parent.is_dir():
+        raise DataError(f"{target}: no place for a file; make its folder, or choose another name")
+    if not target.exists():
+        return
+    if any(source.exists() and source.samefile(target) for source in sources):
+        raise DataError(f"{target}: is an input file, which is never replaced; choose another name")
+    if not force:
+        raise DataError(f"{target}: exists already; choose another name, or replace it with --force")
+
+
+def write_frames(target: Path, frames: Iterable[Atoms]) -> None:
+    """Write structures so that the file's name holds all of them, or what it held before.
+
+    Args:
+        target: The file to make or replace; its name tells the format.
+        frames: The structures, with their results.
+
+    Raises:
+        DataError: If the disk is full or the format cannot hold these structures.
+    """
+    from ase.io import write
+    from ase.io.formats import filetype
+
+    kind = filetype(str(target), read=False)
+    # Beside the target, since renaming from another disk would not be one step; with its ending, by which
+    # ASE tells whether to compress.
+    temporary = target.with_name(f".nequix-{secrets.token_hex(8)}.tmp{target.suffix}")
+    try:
+        write(temporary, list(frames), format=kind)
+        os.replace(temporary, target)
+    except Exception as error:  # ASE's writers raise whatever they met
+        reason = str(error) or type(error).__name__
+        raise DataError(f"{target}: cannot be written ({reason}); choose another format or folder") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def with_results(atoms: Atoms) -> Atoms:
+    """Copy a structure with its calculator's results, raw forces included, instead of any older ones.
+
+    Args:
+        atoms: A structure whose calculator has just evaluated it.
+    """
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    copied = atoms.copy()
+    results = atoms.calc.results  # pyright: ignore[reportOptionalMemberAccess]
+    for name in (*results, "stress", "virial"):
+        copied.info.pop(name, None)
+        copied.arrays.pop(name, None)
+    copied.calc = SinglePointCalculator(copied, **results)
+    return copied

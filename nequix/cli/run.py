@@ -1,0 +1,225 @@
+"""Commands that run a model on structures: ``predict`` and ``relax``."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nequix.core.errors import BackendUnavailable, DataError, GraphError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from nequix.calculator import NequixCalculator
+
+NOT_CONVERGED = 3
+"""Exit code of a relaxation that ran out of steps; 1 is an error, 2 a wrong command line."""
+
+
+class Backend(StrEnum):
+    """What ``--backend`` takes."""
+
+    auto = "auto"
+    jax = "jax"
+    torch = "torch"
+
+
+class Dtype(StrEnum):
+    """What ``--dtype`` takes."""
+
+    float32 = "float32"
+    float64 = "float64"
+
+
+class Optimizer(StrEnum):
+    """What ``--optimizer`` takes: names of ``ase.optimize``, in lower case."""
+
+    fire = "fire"
+    bfgs = "bfgs"
+    lbfgs = "lbfgs"
+
+
+Model = Annotated[str, typer.Option(help="A name that `nequix models` lists, or a weight file.")]
+BackendOption = Annotated[Backend, typer.Option(help="auto: JAX if it is installed, otherwise PyTorch.")]
+DtypeOption = Annotated[Dtype, typer.Option(help="Precision of the layers.")]
+Kernel = Annotated[str, typer.Option(help="The convolution kernel.")]
+Device = Annotated[str | None, typer.Option(help="cpu, gpu, gpu:1, ...; by default the backend's first.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
+
+
+def predict(
+    files: Annotated[list[Path], typer.Argument(help="Structures of any format that ASE reads; all frames.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="An .extxyz, .traj or .json file.")],
+    model: Model = "nequix-mp-1",
+    backend: BackendOption = Backend.auto,
+    dtype: DtypeOption = Dtype.float32,
+    kernel: Kernel = "auto",
+    device: Device = None,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Leave bad frames out, list them, and exit with 1.")
+    ] = False,
+    force: Force = False,
+) -> None:
+    """Write energies, forces and, where there is a volume, stress of structures."""
+    from nequix.cli.frames import WITH_RESULTS, check_target, write_frames
+
+    check_target(output, files, force, WITH_RESULTS)
+    calc = make_calculator(model, backend, dtype, kernel, device)
+    frames: list[Atoms] = []
+    failures = 0
+    with _progress("predict") as advance:
+        for outcome in _predictions(files, calc):
+            if not isinstance(outcome, DataError):
+                frames.append(outcome)
+            elif keep_going:
+                failures += 1
+                print(f"error: {outcome}", file=sys.stderr)
+            else:
+                raise outcome
+            advance()
+    if frames:
+        write_frames(output, frames)
+        print(f"{output}: {len(frames)} frames")
+    if failures:
+        print(f"error: {failures} failures, listed above; their frames were left out", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _predictions(files: list[Path], calc: NequixCalculator) -> Iterator[Atoms | DataError]:
+    """Evaluate frame after frame; a failure takes its frame's place and names file, frame and atom."""
+    from nequix.cli.frames import read_frames, with_results
+
+    for path in files:
+        try:
+            for index, atoms in enumerate(read_frames(path)):
+                try:
+                    calc.calculate(atoms)
+                    atoms.calc = calc
+                    yield with_results(atoms)
+                except GraphError as error:
+                    yield DataError(f"{path}: frame {index}: {error}")
+        except DataError as error:
+            yield error
+
+
+def relax(
+    file: Annotated[Path, typer.Argument(help="A structure of any format that ASE reads.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="By default FILE-relaxed.extxyz beside FILE.")
+    ] = None,
+    fmax: Annotated[float, typer.Option(help="Converged when no force is larger, eV/A.")] = 0.02,
+    steps: Annotated[int, typer.Option(help="Steps at most.")] = 500,
+    cell: Annotated[bool, typer.Option("--cell/--no-cell", help="Relax the cell, too.")] = False,
+    optimizer: Annotated[Optimizer, typer.Option(help="ASE's optimizer.")] = Optimizer.fire,
+    frame: Annotated[int, typer.Option(help="Which frame of the file; -1 is the last.")] = -1,
+    model: Model = "nequix-mp-1",
+    backend: BackendOption = Backend.auto,
+    dtype: DtypeOption = Dtype.float32,
+    kernel: Kernel = "auto",
+    device: Device = None,
+    force: Force = False,
+) -> None:
+    """Relax a structure; exit code 3 if it does not converge, what was reached being written all the same."""
+    from nequix.cli.frames import check_target, read_frames, with_results, write_frames
+
+    if not (fmax > 0 and steps > 0):
+        raise DataError(f"fmax = {fmax} and steps = {steps}, expected positive numbers")
+    target = output or file.with_name(f"{file.stem}-relaxed.extxyz")
+    check_target(target, [file], force)
+    frames = list(read_frames(file))
+    if not -len(frames) <= frame < len(frames):
+        raise DataError(f"{file}: has no frame {frame}, only {len(frames)} frames")
+    atoms = frames[frame]
+    if len(frames) > 1:
+        print(f"{file}: frame {frame % len(frames)} of {len(frames)}, counted from 0", file=sys.stderr)
+    if cell and not (atoms.pbc.all() and atoms.cell.rank == 3):
+        raise DataError(f"{file}: pbc = {atoms.pbc.tolist()}: only a cell periodic in all directions relaxes")
+    atoms.calc = make_calculator(model, backend, dtype, kernel, device)
+    try:
+        converged = _minimise(atoms, optimizer, fmax, steps, cell)
+    except GraphError as error:
+        raise DataError(f"{file}: frame {frame}: {error}") from None
+    write_frames(target, [with_results(atoms)])
+    print(f"{target}: {'converged' if converged else f'NOT converged in {steps} steps'}")
+    if not converged:
+        raise typer.Exit(NOT_CONVERGED)
+
+
+def _minimise(atoms: Atoms, optimizer: Optimizer, fmax: float, steps: int, cell: bool) -> bool:
+    """Run an optimizer, printing a line a step; return whether it converged."""
+    import ase.optimize
+    import numpy as np
+    from ase.filters import FrechetCellFilter
+
+    subject = FrechetCellFilter(atoms) if cell else atoms
+    minimiser = getattr(ase.optimize, optimizer.upper())(subject, logfile=None)
+    print(f"{'step':>5} {'energy (eV)':>16} {'fmax (eV/A)':>12} {'volume (A^3)':>13}")
+
+    def report() -> None:
+        largest = np.linalg.norm(subject.get_forces(), axis=1).max()
+        volume = f"{atoms.get_volume():13.4f}" if atoms.cell.rank == 3 else f"{'-':>13}"
+        print(
+            f"{minimiser.nsteps:5} {atoms.get_potential_energy():16.6f} {largest:12.6f} {volume}", flush=True
+        )
+
+    minimiser.attach(report)
+    return bool(minimiser.run(fmax=fmax, steps=steps))
+
+
+def make_calculator(
+    model: str, backend: Backend, dtype: Dtype, kernel: str, device: str | None
+) -> NequixCalculator:
+    """Make the calculator that the options ask for, and say on stderr what was chosen.
+
+    Args:
+        model: A known name or a path.
+        backend: With ``auto``, JAX if it is installed, otherwise PyTorch.
+        dtype: Precision of the layers.
+        kernel: Name of the convolution kernel.
+        device: Name of the device.
+
+    Raises:
+        BackendUnavailable: If the backend, the kernel or the device is not there.
+        WeightsError: If the model is not.
+    """
+    from nequix.calculator import NequixCalculator
+    from nequix.models import installed_backends
+
+    name = str(backend)
+    if backend == Backend.auto:
+        installed = installed_backends()
+        if not installed:
+            raise BackendUnavailable('no backend is installed: pip install "nequix[jax]" or "nequix[torch]"')
+        name = installed[0]
+    try:
+        calc = NequixCalculator(model, name, kernel=kernel, dtype=str(dtype), device=device)
+    except ValueError as error:
+        if type(error) is not ValueError:  # the project's own errors say all by themselves
+            raise
+        raise typer.BadParameter(str(error)) from None
+    print(
+        f"{model}: backend {calc.backend}, kernel {calc.kernel}, {calc.dtype}, on {calc.device}",
+        file=sys.stderr,
+    )
+    return calc
+
+
+@contextlib.contextmanager
+def _progress(what: str) -> Iterator[Callable[[], None]]:
+    """Count frames on stderr while somebody looks at a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}: {task.completed:.0f} frames"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda: progress.advance(task)

@@ -1,0 +1,152 @@
+"""The command ``verify``: every engine, kernel and precision of this machine, compared."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nequix.core.errors import BackendUnavailable, DataError, WeightsError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from nequix.core.weights import Weights
+    from nequix.verify import Certificate, Configuration
+
+RANDOM = "random"
+"""What ``--model`` takes for a freshly drawn model of the published shape."""
+
+
+def verify(
+    model: Annotated[
+        str, typer.Option(help=f"A known name, a weight file, or {RANDOM!r}: newly drawn, without download.")
+    ] = "nequix-mp-1",
+    backends: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated, such as jax,torch; by default all that are installed."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, gpu, ...; by default the first of each backend.")
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option("--json", help="Write a certificate with every figure to this file.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the certificate if it exists.")] = False,
+) -> None:
+    """Compare all engines, kernels and precisions on this machine; exit code 1 if any check fails."""
+    from rich.console import Console
+
+    from nequix.core.files import write_atomic
+    from nequix.verify import certify
+
+    if certificate is not None and certificate.exists() and not force:
+        raise DataError(f"{certificate}: exists already; choose another name, or replace it with --force")
+    chosen = _backends(backends)
+    weights = _weights(model)
+    console, status = Console(), Console(stderr=True)
+    # The spinner is for terminals; elsewhere it would leave nothing but escape codes.
+    if status.is_terminal:
+        with status.status("verify") as spinner:
+            made = certify(weights, chosen, device, spinner.update)
+    else:
+        made = certify(weights, chosen, device, lambda text: print(text, file=sys.stderr, flush=True))
+    _show(made, console)
+    if certificate is not None:
+        write_atomic(certificate, [json.dumps(made.to_dict(), indent=2).encode() + b"\n"])
+        print(f"certificate: {certificate}")
+    if not made.passed:
+        raise typer.Exit(1)
+
+
+def _backends(given: str | None) -> list[str]:
+    from nequix.models import BACKENDS, installed_backends
+
+    if given is None:
+        found = installed_backends()
+        if not found:
+            raise BackendUnavailable('no backend is installed: pip install "nequix[jax]" or "nequix[torch]"')
+        return found
+    names = list(dict.fromkeys(name.strip() for name in given.split(",")))
+    wrong = [name for name in names if name not in BACKENDS]
+    if wrong:
+        raise typer.BadParameter(f"backend {wrong[0]!r}, but the backends are {', '.join(BACKENDS)}")
+    return names
+
+
+def _weights(model: str) -> Weights:
+    from nequix.core.registry import load_weights
+    from nequix.verify import random_model
+
+    if model == RANDOM:
+        return random_model()
+    try:
+        return load_weights(model)
+    except WeightsError as error:
+        raise WeightsError(
+            f"{error}. To go on, set NEQUIX_MIRROR to a folder or base URL that has the .nqx files, give "
+            f"--model the path of a weight file, or do without: nequix verify --model {RANDOM}"
+        ) from error
+
+
+def _show(made: Certificate, console: Console) -> None:
+    """Print a table of errors, a column for each configuration, and the verdict."""
+    from rich.table import Table
+
+    from nequix.verify.tolerances import TOLERANCES
+
+    title = f"{made.model['name']} ({made.model['checksum'][:12]}), largest errors"
+    table = Table("", title=title, box=None, padding=(0, 1, 0, 0))  # eight configurations in 80 columns
+    table.add_column("may\nbe\nf64", justify="right", style="dim")
+    table.add_column("\n\nf32", justify="right", style="dim")
+    for configuration in made.configurations:
+        colour = "green" if configuration.passed else "bold red"
+        heading = f"{configuration.backend}\n{configuration.kernel[:6]}\nf{configuration.dtype[5:]}"
+        table.add_column(f"[{colour}]{heading}[/]", justify="right")
+    for name, tolerance in TOLERANCES.items():
+        cells = [_cell(configuration, name) for configuration in made.configurations]
+        table.add_row(name, _short(tolerance.float64), _short(tolerance.float32), *cells)
+    calls = [str(sum(configuration.calls.values())) for configuration in made.configurations]
+    table.add_row("kernel calls", "", "", *calls)
+    seconds = [f"{sum(configuration.seconds.values()):.0f}" for configuration in made.configurations]
+    table.add_row("seconds", "", "", *seconds)
+    console.print(table)
+    for line in verdict(made):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _cell(configuration: Configuration, name: str) -> str:
+    for check in configuration.checks:
+        if check.name == name:
+            text = _short(check.error)
+            return text if check.passed else f"[bold red]{text}[/]"
+    return ""
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:.0e}".replace("e-0", "e-").replace("e+00", "")
+
+
+def verdict(made: Certificate) -> list[str]:
+    """Tell in words what was and what was not verified.
+
+    Args:
+        made: The certificate.
+    """
+    lines = []
+    for configuration in made.configurations:
+        lines += [f"FAILED {configuration.name}: {failure}" for failure in configuration.failures]
+        lines += [
+            f"FAILED {configuration.name}: {check.name}: error {check.error:.2g}, tolerance "
+            f"{check.tolerance:.2g}, largest in {check.structure}"
+            for check in configuration.checks
+            if not check.passed
+        ]
+    lines.append(f"compared with {made.reference}; its energies with the equations in NumPy")
+    if not made.between_backends:
+        lines.append("parity between engines was NOT checked: only one engine was there")
+    lines.append("all checks passed" if made.passed else "NOT all checks passed")
+    return lines

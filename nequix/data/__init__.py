@@ -1,0 +1,1 @@
+"""Training data: sources, conversion, statistics, checks and the loader (docs/data.md)."""

@@ -1,0 +1,147 @@
+"""Batches of fixed shapes: structures side by side with their labels, as a training step reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nequix.core.errors import DataError, GraphError
+from nequix.core.graph import Graph, batch, build_graph
+from nequix.core.layout import Layout, arrange
+from nequix.core.spec import ModelSpec
+from nequix.data.packing import Budget
+from nequix.data.structure import Structure, refuse_not_finite
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int32
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Structures and their labels, padded; missing labels and padding are zero and masked.
+
+    Attributes:
+        layout: The graphs.
+        energy: eV.
+        forces: eV/A.
+        stress: eV/A^3, positive under tension.
+        volume: A^3; one where there is none, so that it can be divided by.
+        n_atoms: Atoms of each structure; one where there is none, so that it can be divided by.
+        graph_mask: Which graphs are structures and not padding.
+        node_mask: Which atoms belong to structures.
+        energy_mask: Which structures have an energy.
+        forces_mask: Which atoms have a force.
+        stress_mask: Which structures have a stress, and a volume.
+        energy_weight: Factor of each structure's energy in the loss.
+        forces_weight: Factor of each atom's force in the loss.
+        stress_weight: Factor of each structure's stress in the loss.
+        names: The structures' names, without padding.
+    """
+
+    layout: Layout
+    energy: Float[np.ndarray, " n_graphs"]
+    forces: Float[np.ndarray, "n_nodes 3"]
+    stress: Float[np.ndarray, "n_graphs 3 3"]
+    volume: Float[np.ndarray, " n_graphs"]
+    n_atoms: Int32[np.ndarray, " n_graphs"]
+    graph_mask: Bool[np.ndarray, " n_graphs"]
+    node_mask: Bool[np.ndarray, " n_nodes"]
+    energy_mask: Bool[np.ndarray, " n_graphs"]
+    forces_mask: Bool[np.ndarray, " n_nodes"]
+    stress_mask: Bool[np.ndarray, " n_graphs"]
+    energy_weight: Float[np.ndarray, " n_graphs"]
+    forces_weight: Float[np.ndarray, " n_nodes"]
+    stress_weight: Float[np.ndarray, " n_graphs"]
+    names: tuple[str, ...]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """List every array of fixed shape: those of the layout but ``slots``, the labels and the masks."""
+        layout = {
+            name: getattr(self.layout, name)
+            for name in ("vectors", "senders", "receivers", "species", "node_graph")
+        }
+        own = (item.name for item in fields(self) if item.name not in ("layout", "names"))
+        return {**layout, **{name: getattr(self, name) for name in own}}
+
+
+def graph_of(structure: Structure, spec: ModelSpec) -> Graph:
+    """Build a structure's graph; an error tells its name.
+
+    Args:
+        structure: The structure.
+        spec: The model's specification: its elements and its cutoff.
+
+    Raises:
+        GraphError: For a structure that the model cannot evaluate.
+    """
+    try:
+        return build_graph(structure.numbers, structure.positions, structure.cell, structure.pbc, spec)
+    except GraphError as error:
+        raise GraphError(f"{structure.name}: {error}") from None
+
+
+def collate(structures: Sequence[Structure], spec: ModelSpec, budget: Budget) -> Batch:
+    """Build the graphs of some structures and pad them and their labels to a budget.
+
+    Args:
+        structures: None at all make a batch that is all padding.
+        spec: The model's specification: its elements and its cutoff.
+        budget: The shapes.
+
+    Raises:
+        DataError: If a label is not finite, or the structures exceed the budget, naming them.
+        GraphError: For a structure that the model cannot evaluate, naming it.
+    """
+    for structure in structures:
+        refuse_not_finite(structure)
+    graphs = [graph_of(structure, spec) for structure in structures] or [_nothing(spec)]
+    graph = batch(graphs)
+    try:
+        layout = arrange(graph, budget.n_nodes, budget.n_tiles, budget.n_graphs)
+    except GraphError as error:
+        names = ", ".join(structure.name for structure in structures)
+        raise DataError(f"{names}: {error}; raise the budget") from None
+    n_graphs, n_nodes = len(structures), graph.n_nodes if structures else 0
+    volume = graph.volume[:n_graphs]
+    have = np.array([[x is not None for x in (s.energy, s.forces, s.stress)] for s in structures], bool)
+    have = have.reshape(n_graphs, 3) & np.stack([volume == volume, volume == volume, volume > 0], axis=1)
+    weights = np.array([s.weights for s in structures], float).reshape(n_graphs, 3)
+    owner = layout.node_graph[:n_nodes]
+    no_force = [np.zeros((s.numbers.size, 3)) if s.forces is None else s.forces for s in structures]
+    return Batch(
+        layout=layout,
+        energy=_padded([s.energy or 0.0 for s in structures], budget.n_graphs, 0.0),
+        forces=_padded(np.concatenate([*no_force, np.zeros((0, 3))]), budget.n_nodes, 0.0),
+        stress=_padded(_stresses(structures), budget.n_graphs, 0.0),
+        volume=_padded(np.where(volume > 0, volume, 1.0), budget.n_graphs, 1.0),
+        n_atoms=_padded(graph.n_node[:n_graphs], budget.n_graphs, 1),
+        graph_mask=_padded(np.ones(n_graphs, bool), budget.n_graphs, False),
+        node_mask=_padded(np.ones(n_nodes, bool), budget.n_nodes, False),
+        energy_mask=_padded(have[:, 0], budget.n_graphs, False),
+        forces_mask=_padded(have[owner, 1], budget.n_nodes, False),
+        stress_mask=_padded(have[:, 2], budget.n_graphs, False),
+        energy_weight=_padded(weights[:, 0], budget.n_graphs, 0.0),
+        forces_weight=_padded(weights[owner, 1], budget.n_nodes, 0.0),
+        stress_weight=_padded(weights[:, 2], budget.n_graphs, 0.0),
+        names=tuple(structure.name for structure in structures),
+    )
+
+
+def _padded(values: object, n: int, fill: float) -> np.ndarray:
+    array = np.asarray(values)
+    padded = np.full((n, *array.shape[1:]), fill, array.dtype if array.size else np.result_type(type(fill)))
+    padded[: len(array)] = array
+    return padded
+
+
+def _stresses(structures: Sequence[Structure]) -> Float[np.ndarray, "n 3 3"]:
+    stresses = [np.zeros((3, 3)) if s.stress is None else s.stress for s in structures]
+    return np.array(stresses).reshape(len(structures), 3, 3)
+
+
+def _nothing(spec: ModelSpec) -> Graph:
+    """Build a single atom without edges, which stands where a batch has no structure."""
+    return build_graph([spec.atomic_numbers[0]], np.zeros((1, 3)), None, False, spec)

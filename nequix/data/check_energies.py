@@ -1,0 +1,89 @@
+"""Checks of energies against the composition's baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nequix.data.findings import Finding, finding
+from nequix.data.records import Record
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+TOLERANCE = 0.5
+"""eV/atom that an energy may always be away from its baseline."""
+
+SPREAD = 3.0
+"""Times the residual that one structure in fifty exceeds: real sets, bulk and surfaces mixed, stay within."""
+
+_HUBER = 1.345
+_ITERATIONS = 30
+_SINGULAR = 1e-8
+
+
+def baseline_residuals(
+    numbers: Sequence[np.ndarray], per_atom: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """Subtract the best atom energies, by robust least squares, so that faults do not shift the baseline.
+
+    Args:
+        numbers: Atomic numbers of each structure.
+        per_atom: Energy per atom of each, eV.
+
+    Returns:
+        What is left of the energies per atom, eV.
+    """
+    counts = np.array([np.bincount(z, minlength=119) for z in numbers], float)
+    fractions = counts[:, counts.any(axis=0)] / counts.sum(axis=1, keepdims=True)
+    weights = np.ones(len(per_atom))
+    residuals = per_atom
+    for _ in range(_ITERATIONS):
+        root = np.sqrt(weights)
+        energies = np.linalg.lstsq(fractions * root[:, None], per_atom * root, rcond=_SINGULAR)[0]
+        residuals = per_atom - fractions @ energies
+        weights = 1 / np.maximum(1, np.abs(residuals) / (_HUBER * spread(residuals)))
+    return residuals
+
+
+def spread(residuals: Float[np.ndarray, " n"]) -> float:
+    """Estimate a standard deviation that outliers do not enlarge; at least 1 meV.
+
+    Args:
+        residuals: Around zero, eV.
+    """
+    return 1.4826 * float(np.median(np.abs(residuals))) + 1e-3
+
+
+def check_energies(records: list[Record]) -> list[Finding]:
+    """Find energies per atom instead of total ones, and those far from their composition's baseline.
+
+    Args:
+        records: Of all structures.
+    """
+    known = [r for r in records if np.isfinite(r.energy) and len(r.numbers)]
+    if len(known) < 5:
+        return []
+    energies, sizes = np.array([r.energy for r in known]), np.array([len(r.numbers) for r in known])
+    if _is_per_atom(energies, sizes):
+        message = "energies do not grow with the number of atoms: are they per atom? Give totals"
+        return finding("energy-per-atom", "error", message, [r.name for r in known])
+    residuals = np.abs(baseline_residuals([r.numbers for r in known], energies / sizes))
+    usual = np.sort(residuals)[-1 - max(1, -(-len(known) // 50))]
+    limit = TOLERANCE + SPREAD * usual
+    names = [f"{r.name} ({x:.2f} eV/atom)" for r, x in zip(known, residuals, strict=True) if x > limit]
+    message = (
+        f"energies over {limit:.2f} eV/atom away from their composition's baseline; another unit or setting?"
+    )
+    return finding("energy-baseline", "error", message, names)
+
+
+def _is_per_atom(energies: Float[np.ndarray, " n"], sizes: np.ndarray) -> bool:
+    """Tell from the power of the number of atoms that the energies grow with: one, or zero."""
+    spread_of_sizes = np.log(sizes).std()
+    if spread_of_sizes < 0.1 or not ((energies > 0).all() or (energies < 0).all()):
+        return False
+    power = np.polyfit(np.log(sizes), np.log(np.abs(energies)), 1)[0]
+    return bool(power < 0.5)

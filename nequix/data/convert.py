@@ -1,0 +1,181 @@
+"""Conversion: any source into a folder of ``.aselmdb`` shards, resumed wherever it was interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from nequix.core.errors import DataError, WeightsError
+from nequix.core.files import TEMPORARY, write_atomic
+from nequix.data.databases import DatabaseSource, connect
+from nequix.data.sources import MANIFEST, open_source
+from nequix.data.structure import LabelKeys, Structure, refuse_not_finite, to_atoms
+
+VERSION = 1
+_SHARD = "data.{:05d}.aselmdb"
+
+
+def convert(
+    paths: Sequence[str | os.PathLike[str]],
+    folder: str | os.PathLike[str],
+    *,
+    keys: LabelKeys | None = None,
+    shard_size: int = 10_000,
+    progress: Callable[[int], None] | None = None,
+) -> int:
+    """Convert sources into a folder of ``.aselmdb`` files of equally many structures.
+
+    A shard appears under its name when it is whole. If the process ends early, however it does, calling
+    this again with the same arguments goes on with the first shard that is missing.
+
+    Args:
+        paths: The sources, as :func:`nequix.data.sources.open_source` takes them.
+        folder: Made if it is missing; otherwise empty, or of the same conversion.
+        keys: Where the labels are; the usual keys by default.
+        shard_size: Structures of a shard.
+        progress: Called with the number of structures that are done since.
+
+    Returns:
+        The number of structures in the folder.
+
+    Raises:
+        DataError: If the folder holds other data, another process converts into it, a structure cannot be
+            read, or the disk is full.
+    """
+    keys, folder = keys or LabelKeys(), Path(folder)
+    if shard_size < 1:
+        raise DataError(f"shard_size = {shard_size}, expected one structure at least")
+    source = open_source(paths, keys)
+    plan = {"version": VERSION, "sources": _identify(paths), "keys": asdict(keys), "shard_size": shard_size}
+    plan = json.loads(json.dumps(plan))  # tuples become lists, as in the file that it is compared with
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock", timeout=0):
+            kept = _prepare(folder, plan)
+            if kept.get("complete"):
+                return int(kept["n_structures"])
+            n_shards = _count_shards(folder)
+            if progress is not None and n_shards:
+                progress(n_shards * shard_size)
+            structures = source.read(n_shards * shard_size)
+            while shard := list(islice(structures, shard_size)):
+                _write_shard(folder / _SHARD.format(n_shards), shard)
+                n_shards += 1
+                if progress is not None:
+                    progress(len(shard))
+            return _finish(folder, plan, n_shards)
+    except Timeout:
+        raise DataError(f"{folder}: another process converts into this folder; wait for its end") from None
+    except (OSError, WeightsError) as error:
+        raise DataError(
+            f"{folder}: cannot be written ({error}); free disk space or choose another folder"
+        ) from error
+
+
+def check_complete(folder: Path) -> None:
+    """Refuse a folder whose conversion was interrupted.
+
+    Args:
+        folder: Any folder.
+
+    Raises:
+        DataError: If a conversion into it has begun and not ended.
+    """
+    manifest = _read_manifest(folder)
+    if manifest is not None and not manifest.get("complete"):
+        raise DataError(
+            f"{folder}: its conversion was interrupted; call `nequix data convert` again with the same "
+            "arguments to finish it"
+        )
+
+
+def _identify(paths: Sequence[str | os.PathLike[str]]) -> list[list[Any]]:
+    """List the files of the sources with their sizes, so that a resumed conversion is of the same data."""
+    files: list[Path] = []
+    for path in map(Path, paths):
+        files += sorted(path.iterdir()) if path.is_dir() else [path]
+    return [[file.name, file.stat().st_size] for file in files if not file.name.startswith(".")]
+
+
+def _prepare(folder: Path, plan: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Clear up after a killed conversion of the same plan, or begin a new one; return its manifest."""
+    manifest = _read_manifest(folder)
+    if manifest is None:
+        if any(not file.name.startswith(".") for file in folder.iterdir()):
+            raise DataError(f"{folder}: is not empty; choose another folder")
+        write_atomic(folder / MANIFEST, [json.dumps(plan, indent=2).encode()])
+        return plan
+    changed = [key for key, value in plan.items() if manifest.get(key) != value]
+    if changed:
+        raise DataError(
+            f"{folder}: holds a conversion with other {', '.join(changed)}; give the same arguments as "
+            "before, or another folder"
+        )
+    for stale in folder.glob(f"{TEMPORARY}*"):
+        stale.unlink()
+    return manifest
+
+
+def _read_manifest(folder: Path) -> dict[str, Any] | None:
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        manifest = json.loads(path.read_text())
+        if isinstance(manifest, dict):
+            return manifest
+    except (OSError, ValueError):
+        pass
+    raise DataError(f"{path}: cannot be read as JSON; convert anew into another folder")
+
+
+def _count_shards(folder: Path) -> int:
+    count = 0
+    while (folder / _SHARD.format(count)).exists():
+        count += 1
+    return count
+
+
+def _write_shard(path: Path, shard: Sequence[Structure]) -> None:
+    """Write a shard beside its place, flush it to the disk and move it there."""
+    temporary = path.with_name(TEMPORARY.replace("*", secrets.token_hex(8)))
+    lock = Path(f"{temporary}-lock")
+    for structure in shard:
+        refuse_not_finite(structure)
+    try:
+        database = connect(temporary, readonly=False)
+        try:
+            with database:
+                for structure in shard:
+                    atoms = to_atoms(structure)
+                    database.write(atoms, data=dict(atoms.info))
+        except OSError:
+            raise
+        except Exception as error:  # LMDB's errors are no OSErrors, whatever their cause
+            raise DataError(f"{path}: cannot be written ({error}); free disk space") from error
+        with open(temporary, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+        lock.unlink(missing_ok=True)
+
+
+def _finish(folder: Path, plan: Mapping[str, Any], n_shards: int) -> int:
+    counts = list(_counts(folder, n_shards))
+    done = {**plan, "complete": True, "n_structures": sum(counts), "shards": counts}
+    write_atomic(folder / MANIFEST, [json.dumps(done, indent=2).encode()])
+    return sum(counts)
+
+
+def _counts(folder: Path, n_shards: int) -> Iterator[int]:
+    for shard in range(n_shards):
+        yield len(DatabaseSource(folder / _SHARD.format(shard), LabelKeys()))

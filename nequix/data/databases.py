@@ -1,0 +1,90 @@
+"""ASE databases: SQLite (``.db``) and LMDB (``.aselmdb``)."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import Any
+
+from nequix.core.errors import BackendUnavailable, DataError
+from nequix.data.sources import Source
+from nequix.data.structure import LabelKeys, Structure, from_atoms
+
+
+class DatabaseSource(Source):
+    """The rows of an ASE database, by ascending id.
+
+    Args:
+        path: A ``.db`` or ``.aselmdb`` file.
+        keys: Where the labels are: among the results, the key-value pairs and the data of a row.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], keys: LabelKeys) -> None:
+        self.path = os.fspath(path)
+        self.keys = keys
+
+    def __len__(self) -> int:
+        return len(self._opened()[1])
+
+    def __getitem__(self, index: int) -> Structure:
+        index = self._checked(index)
+        database, ids = self._opened()
+        name = f"{os.path.basename(self.path)}:{index}"
+        try:
+            row = database.get(id=ids[index])
+            atoms = row.toatoms()
+            extra = {**row.key_value_pairs, **row.data}
+        except Exception as error:  # a damaged row raises whatever its decoding met
+            raise DataError(f"{name}: cannot be read ({error}); copy or convert the file anew") from error
+        return from_atoms(atoms, name, self.keys, extra)
+
+    def _opened(self) -> tuple[Any, list[int]]:
+        # The rest of the key tells whether the name now means another file.
+        try:
+            status = os.stat(self.path)
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be opened ({error.strerror}); check the path") from None
+        return _open(os.path.realpath(self.path), os.getpid(), status.st_ino, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _open(path: str, process: int, inode: int, modified: int) -> tuple[Any, list[int]]:
+    """Open a database once in a process: LMDB allows no more, and no handle survives a fork."""
+    del process, inode, modified
+    database = connect(path, readonly=True)
+    try:
+        ids = database.ids if hasattr(database, "ids") else _list_ids(database)
+    except Exception as error:  # SQLite's and LMDB's errors have no common base
+        raise DataError(f"{path}: cannot be read ({error}); is it an ASE database, and whole?") from error
+    return database, list(ids)
+
+
+def _list_ids(database: Any) -> list[int]:
+    return [row.id for row in database.select(columns=["id"], include_data=False)]
+
+
+def connect(path: str | os.PathLike[str], readonly: bool) -> Any:
+    """Open an ASE database.
+
+    Args:
+        path: A ``.db`` or ``.aselmdb`` file.
+        readonly: Whether an LMDB file is opened for reading alone.
+
+    Raises:
+        BackendUnavailable: If the package for ``.aselmdb`` files is not installed.
+        DataError: If the file is no such database.
+    """
+    try:
+        if os.fspath(path).lower().endswith(".db"):
+            from ase.db import connect as connect_by_name
+
+            return connect_by_name(os.fspath(path), use_lock_file=False)
+        from ase_db_backends.aselmdb import LMDBDatabase
+
+        return LMDBDatabase(os.fspath(path), use_lock_file=False, readonly=readonly)
+    except ImportError as error:
+        raise BackendUnavailable(
+            f'.aselmdb files need another package ({error}); install it: pip install "nequix[train]"'
+        ) from error
+    except Exception as error:  # LMDB's errors have no common base with SQLite's
+        raise DataError(f"{path}: cannot be opened ({error}); is it an ASE database, and whole?") from error

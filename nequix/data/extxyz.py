@@ -1,0 +1,221 @@
+"""Extended XYZ: single files, compressed or not, and archives of many."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import IO
+
+import numpy as np
+
+from nequix.core.errors import DataError
+from nequix.data.sources import XYZ, Source
+from nequix.data.structure import LabelKeys, Structure, from_atoms
+
+MAX_IN_MEMORY = 4 * 2**30
+"""Bytes up to which a decompressed ``.gz`` is held in memory; a larger one is for streaming alone."""
+
+
+class XyzSource(Source):
+    """A file of extended XYZ frames, ``.gz`` or not.
+
+    The first random access reads it once for the frames' offsets. A compressed file has no random access
+    of its own: it is then held in memory, decompressed, by every process.
+
+    Args:
+        path: The file.
+        keys: Where the labels are.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], keys: LabelKeys) -> None:
+        self.path = os.fspath(path)
+        self.keys = keys
+        self._offsets: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self._frames()) - 1
+
+    def __getitem__(self, index: int) -> Structure:
+        index = self._checked(index)
+        begin, end = self._frames()[index : index + 2].tolist()
+        with reading(self.path), self._random_access() as handle:
+            handle.seek(begin)
+            text = handle.read(end - begin)
+        return parse(text, self._name(index), self.keys)
+
+    def read(self, start: int) -> Iterator[Structure]:
+        """Read the structures from an index on, holding one at a time."""
+        with reading(self.path), _stream(self.path) as handle:
+            for index, text in enumerate(frames(handle, self.path)):
+                if index >= start:
+                    yield parse(text, self._name(index), self.keys)
+
+    def _name(self, index: int) -> str:
+        return f"{os.path.basename(self.path)}:{index}"
+
+    def _random_access(self) -> IO[bytes]:
+        # Opened anew for each structure: a handle shared with a forked process would share its position.
+        return io.BytesIO(_decompressed(self.path)) if _is_compressed(self.path) else open(self.path, "rb")
+
+    def _frames(self) -> np.ndarray:
+        """Return the offset of every frame, and the end."""
+        if self._offsets is None:
+            with reading(self.path), self._random_access() as handle:
+                self._offsets = np.cumsum([0, *(len(text) for text in frames(handle, self.path))])
+        return self._offsets
+
+
+class ZipSource(Source):
+    """An archive of extended XYZ files, as MPtrj is published: one file a material.
+
+    The first random access reads the whole archive once to count the frames of each file.
+
+    Args:
+        path: The archive.
+        keys: Where the labels are.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], keys: LabelKeys) -> None:
+        self.path = os.fspath(path)
+        self.keys = keys
+        self._starts: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return int(self._counted()[-1])
+
+    def __getitem__(self, index: int) -> Structure:
+        index = self._checked(index)
+        member = int(np.searchsorted(self._counted(), index, "right")) - 1
+        wanted = index - int(self._counted()[member])
+        archive, members = _archive(self.path, os.getpid())
+        name, text = next(item for i, item in enumerate(self._texts(archive, members[member])) if i == wanted)
+        return parse(text, name, self.keys)
+
+    def read(self, start: int) -> Iterator[Structure]:
+        """Read the structures from an index on, holding one at a time."""
+        index = 0
+        archive, members = _archive(self.path, os.getpid())
+        for member in members:
+            for name, text in self._texts(archive, member):
+                if index >= start:
+                    yield parse(text, name, self.keys)
+                index += 1
+
+    def _texts(self, archive: zipfile.ZipFile, member: str) -> Iterator[tuple[str, bytes]]:
+        """Read the names and texts of the frames of one file."""
+        where = f"{os.path.basename(self.path)}/{member}"
+        with reading(where), archive.open(member) as handle:
+            for index, text in enumerate(frames(handle, where)):
+                yield f"{where}:{index}", text
+
+    def _counted(self) -> np.ndarray:
+        """Return the index of every file's first frame, and the number of frames."""
+        if self._starts is None:
+            archive, members = _archive(self.path, os.getpid())
+            counts = [sum(1 for _ in self._texts(archive, member)) for member in members]
+            self._starts = np.cumsum([0, *counts])
+        return self._starts
+
+
+def frames(handle: IO[bytes], where: str) -> Iterator[bytes]:
+    """Cut an extended XYZ file into its frames' texts, without looking into them.
+
+    Args:
+        handle: An open file.
+        where: Its name, for messages.
+
+    Raises:
+        DataError: If a frame has no atom count, or the file ends within one.
+    """
+    index, blank = 0, b""
+    while first := handle.readline():
+        if not first.strip():
+            blank += first  # a part of the next frame, so that the texts' lengths add up
+            continue
+        try:
+            count = int(first)
+        except ValueError:
+            count = -1
+        if count < 0:
+            raise DataError(
+                f"{where}: frame {index} begins with {first[:40]!r}, expected its number of atoms; is the "
+                "file extended XYZ, and whole?"
+            )
+        lines = [handle.readline() for _ in range(count + 1)]
+        if not lines[-1]:
+            raise DataError(f"{where}: ends within frame {index}, expected {count} atoms; copy the file anew")
+        yield b"".join([blank, first, *lines])
+        index, blank = index + 1, b""
+
+
+def parse(text: bytes, name: str, keys: LabelKeys) -> Structure:
+    """Read one frame.
+
+    Args:
+        text: Its lines.
+        name: What messages call it.
+        keys: Where the labels are.
+
+    Raises:
+        DataError: If it is no extended XYZ, or a label is wrong.
+    """
+    from ase.io.extxyz import read_xyz
+
+    try:
+        atoms = next(read_xyz(io.StringIO(text.decode().lstrip()), 0))
+    except Exception as error:  # ASE's reader raises whatever its parsing met
+        raise DataError(f"{name}: cannot be read ({error or type(error).__name__}); mend the file") from error
+    return from_atoms(atoms, name, keys)
+
+
+@contextlib.contextmanager
+def reading(where: str) -> Iterator[None]:
+    """Turn what a missing or damaged file raises into a :class:`DataError`.
+
+    Args:
+        where: The file's name.
+    """
+    try:
+        yield
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise DataError(f"{where}: cannot be read ({error}); copy the file anew") from error
+
+
+def _is_compressed(path: str) -> bool:
+    return path.lower().endswith(".gz")
+
+
+def _stream(path: str) -> IO[bytes]:
+    return gzip.open(path) if _is_compressed(path) else open(path, "rb")  # type: ignore[return-value]
+
+
+@lru_cache(maxsize=4)
+def _decompressed(path: str) -> bytes:
+    with gzip.open(path) as handle:
+        data = handle.read(MAX_IN_MEMORY + 1)
+    if len(data) > MAX_IN_MEMORY:
+        raise DataError(
+            f"{path}: over {MAX_IN_MEMORY / 2**30:g} GB decompressed, too much for the memory; convert it: "
+            f"nequix data convert {path} -o FOLDER"
+        )
+    return data
+
+
+@lru_cache(maxsize=4)
+def _archive(path: str, process: int) -> tuple[zipfile.ZipFile, list[str]]:
+    """Open an archive once for a process: MPtrj's directory of 146 thousand files takes its time."""
+    del process  # part of the key: an inherited handle would share its position with the parent's
+    with reading(path):
+        archive = zipfile.ZipFile(path)
+    # What a desktop adds to the archives that it packs is no data.
+    names = [name for name in archive.namelist() if name.lower().endswith(XYZ)]
+    names = [name for name in names if not name.startswith("__MACOSX/")]
+    if not names:
+        raise DataError(f"{path}: an archive without .extxyz files; give another file")
+    return archive, names

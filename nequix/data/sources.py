@@ -1,0 +1,220 @@
+"""Sources: data sets as sequences of structures, whatever they are stored in."""
+
+from __future__ import annotations
+
+import os
+import re
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+
+from nequix.core.errors import DataError
+from nequix.data.structure import LabelKeys, Structure
+
+XYZ = (".xyz", ".extxyz", ".xyz.gz", ".extxyz.gz")
+ZIP = (".zip",)
+DATABASES = (".db", ".aselmdb")
+MPTRJ_JSON = (".json", ".json.gz")
+MANIFEST = "nequix-data.json"
+"""What the conversion writes beside its shards (:mod:`nequix.data.convert`)."""
+
+
+class Source(ABC):
+    """A data set: structures by index, or one after the other.
+
+    It pickles to little more than its path, so that worker processes open it for themselves.
+
+    Attributes:
+        path: Where it is.
+    """
+
+    path: str
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Count the structures.
+
+        Raises:
+            DataError: If the source can only be streamed, or cannot be read.
+        """
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Structure:
+        """Read one structure.
+
+        Raises:
+            DataError: If the source can only be streamed, or the structure cannot be read.
+            IndexError: If there is no such structure.
+        """
+
+    def __iter__(self) -> Iterator[Structure]:
+        """Read every structure in order; a source that can only be streamed offers this alone."""
+        return self.read(0)
+
+    def read(self, start: int) -> Iterator[Structure]:
+        """Read the structures from an index on.
+
+        Args:
+            start: How many to pass over.
+        """
+        for index in range(start, len(self)):
+            yield self[index]
+
+    def _checked(self, index: int) -> int:
+        """Count an index from the end if it is negative."""
+        n = len(self)
+        if not -n <= index < n:
+            raise IndexError(f"{self.path}: index {index}, but there are {n} structures")
+        return index % n
+
+
+class Subset(Source):
+    """Some structures of a source, in a given order.
+
+    Args:
+        source: The source.
+        indices: Which of its structures.
+    """
+
+    def __init__(self, source: Source, indices: Sequence[int] | np.ndarray) -> None:
+        self.source = source
+        self.indices = np.asarray(indices, np.int64)
+        self.path = source.path
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Structure:
+        return self.source[int(self.indices[self._checked(index)])]
+
+
+class Joined(Source):
+    """Sources one after the other.
+
+    Args:
+        sources: At least one.
+        path: What messages call them together.
+    """
+
+    def __init__(self, sources: Sequence[Source], path: str) -> None:
+        self.sources = tuple(sources)
+        self.path = path
+        self._ends: list[int] | None = None
+
+    def _boundaries(self) -> list[int]:
+        if self._ends is None:
+            self._ends = list(accumulate(len(source) for source in self.sources))
+        return self._ends
+
+    def __len__(self) -> int:
+        return self._boundaries()[-1]
+
+    def __getitem__(self, index: int) -> Structure:
+        index = self._checked(index)
+        which = bisect_right(self._boundaries(), index)
+        return self.sources[which][index - (self._boundaries()[which - 1] if which else 0)]
+
+    def read(self, start: int) -> Iterator[Structure]:
+        """Read the structures from an index on."""
+        for position, source in enumerate(self.sources):
+            if start == 0:
+                yield from source
+                continue
+            if position == len(self.sources) - 1:  # never counted, as streams cannot be
+                yield from source.read(start)
+                return
+            n = len(source)
+            yield from source.read(min(start, n))
+            start = max(0, start - n)
+
+
+def split(source: Source, fraction: float, seed: int) -> tuple[Subset, Subset]:
+    """Hold out a part of a source at random, the same for the same seed.
+
+    Args:
+        source: The source.
+        fraction: Part to hold out, from 0 to 1; a fraction above zero holds out one structure at least.
+        seed: Seed of the draw.
+
+    Returns:
+        The larger part, to train on, and the part held out, each in the source's order.
+
+    Raises:
+        DataError: If the fraction is no part, or leaves nothing to train on.
+    """
+    n = len(source)
+    if not 0 <= fraction < 1:
+        raise DataError(f"fraction = {fraction} to hold out, expected a number from 0 to below 1")
+    held = max(round(fraction * n), int(fraction > 0))
+    if held >= n:
+        raise DataError(f"{source.path}: holding out {held} of {n} structures leaves none; hold out fewer")
+    order = np.random.default_rng(seed).permutation(n)
+    return Subset(source, np.sort(order[held:])), Subset(source, np.sort(order[:held]))
+
+
+def open_source(
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], keys: LabelKeys | None = None
+) -> Source:
+    """Open a data set (docs/data.md, sources); nothing is read before it is asked for.
+
+    Args:
+        paths: A file or a folder, or several, which are joined: extended XYZ, plain or ``.gz``; a ``.zip``
+            of extended XYZ files; ASE databases (``.db``, ``.aselmdb``); MPtrj's ``.json``; a folder of
+            any of these.
+        keys: Where the labels are; the usual keys by default.
+
+    Raises:
+        DataError: If there is no such file, or none of a known kind.
+    """
+    keys = keys or LabelKeys()
+    if isinstance(paths, (str, os.PathLike)):
+        return _open(Path(paths), keys)
+    if not paths:
+        raise DataError("no data: give at least one file or folder")
+    opened = [_open(Path(path), keys) for path in paths]
+    return opened[0] if len(opened) == 1 else Joined(opened, ", ".join(source.path for source in opened))
+
+
+def _open(path: Path, keys: LabelKeys) -> Source:
+    from nequix.data.databases import DatabaseSource
+    from nequix.data.extxyz import XyzSource, ZipSource
+    from nequix.data.mptrj import MPtrjSource
+
+    if path.is_dir():
+        return _open_folder(path, keys)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file or folder; check the path")
+    name = path.name.lower()
+    for endings, kind in (
+        (XYZ, XyzSource), (ZIP, ZipSource), (DATABASES, DatabaseSource), (MPTRJ_JSON, MPtrjSource)
+    ):  # fmt: skip
+        if name.endswith(endings):
+            return kind(path, keys)
+    raise DataError(
+        f"{path}: not of a known kind ({', '.join(XYZ + ZIP + DATABASES + MPTRJ_JSON)}); "
+        f"`ase convert {path.name} {path.stem}.extxyz` may help"
+    )
+
+
+def _open_folder(folder: Path, keys: LabelKeys) -> Source:
+    from nequix.data.convert import check_complete
+
+    check_complete(folder)
+    for endings in (DATABASES, XYZ, ZIP):
+        files = [file for file in folder.iterdir() if file.name.lower().endswith(endings) and _visible(file)]
+        if files:
+            return Joined([_open(file, keys) for file in sorted(files, key=_by_number)], str(folder))
+    raise DataError(f"{folder}: a folder without {', '.join(DATABASES + XYZ + ZIP)} files; check the path")
+
+
+def _visible(file: Path) -> bool:
+    return file.is_file() and not file.name.startswith(".")
+
+
+def _by_number(file: Path) -> list[tuple[int, str]]:
+    """Sort part2 before part10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", file.name)]

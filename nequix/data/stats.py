@@ -1,0 +1,209 @@
+"""Statistics: the constants of a model and the shapes of its batches, from the data it is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nequix.core.errors import DataError
+from nequix.data.packing import Packing, Sizes, choose_budget
+from nequix.data.sizes import CHUNK, size_of
+from nequix.data.sources import Source
+from nequix.data.structure import Structure, refuse_not_finite
+from nequix.data.workers import ordered_map
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+_Z = 119
+_SINGULAR = 1e-10
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a model takes from its training data (docs/architecture.md, training).
+
+    Attributes:
+        n_structures: Number of structures.
+        n_energies: How many have an energy.
+        n_forces: How many have forces.
+        n_stresses: How many have a stress.
+        cutoff: Radius of the neighbourhood, A.
+        atomic_numbers: The elements that occur, ascending.
+        atom_energies: Energy of each of them, eV, given or by least squares of the energies.
+        shift: Mean over structures of ``(E - sum of atom energies) / N``, eV.
+        scale: Root mean square of the components of forces, eV/A.
+        avg_n_neighbors: Mean over structures of edges per atom.
+        largest: Atoms, edges and tiles of the largest structures.
+        mean: Atoms, edges and tiles of a structure on average.
+    """
+
+    n_structures: int
+    n_energies: int
+    n_forces: int
+    n_stresses: int
+    cutoff: float
+    atomic_numbers: tuple[int, ...]
+    atom_energies: dict[int, float]
+    shift: float
+    scale: float
+    avg_n_neighbors: float
+    largest: dict[str, int]
+    mean: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """List every field, as JSON can hold it."""
+        return asdict(self)
+
+
+@dataclass(eq=False)
+class Sums:
+    """Sums over structures from which the statistics follow; those of parts can be added.
+
+    With ``c`` the counts of the elements and ``E`` the energy, least squares needs ``c c^T`` and ``c E``; the
+    shift needs the sums of ``c / N`` and ``E / N``.
+    """
+
+    rows: list[tuple[int, int, int]] = field(default_factory=list)
+    cc: Float[np.ndarray, "Z Z"] = field(default_factory=lambda: np.zeros((_Z, _Z)))
+    ce: Float[np.ndarray, " Z"] = field(default_factory=lambda: np.zeros(_Z))
+    fractions: Float[np.ndarray, " Z"] = field(default_factory=lambda: np.zeros(_Z))
+    energy_per_atom: float = 0.0
+    present: Float[np.ndarray, " Z"] = field(default_factory=lambda: np.zeros(_Z))
+    counts: Float[np.ndarray, " 3"] = field(default_factory=lambda: np.zeros(3))
+    squares: float = 0.0
+    components: int = 0
+
+    def include(self, structure: Structure, cutoff: float) -> None:
+        """Add a structure.
+
+        Args:
+            structure: The structure.
+            cutoff: Radius of the neighbourhood, A.
+        """
+        refuse_not_finite(structure)
+        self.rows.append(size_of(structure, cutoff))
+        counts = np.bincount(structure.numbers, minlength=_Z).astype(float)
+        self.present += counts
+        if structure.energy is not None:
+            self.cc += np.outer(counts, counts)
+            self.ce += counts * structure.energy
+            self.fractions += counts / counts.sum()
+            self.energy_per_atom += structure.energy / counts.sum()
+        if structure.forces is not None:
+            self.squares += float((structure.forces**2).sum())
+            self.components += structure.forces.size
+        self.counts += [x is not None for x in (structure.energy, structure.forces, structure.stress)]
+
+    def add(self, other: Sums) -> None:
+        """Add the sums of other structures.
+
+        Args:
+            other: Their sums.
+        """
+        for item in fields(self):
+            setattr(self, item.name, getattr(self, item.name) + getattr(other, item.name))
+
+
+def compute(
+    source: Source,
+    cutoff: float,
+    *,
+    atom_energies: Mapping[int, float] | None = None,
+    n_workers: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Statistics, Sizes]:
+    """Compute the statistics of a source, in one pass; a stream will do.
+
+    Args:
+        source: The source.
+        cutoff: Radius of the neighbourhood, A.
+        atom_energies: Energy of each atomic number, eV; by least squares if they are not given.
+        n_workers: Worker processes; a stream is read by this one.
+        progress: Called with the number of structures that are done since.
+
+    Returns:
+        The statistics, and the sizes of all graphs.
+
+    Raises:
+        DataError: If there is no structure, a label is not finite, or an atom energy is missing.
+        GraphError: For a structure that has no graph, naming it.
+    """
+    sums = Sums()
+    try:
+        n = len(source)
+    except DataError:
+        n = None  # a stream
+    if n is None or not n_workers:
+        for structure in source:
+            sums.include(structure, cutoff)
+            if progress is not None:
+                progress(1)
+    else:
+        for part in ordered_map(partial(_sum_chunk, source, n, cutoff), 0, -(-n // CHUNK), n_workers):
+            sums.add(part)
+            if progress is not None:
+                progress(len(part.rows))
+    if not sums.rows:
+        raise DataError(f"{source.path}: holds no structure; is it whole?")
+    sizes = Sizes.of(np.array(sums.rows), cutoff)
+    return _conclude(sums, sizes, atom_energies), sizes
+
+
+def _sum_chunk(source: Source, n: int, cutoff: float, chunk: int) -> Sums:
+    sums = Sums()
+    for index in range(chunk * CHUNK, min((chunk + 1) * CHUNK, n)):
+        sums.include(source[index], cutoff)
+    return sums
+
+
+def _conclude(sums: Sums, sizes: Sizes, given: Mapping[int, float] | None) -> Statistics:
+    elements = np.flatnonzero(sums.present).tolist()
+    if given is None:
+        solution = np.linalg.pinv(sums.cc, rcond=_SINGULAR, hermitian=True) @ sums.ce
+        given = {number: float(solution[number]) for number in elements}
+    missing = [number for number in elements if number not in given]
+    if missing:
+        raise DataError(f"no atom energy is given for the atomic numbers {missing}; give all, or none")
+    energies = {number: float(given[number]) for number in elements}
+    n_energies = int(sums.counts[0])
+    baseline = sum(sums.fractions[number] * energy for number, energy in energies.items())
+    columns = {"nodes": sizes.n_nodes, "edges": sizes.n_edges, "tiles": sizes.n_tiles}
+    return Statistics(
+        n_structures=len(sizes),
+        n_energies=n_energies,
+        n_forces=int(sums.counts[1]),
+        n_stresses=int(sums.counts[2]),
+        cutoff=sizes.cutoff,
+        atomic_numbers=tuple(elements),
+        atom_energies=energies,
+        shift=float((sums.energy_per_atom - baseline) / max(n_energies, 1)),
+        scale=float(np.sqrt(sums.squares / max(sums.components, 1))),
+        avg_n_neighbors=float((sizes.n_edges / sizes.n_nodes).mean()),
+        largest={name: int(values.max()) for name, values in columns.items()},
+        mean={name: float(values.mean()) for name, values in columns.items()},
+    )
+
+
+def describe_packing(sizes: Sizes, batch_size: int) -> dict[str, Any]:
+    """Choose the budget for a batch size and tell how full the batches are.
+
+    Args:
+        sizes: Those of the source.
+        batch_size: Structures of a batch on average.
+
+    Returns:
+        ``batch_size``, ``budget``, ``batches_per_epoch`` and ``fill``, as JSON can hold them.
+    """
+    budget = choose_budget(sizes, batch_size)
+    packing = Packing(sizes, budget, seed=0)
+    return {
+        "batch_size": batch_size,
+        "budget": asdict(budget),
+        "batches_per_epoch": packing.n_batches,
+        "fill": packing.fill(),
+    }

@@ -1,0 +1,233 @@
+"""One labelled structure, and how its raw labels are read from an ``ase.Atoms``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nequix.core.errors import DataError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from jaxtyping import Bool, Float, Int
+
+_IDENTIFIERS = (
+    "name",
+    "frame_id",
+    "mptrj_snapshot_id",
+    "alexandria_id",
+    "internal_id",
+    "sid",
+    "src_id",
+)
+_WEIGHTS = ("energy_weight", "forces_weight", "stress_weight")
+
+
+@dataclass(frozen=True)
+class LabelKeys:
+    """Under which keys labels are found, the first present one counting.
+
+    Attributes:
+        energy: eV, of the whole structure.
+        forces: eV/A.
+        stress: eV/A^3, positive under tension (ASE's sign); six numbers are xx yy zz yz xz xy.
+        virial: eV, ``-volume * stress``; read where there is no stress.
+    """
+
+    energy: tuple[str, ...] = ("energy", "REF_energy", "dft_energy", "DFT_energy")
+    forces: tuple[str, ...] = ("forces", "force", "REF_forces", "dft_forces", "DFT_forces")
+    stress: tuple[str, ...] = ("stress", "REF_stress", "dft_stress", "DFT_stress")
+    virial: tuple[str, ...] = ("virial", "virials", "REF_virial", "REF_virials", "dft_virial", "DFT_virial")
+
+    @classmethod
+    def of(cls, energy: str | None = None, forces: str | None = None, stress: str | None = None) -> LabelKeys:
+        """Take these keys alone for the labels that are given, and the usual ones for the others.
+
+        Args:
+            energy: Key of the energy.
+            forces: Key of the forces.
+            stress: Key of the stress; a virial is then not looked for.
+        """
+        given: dict[str, tuple[str, ...]] = {}
+        for label, key in (("energy", energy), ("forces", forces), ("stress", stress)):
+            if key is not None:
+                given[label] = (key,)
+        return cls(**given, **({} if stress is None else {"virial": ()}))
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """A structure with the labels that it has; a label that is None is missing.
+
+    Attributes:
+        numbers: Atomic numbers.
+        positions: A.
+        cell: Rows are lattice vectors, A.
+        pbc: Which of them are periodic.
+        energy: eV.
+        forces: eV/A, raw: never filtered by constraints.
+        stress: eV/A^3, positive under tension.
+        name: What messages call it: its file and number, and its identifier where it has one.
+        weights: Factors of energy, forces and stress in the loss.
+    """
+
+    numbers: Int[np.ndarray, " n"]
+    positions: Float[np.ndarray, "n 3"]
+    cell: Float[np.ndarray, "3 3"]
+    pbc: Bool[np.ndarray, " 3"]
+    energy: float | None
+    forces: Float[np.ndarray, "n 3"] | None
+    stress: Float[np.ndarray, "3 3"] | None
+    name: str
+    weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    @property
+    def volume(self) -> float:
+        """``|det cell|``, A^3; zero without a three-dimensional cell."""
+        return float(abs(np.linalg.det(self.cell)))
+
+    @property
+    def formula(self) -> str:
+        """Elements and their counts, alphabetically."""
+        from ase.data import chemical_symbols
+
+        counts = zip(*np.unique(self.numbers, return_counts=True), strict=True)
+        pairs = sorted((chemical_symbols[number], int(count)) for number, count in counts)
+        return "".join(f"{symbol}{count if count > 1 else ''}" for symbol, count in pairs)
+
+
+def from_atoms(
+    atoms: Atoms, name: str, keys: LabelKeys | None = None, extra: Mapping[str, Any] | None = None
+) -> Structure:
+    """Read a structure and its raw labels.
+
+    ``atoms.get_forces()`` is not asked: it returns zeros for constrained atoms, which are no labels.
+
+    Args:
+        atoms: With labels in its calculator's results, ``info`` or ``arrays``.
+        name: What messages shall call it.
+        keys: Where the labels are; the usual keys by default.
+        extra: More values to look for labels in, as a database's row has.
+
+    Raises:
+        DataError: If a label has a wrong shape, is no number, or is there twice with different values.
+    """
+    keys = keys or LabelKeys()
+    results = getattr(atoms.calc, "results", {})
+    places = (results, atoms.info, atoms.arrays, extra or {})
+    n = len(atoms)
+    cell = np.array(atoms.cell, float)
+    energy = _find(name, keys.energy, places, ((), (1,)))
+    forces = _find(name, keys.forces, places, ((n, 3), (3 * n,)))
+    stress = _tensor(_find(name, keys.stress, places, ((3, 3), (9,), (6,))))
+    if stress is None:
+        virial = _tensor(_find(name, keys.virial, places, ((3, 3), (9,), (6,))))
+        volume = abs(np.linalg.det(cell))
+        stress = None if virial is None or volume == 0 else -virial / volume
+    return Structure(
+        numbers=np.array(atoms.numbers),
+        positions=np.array(atoms.positions, float),
+        cell=cell,
+        pbc=np.array(atoms.pbc, bool),
+        energy=None if energy is None else float(energy.reshape(())),
+        forces=None if forces is None else forces.reshape(n, 3),
+        stress=stress,
+        name=_with_identifier(name, atoms.info, extra or {}),
+        weights=_weights(name, atoms.info, extra or {}),
+    )
+
+
+def _find(
+    name: str, keys: Iterable[str], places: Iterable[Mapping[str, Any]], shapes: tuple[tuple[int, ...], ...]
+) -> Float[np.ndarray, "..."] | None:
+    """Return the value under the first key that is present; all present ones must agree."""
+    first, where = None, ""
+    for key in keys:
+        value = next((place[key] for place in places if place.get(key) is not None), None)
+        if value is None:
+            continue
+        try:
+            array = np.array(value, float)
+        except (TypeError, ValueError):
+            raise DataError(f"{name}: {key} = {value!r:.60} is no number; mend the source") from None
+        if array.shape not in shapes:
+            raise DataError(
+                f"{name}: {key} has shape {array.shape}, expected {' or '.join(map(str, shapes))}; mend the "
+                "source, or name another key"
+            )
+        if np.isnan(array).all() and array.size:
+            continue  # how some programs, and the predictions of this one, write that there is none
+        if first is None:
+            first, where = array, key
+        elif first.size != array.size or not np.allclose(first.ravel(), array.ravel(), rtol=1e-6, atol=1e-6):
+            raise DataError(f"{name}: {where} and {key} differ; say which to read (--energy-key, ...)")
+    return first
+
+
+def _tensor(values: Float[np.ndarray, "..."] | None) -> Float[np.ndarray, "3 3"] | None:
+    if values is None:
+        return None
+    if values.size == 6:
+        values = values[[0, 5, 4, 5, 1, 3, 4, 3, 2]]  # Voigt's order: xx yy zz yz xz xy
+    return values.reshape(3, 3)
+
+
+def _with_identifier(name: str, *places: Mapping[str, Any]) -> str:
+    for key in _IDENTIFIERS:
+        for place in places:
+            if key in place:
+                # A converted structure keeps the name that it had.
+                return str(place[key]) if key == "name" else f"{name} ({place[key]})"
+    return name
+
+
+def _weights(name: str, *places: Mapping[str, Any]) -> tuple[float, float, float]:
+    values = [next((place[key] for place in places if key in place), 1.0) for key in _WEIGHTS]
+    try:
+        energy, forces, stress = map(float, values)
+    except (TypeError, ValueError):
+        raise DataError(f"{name}: {_WEIGHTS} = {values} must be numbers") from None
+    if not all(0 <= value < np.inf for value in (energy, forces, stress)):
+        raise DataError(f"{name}: {_WEIGHTS} = {values} must be finite and not negative")
+    return energy, forces, stress
+
+
+def refuse_not_finite(structure: Structure) -> None:
+    """Refuse a structure with a label that is infinite or no number, which would spoil any sum.
+
+    Args:
+        structure: The structure.
+
+    Raises:
+        DataError: Naming the structure and the label.
+    """
+    for label in ("energy", "forces", "stress"):
+        value = getattr(structure, label)
+        if value is not None and not np.isfinite(value).all():
+            raise DataError(
+                f"{structure.name}: {label} is not finite; mend the source, or find more such with "
+                "`nequix data check`"
+            )
+
+
+def to_atoms(structure: Structure) -> Atoms:
+    """Convert to an ``ase.Atoms`` whose calculator's results hold the labels; :func:`from_atoms` reads it.
+
+    Args:
+        structure: The structure.
+    """
+    from ase import Atoms
+    from ase.calculators.singlepoint import SinglePointCalculator
+    from ase.stress import full_3x3_to_voigt_6_stress
+
+    atoms = Atoms(structure.numbers, structure.positions, cell=structure.cell, pbc=structure.pbc)
+    stress = None if structure.stress is None else full_3x3_to_voigt_6_stress(structure.stress)
+    labels = {"energy": structure.energy, "forces": structure.forces, "stress": stress}
+    atoms.calc = SinglePointCalculator(atoms, **{k: v for k, v in labels.items() if v is not None})
+    atoms.info["name"] = structure.name
+    if structure.weights != (1.0, 1.0, 1.0):
+        atoms.info.update(zip(_WEIGHTS, structure.weights, strict=True))
+    return atoms

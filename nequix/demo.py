@@ -1,0 +1,204 @@
+"""A first look: ``python -m nequix.demo [MODEL]`` relaxes a crystal and a slab with every engine."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from nequix.core.errors import BackendUnavailable, NequixError, WeightsError
+from nequix.core.graph import batch, graph_from_atoms
+from nequix.core.registry import load_weights
+from nequix.core.weights import Weights
+from nequix.models import installed_backends, load_model
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from rich.console import Console
+
+    from nequix.core.results import Results
+
+FMAX = 0.02
+STEPS = 60
+
+
+class Outcome(NamedTuple):
+    """How a relaxation went.
+
+    Attributes:
+        energies: Before and after, eV.
+        forces: Largest force before and after, eV/A.
+        converged: Whether no force is larger than ``FMAX``.
+        steps: How many it took.
+        start: Time until the first energy, s: with JAX, compilation.
+        evaluation: Time of one evaluation after that, s.
+        volume: Afterwards, A^3.
+    """
+
+    energies: tuple[float, float]
+    forces: tuple[float, float]
+    converged: bool
+    steps: int
+    start: float
+    evaluation: float
+    volume: float
+
+
+def structures() -> dict[str, Atoms]:
+    """Make a crystal, strained and rattled, and a slab with an adsorbate whose lower half is held."""
+    from ase.build import add_adsorbate, bulk, fcc100
+    from ase.constraints import FixAtoms
+
+    crystal = bulk("MgO", "rocksalt", a=4.25) * (2, 1, 1)
+    strain = np.array([[0.03, 0.01, 0.0], [0.01, -0.02, 0.005], [0.0, 0.005, 0.02]])
+    crystal.set_cell(crystal.cell @ (np.eye(3) + strain), scale_atoms=True)
+    crystal.rattle(0.08, seed=1)
+    slab = fcc100("Cu", (1, 1, 4), a=3.62, vacuum=7.0)
+    add_adsorbate(slab, "O", 1.1, "hollow")
+    slab.set_constraint(FixAtoms(mask=slab.positions[:, 2] < slab.positions[:, 2].mean() - 1))
+    slab.rattle(0.05, seed=2)
+    return {"MgO crystal, strained": crystal, "O on a Cu(100) slab": slab}
+
+
+def relax(atoms: Atoms, weights: Weights, backend: str) -> Outcome:
+    """Relax a structure, the cell too if it is periodic in all directions.
+
+    Args:
+        atoms: The structure; a copy is relaxed.
+        weights: The model.
+        backend: Name of the engine.
+    """
+    from ase.filters import FrechetCellFilter
+    from ase.optimize import BFGS
+
+    from nequix.calculator import NequixCalculator
+
+    atoms = atoms.copy()
+    begin = time.perf_counter()
+    calc = atoms.calc = NequixCalculator(weights, backend)
+    before = atoms.get_potential_energy(), _largest(atoms)
+    start = time.perf_counter() - begin
+    subject: Any = FrechetCellFilter(atoms) if atoms.pbc.all() else atoms
+    optimizer = BFGS(subject, logfile=None)
+    converged = bool(optimizer.run(fmax=FMAX, steps=STEPS))
+    after = atoms.get_potential_energy(), _largest(atoms)
+    times = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        calc.calculate(atoms)
+        times.append(time.perf_counter() - begin)
+    energies, forces = zip(before, after, strict=True)
+    return Outcome(
+        energies, forces, converged, optimizer.nsteps, start, float(np.median(times)), atoms.get_volume()
+    )
+
+
+def _largest(atoms: Atoms) -> float:
+    return float(np.linalg.norm(atoms.get_forces(), axis=1).max())
+
+
+def show_relaxations(weights: Weights, backends: list[str], console: Console) -> bool:
+    """Relax both structures with every engine, print a table, and return whether all converged.
+
+    Args:
+        weights: The model.
+        backends: Names of the engines.
+        console: Where to print.
+    """
+    from rich import box
+    from rich.table import Table
+
+    columns = ("engine", "energy (eV)", "fmax (eV/A)", "volume", "steps", "start (s)", "call (ms)")
+    converged = True
+    for name, atoms in structures().items():
+        kind = "cell and atoms relax" if atoms.pbc.all() else "atoms relax, lower layers held"
+        table = Table(title=f"{name}: {len(atoms)} atoms, {kind}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for column in columns:
+            table.add_column(column, justify="left" if column == "engine" else "right", no_wrap=True)
+        for backend in backends:
+            outcome = relax(atoms, weights, backend)
+            converged = converged and outcome.converged
+            table.add_row(
+                backend,
+                "{:.3f} → {:.3f}".format(*outcome.energies),
+                "{:.2f} → {:.3f}".format(*outcome.forces),
+                f"{outcome.volume:.2f}",
+                f"{outcome.steps}" if outcome.converged else f"not in {outcome.steps}",
+                f"{outcome.start:.1f}",
+                f"{1000 * outcome.evaluation:.0f}",
+            )
+        console.print(table)
+    return converged
+
+
+def show_parity(weights: Weights, backends: list[str], console: Console) -> None:
+    """Print the largest differences between the engines, on the structures before relaxation.
+
+    Args:
+        weights: The model.
+        backends: Names of two engines.
+        console: Where to print.
+    """
+    from rich import box
+    from rich.table import Table
+
+    graph = batch([graph_from_atoms(atoms, weights.spec) for atoms in structures().values()])
+    title = f"Largest differences between {backends[0]} and {backends[1]}"
+    table = Table(
+        "precision", "energy (eV/atom)", "forces (eV/A)", "stress (eV/A³)", title=title, box=box.SIMPLE_HEAD
+    )
+    for dtype in ("float32", "float64"):
+        one, other = (load_model(weights, backend, dtype=dtype).evaluate(graph) for backend in backends)
+        table.add_row(dtype, *(f"{value:.1e}" for value in _differences(one, other)))
+    console.print(table)
+
+
+def _differences(one: Results, other: Results) -> tuple[float, float, float]:
+    """Return the largest difference of energies (eV/atom), forces (eV/A) and stress (eV/A^3)."""
+    # The slab's cell has a third vector, vacuum included: it has a volume, and a stress.
+    energies = np.abs(one.energies - other.energies).max()
+    forces = np.abs(one.forces - other.forces).max()
+    return float(energies), float(forces), float(np.abs(one.stress - other.stress).max())
+
+
+def main(arguments: list[str]) -> int:
+    """Run the demonstration and return the exit code.
+
+    Args:
+        arguments: A known name or a path, or nothing for ``nequix-mp-1``.
+    """
+    from rich.console import Console
+
+    console = Console()
+    model = arguments[0] if arguments else "nequix-mp-1"
+    try:
+        weights = load_weights(model)
+        backends = installed_backends()
+        if not backends:
+            raise BackendUnavailable('no engine is installed: pip install "nequix[jax]" or "nequix[torch]"')
+        console.print(
+            f"{model}, trained on {weights.provenance.training_data}; engines: {', '.join(backends)}"
+        )
+        converged = show_relaxations(weights, backends, console)
+        if len(backends) > 1:
+            show_parity(weights, backends, console)
+        else:
+            console.print("Install the other engine to see that both give the same numbers.")
+    except WeightsError as error:
+        print(
+            f"The weights of {model} cannot be reached:\n  {error}\nTo go on, set NEQUIX_MIRROR to a folder "
+            "or a base URL that has the .nqx files, or give the path of a weight file:\n"
+            "  python -m nequix.demo PATH",
+            file=sys.stderr,
+        )
+        return 1
+    except NequixError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0 if converged else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

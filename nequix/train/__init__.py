@@ -1,0 +1,1 @@
+"""Training with JAX; what it writes, either engine reads."""

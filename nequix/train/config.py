@@ -1,0 +1,221 @@
+"""The configuration of a run: YAML, where a wrong key or value is named with its line."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nequix.core.errors import DataError
+from nequix.core.spec import ModelSpec
+from nequix.train.loss import LossConfig
+from nequix.train.optimizer import OptimizerConfig
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The model's hyper-parameters; what depends on the data comes from its statistics.
+
+    Attributes:
+        cutoff: A.
+        hidden_irreps: Features between layers.
+        lmax: Highest degree of the spherical harmonics.
+        n_layers: Number of interaction layers.
+        radial_basis_size: Number of Bessel functions.
+        radial_mlp_size: Width of the radial MLP.
+        radial_mlp_layers: Number of its hidden layers.
+        radial_polynomial_p: Power of the polynomial cutoff.
+        layer_norm: Whether the RMS layer norm is applied.
+        atomic_numbers: Known elements; by default those of the training data.
+        atom_energies: eV by atomic number; by default fitted to the training data.
+    """
+
+    cutoff: float
+    hidden_irreps: str
+    lmax: int
+    n_layers: int
+    radial_basis_size: int
+    radial_mlp_size: int
+    radial_mlp_layers: int
+    radial_polynomial_p: float
+    layer_norm: bool
+    atomic_numbers: list[int] | None = None
+    atom_energies: dict[int, float] | None = None
+
+    def spec(
+        self, atomic_numbers: tuple[int, ...], avg_n_neighbors: float, scale: float, shift: float
+    ) -> ModelSpec:
+        """Complete the specification by the data's statistics.
+
+        Args:
+            atomic_numbers: Known elements.
+            avg_n_neighbors: Mean number of edges an atom.
+            scale: RMS of the force components, eV/A.
+            shift: Mean energy an atom beyond the atom energies, eV.
+        """
+        own = dataclasses.asdict(self)
+        del own["atom_energies"]
+        own["atomic_numbers"] = atomic_numbers
+        return ModelSpec(**own, avg_n_neighbors=avg_n_neighbors, scale=scale, shift=shift)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the data are and how they are packed.
+
+    Attributes:
+        train: Sources of labelled structures.
+        valid: Sources for validation; by default a fraction of ``train``.
+        valid_fraction: Fraction held out, where ``valid`` is not given.
+        batch_size: Structures a step on average, over all devices.
+        workers: Processes that build graphs; 0 builds them in the training process.
+    """
+
+    train: list[str]
+    batch_size: int
+    workers: int
+    valid_fraction: float
+    valid: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The course of the run.
+
+    Attributes:
+        epochs: Passes over the training data.
+        seed: Of the initial values, the split and the order.
+        dtype: ``float32`` or ``float64``.
+        kernel: Convolution kernel.
+        ema_decay: Decay of the moving average of the parameters in the long run.
+        packs: Parts of a batch; a multiple of the number of devices, which share them.
+        checkpoint_every: Steps between checkpoints.
+        keep: Checkpoints kept, beside the best.
+        validate_every: Epochs between validations.
+    """
+
+    epochs: int
+    seed: int
+    dtype: str
+    kernel: str
+    ema_decay: float
+    packs: int
+    checkpoint_every: int
+    keep: int
+    validate_every: int
+
+
+@dataclass(frozen=True)
+class ProvenanceConfig:
+    """What the trained file says of itself.
+
+    Attributes:
+        name: Its name.
+        training_data: Data sets it was trained on.
+        theory: Level of theory of the labels.
+        licence: Licence and copyright holder of the weights.
+        citation: What to cite.
+    """
+
+    name: str
+    training_data: str
+    theory: str
+    licence: str
+    citation: str
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A run.
+
+    Attributes:
+        model: The model's hyper-parameters.
+        data: Where the data are.
+        loss: Weights of the loss.
+        optimizer: How parameters are updated.
+        run: The course of the run.
+        provenance: What the trained file says of itself.
+    """
+
+    model: ModelConfig
+    data: DataConfig
+    loss: LossConfig
+    optimizer: OptimizerConfig
+    run: RunConfig
+    provenance: ProvenanceConfig
+
+
+def read_config(path: str | os.PathLike[str]) -> TrainConfig:
+    """Read a configuration.
+
+    Args:
+        path: A YAML file with every key that has no default.
+
+    Raises:
+        DataError: If it cannot be read, or a key or value is wrong, naming its line and the nearest key.
+    """
+    where = os.fspath(path)
+    try:
+        node = yaml.compose(Path(path).read_text(), yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"{where}: cannot be read as YAML: {error}") from None
+    return _build(TrainConfig, node, where)
+
+
+def _build(kind: Any, node: yaml.Node | None, where: str) -> Any:
+    if not isinstance(node, yaml.MappingNode):
+        raise DataError(f"{_line(node, where)}: expected keys and values")
+    types_of = typing.get_type_hints(kind)
+    required = {f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING}
+    values: dict[str, Any] = {}
+    for key, value in node.value:
+        name = str(key.value)
+        if name not in types_of:
+            near = difflib.get_close_matches(name, types_of, n=1, cutoff=0.0)
+            raise DataError(f"{_line(key, where)}: unknown key {name!r}; did you mean {near[0]!r}?")
+        if name in values:
+            raise DataError(f"{_line(key, where)}: the key {name!r} stands twice; remove one")
+        values[name] = _value(types_of[name], name, value, where)
+    missing = sorted(required - values.keys())
+    if missing:
+        raise DataError(f"{_line(node, where)}: the keys {missing} are missing; add them")
+    return kind(**values)
+
+
+def _value(kind: Any, name: str, node: yaml.Node, where: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return _build(kind, node, where)
+    loader = yaml.SafeLoader("")
+    value = loader.construct_object(node, deep=True)
+    for choice in typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,):
+        try:
+            return _convert(choice, value)
+        except TypeError:
+            continue
+    wanted = getattr(kind, "__name__", str(kind))
+    raise DataError(f"{_line(node, where)}: {name} = {value!r:.60}, expected {wanted}")
+
+
+def _convert(kind: Any, value: Any) -> Any:
+    """Return a value of a kind, or raise TypeError; a single one stands for a list of it."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is list:
+        return [_convert(arguments[0], item) for item in (value if isinstance(value, list) else [value])]
+    if origin is dict and isinstance(value, dict):
+        return {_convert(arguments[0], k): _convert(arguments[1], v) for k, v in value.items()}
+    if kind is float and type(value) in (int, float):
+        return float(value)
+    if type(value) is not kind:
+        raise TypeError
+    return value
+
+
+def _line(node: yaml.Node | None, where: str) -> str:
+    return where if node is None else f"{where}, line {node.start_mark.line + 1}"

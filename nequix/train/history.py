@@ -1,0 +1,53 @@
+"""What a run measured, step by step, in a CSV file that outlives it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from nequix.core.files import write_atomic
+
+COLUMNS: tuple[str, ...] = ("step", "loss", "energy", "forces", "stress", "gradient_norm", "rate", "seconds")
+COLUMNS = (*COLUMNS, "valid_loss", "valid_energy", "valid_forces", "valid_stress")
+
+
+class History:
+    """A CSV file with a row a step, appended to.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def rows(self) -> list[dict[str, str]]:
+        """Read all rows."""
+        if not self.path.exists():
+            return []
+        with open(self.path, newline="") as handle:
+            return list(csv.DictReader(handle))
+
+    def cut(self, step: int) -> None:
+        """Forget what lies after a step, from which the run goes on.
+
+        Args:
+            step: The last step to keep.
+        """
+        kept = [row for row in self.rows() if row["step"].isdigit() and int(row["step"]) <= step]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS)
+        writer.writeheader()
+        writer.writerows({name: row.get(name) for name in COLUMNS} for row in kept)
+        write_atomic(self.path, [text.getvalue().encode()])
+
+    def add(self, step: int, values: dict[str, float]) -> None:
+        """Append a row.
+
+        Args:
+            step: The step.
+            values: Some of the columns.
+        """
+        with open(self.path, "a", newline="") as handle:
+            csv.DictWriter(handle, COLUMNS).writerow({"step": step, **values})

@@ -1,0 +1,136 @@
+"""The loss, as sums and counts that add up over any partition of a batch (docs/architecture.md, training)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax.numpy as jnp
+
+from nequix.core.spec import ModelSpec
+from nequix.jax.convolution import Kernel
+from nequix.jax.model import Model
+from nequix.jax.ops import Array
+from nequix.jax.potential import Arrays, energy_gradient, forces_from_gradient, virial_from_gradient
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+TERMS = ("energy", "forces", "stress")
+"""Terms of the loss: eV per atom, eV/A, eV/A^3."""
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the terms.
+
+    Attributes:
+        energy: Of the mean absolute error of the energy per atom.
+        forces: Of the mean length of the error of an atom's force.
+        stress: Of the mean absolute error of a component of the stress.
+    """
+
+    energy: float
+    forces: float
+    stress: float
+
+
+class Labels(NamedTuple):
+    """Labels of a packed batch, padding included; a weight of zero marks what is missing or padding.
+
+    Attributes:
+        energy: eV.
+        forces: eV/A.
+        stress: eV/A^3, ASE's sign.
+        volume: A^3; one where there is none.
+        n_atoms: Atoms of a structure; one for padding.
+        energy_weight: Of each structure.
+        forces_weight: Of each atom.
+        stress_weight: Of each structure.
+    """
+
+    energy: Float[Array, " n_graphs"]
+    forces: Float[Array, "n_nodes 3"]
+    stress: Float[Array, "n_graphs 3 3"]
+    volume: Float[Array, " n_graphs"]
+    n_atoms: Float[Array, " n_graphs"]
+    energy_weight: Float[Array, " n_graphs"]
+    forces_weight: Float[Array, " n_nodes"]
+    stress_weight: Float[Array, " n_graphs"]
+
+
+class Predictions(NamedTuple):
+    """What a model says of a packed batch; differentiable with respect to its parameters.
+
+    Attributes:
+        energy: eV.
+        forces: eV/A.
+        stress: eV/A^3.
+    """
+
+    energy: Float[Array, " n_graphs"]
+    forces: Float[Array, "n_nodes 3"]
+    stress: Float[Array, "n_graphs 3 3"]
+
+
+def counts(labels: Labels) -> dict[str, Array]:
+    """Sum the weights of every term's errors, by which :func:`error_sums` are to be divided.
+
+    Args:
+        labels: Labels of a packed batch.
+    """
+    return {
+        "energy": labels.energy_weight.sum(),
+        "forces": labels.forces_weight.sum(),
+        "stress": 9 * labels.stress_weight.sum(),
+    }
+
+
+def error_sums(predictions: Predictions, labels: Labels) -> dict[str, Array]:
+    """Sum the weighted absolute errors of every term.
+
+    Args:
+        predictions: What the model says.
+        labels: Labels of the same batch.
+    """
+    energy = abs(predictions.energy - labels.energy) / labels.n_atoms
+    square = ((predictions.forces - labels.forces) ** 2).sum(-1)
+    # The root has no derivative at zero, where padding and perfect predictions are.
+    forces = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
+    stress = abs(predictions.stress - labels.stress).sum((1, 2))
+    return {
+        "energy": (labels.energy_weight * energy).sum(),
+        "forces": (labels.forces_weight * forces).sum(),
+        "stress": (labels.stress_weight * stress).sum(),
+    }
+
+
+def predict(
+    spec: ModelSpec, kernel: Kernel, parameters: dict[str, Array], arrays: Arrays, labels: Labels
+) -> Predictions:
+    """Evaluate a model on a packed batch.
+
+    Args:
+        spec: The model's specification.
+        kernel: Computes the messages.
+        parameters: Every parameter of the manifest.
+        arrays: The packed structures.
+        labels: Gives the number of structures and their volumes.
+    """
+    n_graphs = len(labels.energy)
+    energies, gradient = energy_gradient(Model(spec, parameters), kernel, arrays)
+    energy = jnp.zeros(n_graphs, energies.dtype).at[arrays.node_graph].add(energies)
+    virial = virial_from_gradient(gradient, arrays, n_graphs)
+    return Predictions(energy, forces_from_gradient(gradient, arrays), virial / labels.volume[:, None, None])
+
+
+def weighted_loss(config: LossConfig, sums: dict[str, Array], totals: dict[str, Array]) -> Array:
+    """Combine the terms; one without a single label counts as zero.
+
+    Args:
+        config: Weights of the terms.
+        sums: Of errors.
+        totals: Of weights, over the whole batch.
+    """
+    terms = [getattr(config, name) * sums[name] / jnp.maximum(totals[name], 1e-30) for name in TERMS]
+    return terms[0] + terms[1] + terms[2]

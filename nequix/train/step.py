@@ -1,0 +1,206 @@
+"""One training step over any number of devices and processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from nequix.core.spec import ModelSpec
+from nequix.data.batch import Batch
+from nequix.jax.convolution import Kernel
+from nequix.jax.ops import Array
+from nequix.jax.potential import Arrays
+from nequix.train.loss import Labels, LossConfig, counts, error_sums, predict, weighted_loss
+
+AXIS = "packs"
+"""Name of the mesh axis along which the packs of a batch are spread."""
+
+Parameters = dict[str, Array]
+
+
+class State(NamedTuple):
+    """Everything that a step changes.
+
+    Attributes:
+        step: Steps done.
+        parameters: Those that are trained, by name.
+        frozen: The others, by name.
+        average: Exponential moving average of ``parameters``.
+        optimizer: The optimiser's own.
+    """
+
+    step: Array
+    parameters: Parameters
+    frozen: Parameters
+    average: Parameters
+    optimizer: Any
+
+
+def initial_state(
+    parameters: Parameters, frozen: Parameters, optimizer: optax.GradientTransformation
+) -> State:
+    """Begin a run.
+
+    Args:
+        parameters: Those that are trained, by name.
+        frozen: The others, by name.
+        optimizer: The transformation of gradients to updates.
+    """
+    average = jax.tree.map(jnp.copy, parameters)
+    return State(jnp.zeros((), jnp.int32), parameters, frozen, average, optimizer.init(parameters))
+
+
+def ema_decay(step: Array, largest: float) -> Array:
+    """Return the decay of the moving average, small at first: ``min(largest, (1 + t) / (10 + t))``.
+
+    Args:
+        step: Steps done before.
+        largest: Decay in the long run.
+    """
+    return jnp.minimum(largest, (1 + step) / (10 + step))
+
+
+def make_mesh() -> Mesh:
+    """Arrange all devices of all processes along one axis, those of a process side by side."""
+    return Mesh(np.array(jax.devices()), (AXIS,))
+
+
+def make_step(
+    spec: ModelSpec,
+    kernel: Kernel,
+    loss: LossConfig,
+    optimizer: optax.GradientTransformation,
+    largest_decay: float,
+    mesh: Mesh,
+) -> Callable[[State, Arrays, Labels], tuple[State, dict[str, Array]]]:
+    """Compile a training step.
+
+    Args:
+        spec: The model's specification.
+        kernel: Computes the messages.
+        loss: Weights of the loss.
+        optimizer: The transformation of gradients to updates.
+        largest_decay: Decay of the moving average in the long run.
+        mesh: The devices.
+
+    Returns:
+        A function of the state, the packed structures and their labels, all of the latter with a leading axis
+        of packs that is a multiple of the number of devices. It returns the new state and the metrics:
+        ``loss``, ``gradient_norm`` and the mean error of each term.
+    """
+
+    def gradients(parameters: Parameters, frozen: Parameters, arrays: Arrays, labels: Labels) -> tuple:
+        """Run on one device: go through its packs, one after the other, and add up with the others'."""
+        local = jax.vmap(counts)(labels)
+        totals = lax.psum(jax.tree.map(lambda x: x.sum(0), local), AXIS)
+
+        def pack_loss(parameters: Parameters, pack: tuple[Arrays, Labels]) -> tuple[Array, dict[str, Array]]:
+            sums = error_sums(predict(spec, kernel, {**parameters, **frozen}, *pack), pack[1])
+            return weighted_loss(loss, sums, totals), sums
+
+        def add_pack(total: tuple, pack: tuple[Arrays, Labels]) -> tuple[tuple, None]:
+            (value, sums), gradient = jax.value_and_grad(pack_loss, has_aux=True)(parameters, pack)
+            return jax.tree.map(jnp.add, total, (value, sums, gradient)), None
+
+        zeros = jax.tree.map(jnp.zeros_like, (totals["energy"], totals, parameters))
+        summed, _ = lax.scan(add_pack, zeros, (arrays, labels))
+        return (*lax.psum(summed, AXIS), totals)
+
+    everywhere, spread = PartitionSpec(), PartitionSpec(AXIS)
+    sharded = jax.shard_map(
+        gradients,
+        mesh=mesh,
+        in_specs=(everywhere, everywhere, spread, spread),
+        out_specs=everywhere,
+        check_vma=False,
+    )
+
+    @partial(jax.jit, donate_argnums=0)
+    def step(state: State, arrays: Arrays, labels: Labels) -> tuple[State, dict[str, Array]]:
+        value, sums, gradient, totals = sharded(state.parameters, state.frozen, arrays, labels)
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.parameters)
+        parameters = jax.tree.map(jnp.add, state.parameters, updates)
+        decay = ema_decay(state.step, largest_decay)
+        average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.average, parameters)
+        errors = {name: sums[name] / jnp.maximum(totals[name], 1e-30) for name in sums}
+        metrics = {"loss": value, "gradient_norm": optax.global_norm(gradient), **errors}
+        return State(state.step + 1, parameters, state.frozen, average, optimizer_state), metrics
+
+    return step
+
+
+def make_evaluation(
+    spec: ModelSpec, kernel: Kernel, mesh: Mesh
+) -> Callable[[Parameters, Arrays, Labels], tuple[dict[str, Array], dict[str, Array]]]:
+    """Compile an evaluation of a batch, without gradients.
+
+    Args:
+        spec: The model's specification.
+        kernel: Computes the messages.
+        mesh: The devices.
+
+    Returns:
+        A function of every parameter, the packed structures and their labels; it returns the sums of each
+        term's errors, and by what to divide them.
+    """
+
+    def evaluate(parameters: Parameters, arrays: Arrays, labels: Labels) -> tuple:
+        def pack(pair: tuple[Arrays, Labels]) -> tuple[dict[str, Array], dict[str, Array]]:
+            return error_sums(predict(spec, kernel, parameters, *pair), pair[1]), counts(pair[1])
+
+        summed = jax.tree.map(lambda x: x.sum(0), lax.map(pack, (arrays, labels)))
+        return lax.psum(summed, AXIS)
+
+    everywhere, spread = PartitionSpec(), PartitionSpec(AXIS)
+    specs = {"in_specs": (everywhere, spread, spread), "out_specs": everywhere}
+    return jax.jit(jax.shard_map(evaluate, mesh=mesh, check_vma=False, **specs))
+
+
+def spread(mesh: Mesh, batches: Sequence[Batch], dtype: str) -> tuple[Arrays, Labels]:
+    """Place this process's packs of a batch on its devices.
+
+    Args:
+        mesh: The devices of all processes.
+        batches: This process's packs, in order.
+        dtype: Precision of positions and labels.
+    """
+
+    def place(values: list[np.ndarray]) -> Array:
+        stacked = np.stack(values)
+        stacked = stacked.astype(dtype) if np.issubdtype(stacked.dtype, np.floating) else stacked
+        return jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec(AXIS)), stacked)
+
+    arrays = Arrays(*(place([getattr(batch.layout, name) for batch in batches]) for name in Arrays._fields))
+    labels = [_labels(batch) for batch in batches]
+    return arrays, Labels(*(place([label[name] for label in labels]) for name in Labels._fields))
+
+
+def _labels(batch: Batch) -> dict[str, np.ndarray]:
+    return {
+        "energy": batch.energy,
+        "forces": batch.forces,
+        "stress": batch.stress,
+        "volume": batch.volume,
+        "n_atoms": batch.n_atoms.astype(float),
+        "energy_weight": batch.energy_weight * batch.energy_mask,
+        "forces_weight": batch.forces_weight * batch.forces_mask,
+        "stress_weight": batch.stress_weight * batch.stress_mask,
+    }
+
+
+def everywhere(mesh: Mesh, tree: Any) -> Any:
+    """Place a copy of every array on every device.
+
+    Args:
+        mesh: The devices of all processes.
+        tree: A tree of arrays, equal in all processes.
+    """
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))

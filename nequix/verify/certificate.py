@@ -1,0 +1,221 @@
+"""Running all configurations, and the certificate that tells what came out."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from nequix import __version__
+from nequix.core import contents
+from nequix.core.parameters import manifest
+from nequix.core.weights import Weights
+from nequix.models import import_backend
+from nequix.verify.checks import Check, Observed, Problem, compare, observe, pose
+from nequix.verify.tolerances import TOLERANCES
+
+FORMAT = 1
+"""Version of the certificate's layout."""
+
+DTYPES = ("float64", "float32")
+PACKAGES = (
+    "numpy",
+    "ase",
+    "vesin",
+    "jax",
+    "jaxlib",
+    "equinox",
+    "torch",
+    "e3nn",
+    "e3nn-jax",
+    "openequivariance",
+)
+
+
+@dataclass
+class Configuration:
+    """One engine, kernel and precision, and what came out.
+
+    Attributes:
+        backend: The engine.
+        kernel: The convolution kernel.
+        dtype: Precision of the layers.
+        device: Where it ran, in the engine's words.
+        calls: How often the kernel ran in each stage, for proof that it did.
+        seconds: How long each stage took, compilation included.
+        checks: The comparisons.
+        failures: What went wrong besides them, in words.
+    """
+
+    backend: str
+    kernel: str
+    dtype: str
+    device: str = "unknown"
+    calls: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    checks: list[Check] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Engine, kernel and precision."""
+        return f"{self.backend} {self.kernel} {self.dtype}"
+
+    @property
+    def passed(self) -> bool:
+        """Whether there were checks and all passed."""
+        return not self.failures and bool(self.checks) and all(check.passed for check in self.checks)
+
+
+@dataclass
+class Certificate:
+    """What was verified.
+
+    Attributes:
+        model: Name and digest of the model, and its specification.
+        structures: Names of the structures.
+        configurations: Every engine, kernel and precision.
+        reference: The configuration that the others were compared with.
+    """
+
+    model: dict[str, Any]
+    structures: list[str]
+    configurations: list[Configuration]
+    reference: str
+
+    @property
+    def between_backends(self) -> bool:
+        """Whether more than one engine was there, so that their agreement was checked."""
+        return len({configuration.backend for configuration in self.configurations}) > 1
+
+    @property
+    def passed(self) -> bool:
+        """Whether there were configurations and all passed."""
+        return bool(self.configurations) and all(c.passed for c in self.configurations)
+
+    def to_dict(self) -> dict[str, Any]:
+        """List everything, for JSON; an error that is no number is None."""
+        return {
+            "format": FORMAT,
+            "passed": self.passed,
+            "parity_between_backends_checked": self.between_backends,
+            "made": datetime.now(UTC).isoformat(timespec="seconds"),
+            "nequix": __version__,
+            "python": platform.python_version(),
+            "platform": {"system": platform.system(), "machine": platform.machine()},
+            "packages": _versions(),
+            "model": self.model,
+            "structures": self.structures,
+            "reference": self.reference,
+            "tolerances": {name: tolerance._asdict() for name, tolerance in TOLERANCES.items()},
+            "configurations": [_describe(configuration) for configuration in self.configurations],
+        }
+
+
+def certify(
+    weights: Weights,
+    backends: Sequence[str],
+    device: str | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Certificate:
+    """Verify every kernel and precision of engines.
+
+    Args:
+        weights: The model.
+        backends: Names of the engines.
+        device: Where they run; by default the first device of each.
+        progress: Called with the name of each configuration before it runs.
+
+    Raises:
+        BackendUnavailable: If an engine or the device is not there.
+    """
+    progress("reference energies in NumPy")
+    problem = pose(weights)
+    done: list[tuple[Configuration, Observed]] = []
+    configurations = []
+    for backend in backends:
+        engine = import_backend(backend)
+        place = engine.find_device(device)
+        for kernel in engine.kernels.available_kernels(getattr(place, "platform", None) or place.type):
+            for dtype in DTYPES:
+                configuration = Configuration(backend, kernel, dtype)
+                configurations.append(configuration)
+                progress(configuration.name)
+                observed = _run(configuration, weights, device, problem)
+                if observed is not None:
+                    done.append((configuration, observed))
+    references = [(c, o) for c, o in done if (c.kernel, c.dtype) == ("plain", "float64")]
+    for first, reference in references[:1]:
+        for configuration, observed in done:
+            if configuration is not first:
+                compare(observed, configuration.dtype, reference, problem)
+    if not references:
+        for configuration in configurations:
+            configuration.failures.append("there is no float64 plain configuration to compare with")
+    name = references[0][0].name if references else "none"
+    return Certificate(_model(weights), problem.names, configurations, name)
+
+
+def _run(
+    configuration: Configuration, weights: Weights, device: str | None, problem: Problem
+) -> Observed | None:
+    """Run one configuration; whatever it raises is a failure of it, not the end of all."""
+    engine = import_backend(configuration.backend)
+    try:
+        potential = engine.Potential(
+            weights, kernel=configuration.kernel, dtype=configuration.dtype, device=device
+        )
+        configuration.device = str(potential.device)
+        if potential.kernel.name != configuration.kernel:
+            configuration.failures.append(f"the kernel {potential.kernel.name!r} was chosen instead")
+        observed = observe(potential, problem)
+    except Exception as error:  # a fault of any kind belongs into the certificate
+        configuration.failures.append(f"{type(error).__name__}: {error}")
+        return None
+    configuration.calls, configuration.seconds = observed.calls, observed.seconds
+    configuration.checks = observed.checks
+    idle = [stage for stage, calls in observed.calls.items() if calls < 1]
+    if idle:
+        configuration.failures.append(f"the kernel never ran in: {', '.join(idle)}")
+    return observed
+
+
+def _model(weights: Weights) -> dict[str, Any]:
+    text = weights.spec.to_json()
+    arrays = (np.ascontiguousarray(weights.parameters[item.name]) for item in manifest(weights.spec))
+    return {
+        "name": weights.provenance.name,
+        "file_sha256": weights.digest,
+        "checksum": contents.checksum(text, (array.tobytes() for array in arrays)),
+        "spec": asdict(weights.spec),
+    }
+
+
+def _describe(configuration: Configuration) -> dict[str, Any]:
+    checks = [
+        {
+            "name": check.name,
+            "error": check.error if np.isfinite(check.error) else None,
+            "tolerance": check.tolerance,
+            "unit": TOLERANCES[check.name].unit,
+            "worst_structure": check.structure,
+            "passed": check.passed,
+        }
+        for check in configuration.checks
+    ]
+    return {"passed": configuration.passed, **vars(configuration), "checks": checks}
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions

@@ -1,0 +1,37 @@
+import pytest
+
+from nequix import demo
+from tests.calculator import small
+
+
+def test_the_demo_compares_both_engines(published_folder, capsys, monkeypatch):
+    slab = {name: atoms for name, atoms in demo.structures().items() if "slab" in name}
+    monkeypatch.setattr(demo, "structures", lambda: slab)
+    assert demo.main([str(published_folder / "nequix-mp-1.nqx")]) == 0
+    printed = capsys.readouterr().out
+    for word in ("jax", "torch", "slab", "energy (eV)", "fmax", "call (ms)", "float64"):
+        assert word in printed
+
+
+def test_the_demo_tells_how_to_go_on_without_weights(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("NEQUIX_MIRROR", str(tmp_path))
+    monkeypatch.setenv("NEQUIX_CACHE", str(tmp_path / "cache"))
+    assert demo.main([]) == 1
+    error = capsys.readouterr().err
+    assert "cannot be reached" in error
+    assert "set NEQUIX_MIRROR" in error
+    assert "python -m nequix.demo PATH" in error
+
+
+def test_the_demo_needs_an_engine(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(demo, "installed_backends", list)
+    assert demo.main([str(small.write_small(tmp_path))]) == 1
+    assert "pip install" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["MgO", "slab"])
+def test_the_structures_start_off_their_minimum(name):
+    (atoms,) = [atoms for title, atoms in demo.structures().items() if name in title]
+    assert atoms.cell.rank == 3
+    assert bool(atoms.pbc.all()) == (name == "MgO")
+    assert len(atoms.constraints) == (name == "slab")

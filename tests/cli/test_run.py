@@ -1,0 +1,247 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.constraints import FixAtoms
+from ase.io import read, write
+
+from nequix import NequixCalculator, cli
+from nequix.cli.run import NOT_CONVERGED
+from tests.calculator import small
+from tests.calculator.small import WEIGHTS
+
+COMMON = ("--model", "model.safetensors", "--backend", "torch", "--dtype", "float64")
+
+WRITTEN = 1e-7
+"""Extended XYZ holds eight decimals, of positions and of forces."""
+
+
+@pytest.fixture(autouse=True)
+def _files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small.write_small(tmp_path)
+    write("salt.extxyz", [small.salt(), small.water(), small.slab()])
+    write("oxide.cif", small.triclinic())
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["nequix", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        output = capsys.readouterr()
+        return caught.value.code, output.out, output.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def calc():
+    return NequixCalculator(WEIGHTS, "torch", dtype="float64")
+
+
+@pytest.mark.parametrize("ending", ["extxyz", "extxyz.gz", "traj", "json"])
+def test_predict_writes_all_results_of_all_frames(run, calc, ending):
+    code, out, err = run("predict", "salt.extxyz", "oxide.cif", "-o", f"out.{ending}", *COMMON)
+    assert not list(Path.cwd().glob(".nequix-*"))
+    assert (Path(f"out.{ending}").read_bytes()[:2] == b"\x1f\x8b") == ending.endswith("gz")
+    assert (code, out) == (0, f"out.{ending}: 4 frames\n")
+    assert "backend torch, kernel " in err
+    frames = read(f"out.{ending}", ":")
+    for atoms, source in zip(frames, [*read("salt.extxyz", ":"), read("oxide.cif")], strict=True):
+        calc.calculate(source)
+        for name, value in calc.results.items():
+            np.testing.assert_allclose(atoms.calc.results[name], value, rtol=0, atol=WRITTEN, err_msg=name)
+        np.testing.assert_allclose(atoms.positions, source.positions, rtol=0, atol=WRITTEN)
+        assert set(atoms.calc.results) == set(calc.results)
+    assert ["stress" in atoms.calc.results for atoms in frames] == [True, False, True, True]
+
+
+def test_predict_replaces_older_results_and_keeps_what_else_there_is(run, calc):
+    atoms = small.salt()
+    atoms.set_constraint(FixAtoms([0, 1]))
+    atoms.info.update(energy=1234.5, note="kept")
+    atoms.arrays["forces"] = np.ones((len(atoms), 3))
+    write("labelled.extxyz", atoms)
+    assert run("predict", "labelled.extxyz", "-o", "out.extxyz", *COMMON)[0] == 0
+    predicted = read("out.extxyz")
+    calc.calculate(small.salt())
+    assert predicted.get_potential_energy() == pytest.approx(calc.results["energy"], abs=1e-5)
+    raw = predicted.get_forces(apply_constraint=False)
+    np.testing.assert_allclose(raw, calc.results["forces"], rtol=0, atol=WRITTEN)
+    assert predicted.info["note"] == "kept"
+    assert predicted.constraints[0].index.tolist() == [0, 1]
+
+
+def _bad():
+    bad = small.salt()
+    bad.numbers[5] = 92
+    return bad
+
+
+def test_predict_stops_at_a_bad_frame_and_writes_nothing(run, tmp_path):
+    write("bad.extxyz", [small.water(), _bad(), small.slab()])
+    before = sorted(tmp_path.iterdir())
+    code, out, err = run("predict", "salt.extxyz", "bad.extxyz", "-o", "out.extxyz", *COMMON)
+    assert (code, out) == (1, "")
+    assert "error: bad.extxyz: frame 1: atom 5 is U (Z = 92)" in err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_predict_keeps_going_if_asked_to(run):
+    write("bad.extxyz", [small.water(), _bad(), small.slab()])
+    content = Path("salt.extxyz").read_text()
+    Path("cut.extxyz").write_text(content[: int(len(content) * 0.9)])
+    arguments = ("predict", "bad.extxyz", "absent.cif", "cut.extxyz", "-o", "out.extxyz", "--keep-going")
+    code, out, err = run(*arguments, *COMMON)
+    assert (code, out.split(": ")[0]) == (1, "out.extxyz")
+    assert "bad.extxyz: frame 1: atom 5 is U" in err
+    assert "absent.cif: no such file" in err
+    assert "cut.extxyz: frame" in err
+    assert "3 failures" in err
+    formulas = [str(atoms.symbols) for atoms in read("out.extxyz", ":")]
+    assert formulas[:2] == ["OH2", "Cu3"]
+
+
+def test_predict_writes_nothing_if_every_frame_is_bad(run, tmp_path):
+    write("iron.cif", bulk("Fe"))
+    assert run("predict", "iron.cif", "-o", "out.extxyz", "--keep-going", *COMMON)[0] == 1
+    assert not (tmp_path / "out.extxyz").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("salt.extxyz", "is an input file"),
+        ("link.extxyz", "is an input file"),
+        ("there.extxyz", "exists already"),
+        ("out.cif", "cannot hold energies"),
+        ("out", "cannot hold energies"),
+        ("absent/out.extxyz", "no place for a file"),
+    ],
+)
+def test_predict_refuses_a_bad_output_before_any_work(run, tmp_path, target, says):
+    (tmp_path / "there.extxyz").write_text("precious")
+    (tmp_path / "link.extxyz").symlink_to("salt.extxyz")
+    content = (tmp_path / "salt.extxyz").read_bytes()
+    force = ["--force"] if "input" in says else []
+    code, out, err = run("predict", "salt.extxyz", "-o", target, "--model", "absent", *force)
+    assert (code, out) == (1, "")
+    assert says in err
+    assert err.count("\n") == 1
+    assert (tmp_path / "salt.extxyz").read_bytes() == content
+    assert (tmp_path / "there.extxyz").read_text() == "precious"
+
+
+def test_predict_replaces_only_by_force_and_whole(run, tmp_path, monkeypatch):
+    (tmp_path / "out.extxyz").write_text("precious")
+
+    def fail(*_, **__):
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", fail)
+        code, _, err = run("predict", "salt.extxyz", "-o", "out.extxyz", "--force", *COMMON)
+    assert (code, "no space left" in err) == (1, True)
+    assert (tmp_path / "out.extxyz").read_text() == "precious"
+    assert not list(tmp_path.glob(".nequix-*"))
+    assert run("predict", "salt.extxyz", "-o", "out.extxyz", "--force", *COMMON)[0] == 0
+    assert len(read("out.extxyz", ":")) == 3
+
+
+@pytest.mark.parametrize("optimizer", ["fire", "bfgs", "lbfgs"])
+def test_relax_finds_a_minimum(run, calc, optimizer):
+    arguments = ("relax", "oxide.cif", "--fmax", "0.05", "--optimizer", optimizer)
+    code, out, err = run(*arguments, *COMMON)
+    assert code == 0, err
+    lines = out.splitlines()
+    assert lines[0].split() == ["step", "energy", "(eV)", "fmax", "(eV/A)", "volume", "(A^3)"]
+    assert lines[1].split()[0] == "0"
+    assert lines[-1] == "oxide-relaxed.extxyz: converged"
+    relaxed = read("oxide-relaxed.extxyz")
+    assert np.linalg.norm(relaxed.get_forces(), axis=1).max() < 0.05
+    assert float(lines[-2].split()[2]) < 0.05
+    calc.calculate(read("oxide.cif"))
+    assert relaxed.get_potential_energy() < calc.results["energy"]
+
+
+def test_relax_says_that_it_did_not_converge_and_writes_what_it_reached(run):
+    arguments = ("relax", "salt.extxyz", "--frame", "0", "--fmax", "1e-9", "--steps", "2", "-o", "POSCAR")
+    code, out, err = run(*arguments, *COMMON)
+    assert code == NOT_CONVERGED
+    assert out.splitlines()[-1] == "POSCAR: NOT converged in 2 steps"
+    assert "frame 0 of 3" in err
+    assert not np.allclose(read("POSCAR").positions, read("salt.extxyz", 0).positions)
+
+
+def test_relax_moves_the_cell_only_if_asked_to(run):
+    before = read("salt.extxyz", 0).cell
+    arguments = ("relax", "salt.extxyz", "--frame", "0", "--fmax", "1e-9", "--steps", "2", "--force", *COMMON)
+    for option, moves in (("--no-cell", False), ("--cell", True)):
+        assert run(*arguments, option)[0] == NOT_CONVERGED
+        assert np.allclose(read("salt-relaxed.extxyz").cell, before) != moves
+
+
+def test_relax_of_a_molecule_shows_no_volume(run):
+    code, out, _ = run("relax", "salt.extxyz", "--frame", "1", "--steps", "1", "--fmax", "1e-9", *COMMON)
+    assert code == NOT_CONVERGED
+    assert out.splitlines()[1].split()[-1] == "-"
+    assert "stress" not in read("salt-relaxed.extxyz").calc.results
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("salt.extxyz", "--cell"), "pbc = [True, True, False]"),
+        (("salt.extxyz", "--frame", "3"), "no frame 3"),
+        (("salt.extxyz", "--fmax", "0"), "expected positive"),
+        (("absent.cif",), "absent.cif: no such file"),
+        (("iron.cif",), "iron.cif: frame -1: atom 0 is Fe"),
+        (("empty.extxyz",), "empty.extxyz: "),
+        (("salt.extxyz", "--output", "salt.extxyz"), "is an input file"),
+    ],
+)
+def test_relax_refuses_what_cannot_be_relaxed(run, tmp_path, arguments, says):
+    write("iron.cif", bulk("Fe"))
+    (tmp_path / "empty.extxyz").touch()
+    code, out, err = run("relax", *arguments, *COMMON)
+    assert code == 1
+    assert says in err
+    assert "converged" not in out
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--backend", "tensorflow"), "tensorflow"),
+        (("--dtype", "float16"), "float16"),
+        (("--backend", "torch", "--kernel", "none"), "none"),
+    ],
+)
+def test_a_wrong_option_is_named(run, options, says):
+    code, _, err = run("predict", "salt.extxyz", "-o", "out.extxyz", "--model", "model.safetensors", *options)
+    assert code != 0
+    assert says in err
+    assert "Traceback" not in err
+
+
+def test_auto_takes_what_is_installed_and_says_so(run, monkeypatch):
+    monkeypatch.setattr("nequix.models.installed_backends", lambda: ["torch"])
+    arguments = ("predict", "oxide.cif", "-o", "out.extxyz", "--model", "model.safetensors", "--force")
+    code, _, err = run(*arguments)
+    assert code == 0
+    assert "model.safetensors: backend torch" in err
+    monkeypatch.setattr("nequix.models.installed_backends", list)
+    code, _, err = run(*arguments)
+    assert code == 1
+    assert 'pip install "nequix[jax]"' in err
+
+
+def test_one_atom_survives_the_way_through_a_file(run):
+    write("atom.extxyz", Atoms("O"))
+    assert run("predict", "atom.extxyz", "-o", "out.extxyz", *COMMON)[0] == 0
+    assert read("out.extxyz").get_forces().shape == (1, 3)

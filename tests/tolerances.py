@@ -1,0 +1,59 @@
+"""Every tolerance of the tests, each with its reason.
+
+Relative ones are relative to the size of the terms that are summed, not to the sum, which may cancel;
+``tests/parity/compare.py`` says what these sizes are.
+"""
+
+# Same mathematics in another order of operations.
+PARITY_FLOAT64 = 1e-10
+"""Rounding is 1e-16 an operation. Of 2000 random models and graphs the worst was 3e-13, where radial functions
+are steepest or a norm divides by little; the least of wrong formulas is far above."""
+
+PARITY_FLOAT32 = 1e-4
+"""The same with 6e-8 an operation: the worst was 2e-5."""
+
+PARITY_FLOAT32_DERIVATIVES = 1e-3
+"""Hessian products and parameter gradients of forces: each derivative magnifies rounding by the slope of
+the radial functions once more; the worst was 7e-5."""
+
+# Published reference numbers: eV per atom, eV/A, eV/A^3, eV/A^2.
+REFERENCE_FLOAT64 = {"energy": 1e-9, "forces": 1e-8, "stress": 1e-9, "hessian": 1e-8, "features": 1e-9}
+"""What the reference numbers promise; features are of order one, as energies are."""
+
+REFERENCE_FLOAT32 = {"energy": 5e-6, "forces": 5e-5, "stress": 1e-6}
+"""What the reference numbers promise: an eV-sized energy of 700,000 products in float32."""
+
+REFERENCE_FLOAT32_FORCES_RELATIVE = 1e-5
+"""Instead, for forces above 5 eV/A, whose own digits end there."""
+
+# Symmetries, in float64 and with random models of order one.
+SYMMETRY = 1e-10
+"""Rotated coordinates round to 1e-16 of lengths near 10 A, which the model amplifies as in PARITY_FLOAT64."""
+
+# Finite differences in float64: central, of fourth order, see tests/physics/differences.py.
+DIFFERENCE_STEP = 1e-3
+"""A. Truncation is step^4 = 1e-12 of the fifth derivative, rounding 1e-15 / step = 1e-12: in balance."""
+
+DIFFERENCE = 1e-8
+"""Relative: the above, with fifth derivatives up to 1e4 times the first (lengths of 0.1 A in the radial part)."""
+
+# Motion.
+TOTAL_FORCE = 1e-12
+"""eV/A, relative to the largest force: pairs cancel up to the rounding of sums of a hundred terms."""
+
+TORQUE = 1e-10
+"""eV, relative to the largest force times 1 A: rotational invariance holds up to rounding, as in SYMMETRY."""
+
+NVE_DRIFT = 1e-4
+"""eV per atom over 500 steps: a four-hundredth of the thermal energy at 300 K. A wrong force, or one that is
+not the derivative of this energy, gains that in a few steps."""
+
+NVE_SWING = 1e-3
+"""eV per atom: velocity Verlet's own error, of second order in the time step, comes and goes."""
+
+# The cutoff.
+CUTOFF_ORDER = 0.1
+"""Relative: the next order of the envelope is a hundredth of the gap, times the degree of its polynomial."""
+
+CUTOFF_REST = 1e-14
+"""Relative: nothing but the order of sums differs from lone atoms."""
