@@ -8,7 +8,6 @@ from hypothesis import settings
 
 from nequix.core.registry import ENTRIES
 
-
 # Read when NumPy and PyTorch are imported: arrays are small, and the tests run side by side.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -44,11 +44,11 @@ TOTAL_FORCE = 1e-12
 TORQUE = 1e-10
 """eV, relative to the largest force times 1 A: rotational invariance holds up to rounding, as in SYMMETRY."""
 
-NVE_DRIFT = 1e-4
-"""eV per atom over 500 steps: a four-hundredth of the thermal energy at 300 K. A wrong force, or one that is
-not the derivative of this energy, gains that in a few steps."""
+NVE_DRIFT = 2e-5
+"""eV per atom over 500 steps: a two-thousandth of the thermal energy at 300 K; typical is a tenth of it. Forces
+that are not the derivative of the energy gain more in a few steps."""
 
-NVE_SWING = 1e-3
+NVE_SWING = 2e-4
 """eV per atom: velocity Verlet's own error, of second order in the time step, comes and goes."""
 
 # The cutoff.

@@ -153,10 +153,12 @@ def _load(model: str, backend: str) -> Any:
 
 
 def _length(source: Source) -> int | None:
+    from nequix.data.sources import StreamError
+
     try:
         return len(source)
-    except DataError:
-        return None  # a stream, which is counted by reading it
+    except StreamError:
+        return None  # it is counted by reading it
 
 
 @contextlib.contextmanager

@@ -25,11 +25,13 @@ def train(
     try:
         from nequix.train.config import read_config
         from nequix.train.loop import MODEL, Run
+        from nequix.train.processes import join_processes
     except ModuleNotFoundError as error:
         raise BackendUnavailable(f"training needs {error.name}: pip install 'nequix[train]'") from None
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    join_processes()
     read = read_config(config)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -117,7 +117,7 @@ def collate(structures: Sequence[Structure], spec: ModelSpec, budget: Budget) ->
         forces=_padded(np.concatenate([*no_force, np.zeros((0, 3))]), budget.n_nodes, 0.0),
         stress=_padded(_stresses(structures), budget.n_graphs, 0.0),
         volume=_padded(np.where(volume > 0, volume, 1.0), budget.n_graphs, 1.0),
-        n_atoms=_padded(graph.n_node[:n_graphs], budget.n_graphs, 1),
+        n_atoms=_padded(graph.n_node[:n_graphs], budget.n_graphs, np.int32(1)),
         graph_mask=_padded(np.ones(n_graphs, bool), budget.n_graphs, False),
         node_mask=_padded(np.ones(n_nodes, bool), budget.n_nodes, False),
         energy_mask=_padded(have[:, 0], budget.n_graphs, False),
@@ -130,9 +130,10 @@ def collate(structures: Sequence[Structure], spec: ModelSpec, budget: Budget) ->
     )
 
 
-def _padded(values: object, n: int, fill: float) -> np.ndarray:
+def _padded(values: object, n: int, fill: float | np.int32) -> np.ndarray:
+    """Append padding, whose type is that of the whole: there may be no values."""
     array = np.asarray(values)
-    padded = np.full((n, *array.shape[1:]), fill, array.dtype if array.size else np.result_type(type(fill)))
+    padded = np.full((n, *array.shape[1:]), fill)
     padded[: len(array)] = array
     return padded
 

@@ -14,7 +14,7 @@ from nequix.data.check_reference import check_reference
 from nequix.data.check_stress import check_stress
 from nequix.data.findings import Finding, Report, finding
 from nequix.data.records import ISOLATED, Record, record
-from nequix.data.sources import Source
+from nequix.data.sources import Source, StreamError
 from nequix.data.structure import Structure
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _read(source: Source, failures: list[tuple[str, str]]) -> Iterator[tuple[int
     """Read every structure; one that cannot be read is noted, and ends a stream."""
     try:
         indices = range(len(source))
-    except DataError:
+    except StreamError:
         structures = enumerate(source)
         while True:
             try:

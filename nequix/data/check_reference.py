@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nequix.core.errors import DataError, GraphError
+from nequix.core.errors import GraphError
 from nequix.data.batch import graph_of
 from nequix.data.check_energies import baseline_residuals, spread
 from nequix.data.check_stress import FACTORS, best_factor
 from nequix.data.findings import Finding, finding
 from nequix.data.records import Record
-from nequix.data.sources import Source
+from nequix.data.sources import Source, StreamError
 from nequix.data.structure import Structure
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def check_reference(
                 pairs.append((structure, potential.evaluate(graph_of(structure, potential.spec))))
             except GraphError as error:
                 notes.append(f"not compared with the reference: {error}")
-    except DataError as error:
+    except StreamError as error:
         notes.append(f"not compared with the reference: {error}")
     notes.append(f"compared with the reference: {len(pairs)} of {len(records)} structures")
     return [*found, *_energies(pairs), *_forces(pairs), *_zeroed(pairs), *_stresses(pairs)]

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nequix.core.errors import DataError
 from nequix.data.findings import Finding, finding
 from nequix.data.records import Record
-from nequix.data.sources import Source
+from nequix.data.sources import Source, StreamError
 from nequix.data.structure import Structure
 
 if TYPE_CHECKING:
@@ -64,8 +63,8 @@ def check_stress(records: list[Record], source: Source, notes: list[str]) -> lis
     )
     try:
         changes = [change for pair in _pairs(stressed) if (change := _change(*(source[i] for i in pair)))]
-    except DataError:
-        changes = []  # a stream, or a structure that is reported already
+    except StreamError:
+        changes = []
     changes = [(energy, work) for energy, work in changes if abs(energy) > _LEAST_CHANGE]
     if len(changes) < _LEAST_PAIRS:
         notes.append(

@@ -10,6 +10,8 @@ from nequix.core.errors import BackendUnavailable, DataError
 from nequix.data.sources import Source
 from nequix.data.structure import LabelKeys, Structure, from_atoms
 
+_UNWRITTEN = 8
+
 
 class DatabaseSource(Source):
     """The rows of an ASE database, by ascending id.
@@ -81,10 +83,28 @@ def connect(path: str | os.PathLike[str], readonly: bool) -> Any:
             return connect_by_name(os.fspath(path), use_lock_file=False)
         from ase_db_backends.aselmdb import LMDBDatabase
 
+        if readonly:
+            _refuse_truncated(os.fspath(path))
         return LMDBDatabase(os.fspath(path), use_lock_file=False, readonly=readonly)
     except ImportError as error:
         raise BackendUnavailable(
             f'.aselmdb files need another package ({error}); install it: pip install "nequix[train]"'
         ) from error
+    except DataError:
+        raise
     except Exception as error:  # LMDB's errors have no common base with SQLite's
         raise DataError(f"{path}: cannot be opened ({error}); is it an ASE database, and whole?") from error
+
+
+def _refuse_truncated(path: str) -> None:
+    """Refuse an LMDB file that lacks its end: reading there would kill the process (SIGBUS)."""
+    import lmdb
+
+    size = os.path.getsize(path)
+    with lmdb.open(path, subdir=False, readonly=True, lock=False) as environment:
+        statistics, last = environment.stat(), environment.info()["last_pgno"]
+    used = 2 + statistics["branch_pages"] + statistics["leaf_pages"] + statistics["overflow_pages"]
+    # A whole file may lack a last page or so, allotted and given up within one transaction.
+    expected = max(used, last + 1 - _UNWRITTEN) * statistics["psize"]
+    if size < expected:
+        raise DataError(f"{path}: has {size} of {expected} bytes; copy or convert it anew")

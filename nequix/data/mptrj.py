@@ -11,7 +11,7 @@ import numpy as np
 
 from nequix.core.errors import BackendUnavailable, DataError
 from nequix.data.extxyz import reading
-from nequix.data.sources import Source
+from nequix.data.sources import Source, StreamError
 from nequix.data.structure import LabelKeys, Structure
 
 KBAR = 6.241509074e-4
@@ -47,8 +47,8 @@ class MPtrjSource(Source):
     def __getitem__(self, index: int) -> Structure:
         raise self._only_streamed()
 
-    def _only_streamed(self) -> DataError:
-        return DataError(
+    def _only_streamed(self) -> StreamError:
+        return StreamError(
             f"{self.path}: can only be read from beginning to end; convert it first: "
             f"nequix data convert {self.path} -o FOLDER"
         )

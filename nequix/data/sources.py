@@ -23,6 +23,13 @@ MANIFEST = "nequix-data.json"
 """What the conversion writes beside its shards (:mod:`nequix.data.convert`)."""
 
 
+class StreamError(DataError, TypeError):
+    """A source that can only be read from beginning to end was asked for its length, or for one structure.
+
+    A TypeError too, since that is what ``list`` takes for having no length.
+    """
+
+
 class Source(ABC):
     """A data set: structures by index, or one after the other.
 
@@ -39,7 +46,8 @@ class Source(ABC):
         """Count the structures.
 
         Raises:
-            DataError: If the source can only be streamed, or cannot be read.
+            StreamError: If the source can only be streamed.
+            DataError: If it cannot be read.
         """
 
     @abstractmethod
@@ -47,7 +55,8 @@ class Source(ABC):
         """Read one structure.
 
         Raises:
-            DataError: If the source can only be streamed, or the structure cannot be read.
+            StreamError: If the source can only be streamed.
+            DataError: If the structure cannot be read.
             IndexError: If there is no such structure.
         """
 

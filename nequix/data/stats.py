@@ -12,7 +12,7 @@ import numpy as np
 from nequix.core.errors import DataError
 from nequix.data.packing import Packing, Sizes, choose_budget
 from nequix.data.sizes import CHUNK, size_of
-from nequix.data.sources import Source
+from nequix.data.sources import Source, StreamError
 from nequix.data.structure import Structure, refuse_not_finite
 from nequix.data.workers import ordered_map
 
@@ -136,8 +136,8 @@ def compute(
     sums = Sums()
     try:
         n = len(source)
-    except DataError:
-        n = None  # a stream
+    except StreamError:
+        n = None
     if n is None or not n_workers:
         for structure in source:
             sums.include(structure, cutoff)

@@ -87,8 +87,17 @@ def _begin(parent: int, worker: int, n_workers: int) -> None:
     del worker, n_workers
     # Ctrl-C and a scheduler's SIGTERM reach all processes of a job; what becomes of it the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: threading.Timer(_GRACE, os._exit, (1,)).start())
-    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: _in_the_background(_end_later))
+    _in_the_background(_follow, parent)
+
+
+def _in_the_background(function: Callable[..., None], *arguments: int) -> None:
+    threading.Thread(target=function, args=arguments, daemon=True).start()
+
+
+def _end_later() -> None:
+    time.sleep(_GRACE)
+    os._exit(1)
 
 
 def _follow(parent: int) -> None:

@@ -32,7 +32,7 @@ _OTHER_ORDER = (
 _ROTATED = "as between engines, with coordinates that round anew when they are rotated"
 _STEP = (
     "central differences of fourth order, step 1e-3 A: truncation and rounding are each near 1e-11; "
-    "made in float64 only, where they can tell anything"
+    "made of the plain kernel in float64, where they tell most"
 )
 
 TOLERANCES = {

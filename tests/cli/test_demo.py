@@ -4,13 +4,23 @@ from nequix import demo
 from tests.calculator import small
 
 
-def test_the_demo_compares_both_engines(published_folder, capsys, monkeypatch):
+def test_the_demo_compares_both_engines(tmp_path, capsys, monkeypatch):
     slab = {name: atoms for name, atoms in demo.structures().items() if "slab" in name}
     monkeypatch.setattr(demo, "structures", lambda: slab)
-    assert demo.main([str(published_folder / "nequix-mp-1.nqx")]) == 0
+    monkeypatch.setattr(demo, "FMAX", 100.0)  # the small model's minimum is far away
+    assert demo.main([str(small.write_small(tmp_path))]) == 0
     printed = capsys.readouterr().out
     for word in ("jax", "torch", "slab", "energy (eV)", "fmax", "call (ms)", "float64"):
         assert word in printed
+
+
+def test_the_demo_fails_if_a_relaxation_does_not_converge(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "FMAX", 1e-9)
+    monkeypatch.setattr(demo, "STEPS", 1)
+    slab = {name: atoms for name, atoms in demo.structures().items() if "slab" in name}
+    monkeypatch.setattr(demo, "structures", lambda: slab)
+    monkeypatch.setattr(demo, "installed_backends", lambda: ["torch"])
+    assert demo.main([str(small.write_small(tmp_path))]) == 1
 
 
 def test_the_demo_tells_how_to_go_on_without_weights(capsys, monkeypatch, tmp_path):

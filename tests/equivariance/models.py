@@ -16,7 +16,12 @@ from tests.systems import atoms, random_weights
 
 ENGINES = {"jax": nequix.jax, "torch": nequix.torch}
 
-_FIELDS = {"atomic_numbers": (1, 8, 30), "radial_basis_size": 4, "radial_mlp_size": 6, "avg_n_neighbors": 12.0}
+_FIELDS = {
+    "atomic_numbers": (1, 8, 30),
+    "radial_basis_size": 4,
+    "radial_mlp_size": 6,
+    "avg_n_neighbors": 12.0,
+}
 SPECS = {
     "l = 3, norm": ModelSpec(
         hidden_irreps="4x0e + 2x1o + 2x3o",
@@ -65,7 +70,11 @@ class Structure:
         return potential.evaluate(self.graph(potential.spec))
 
 
-PERIODICITIES = {"crystal": (True, True, True), "slab": (True, True, False), "molecule": (False, False, False)}
+PERIODICITIES = {
+    "crystal": (True, True, True),
+    "slab": (True, True, False),
+    "molecule": (False, False, False),
+}
 
 
 def structure(model: str, kind: str, n_atoms: int = 4, seed: int = 3) -> Structure:

@@ -27,9 +27,7 @@ def assert_same(results, *, energies, forces, stress):
 
 
 def assert_unchanged(results, before, order=slice(None)):
-    assert_same(
-        results, energies=before.energies[order], forces=before.forces[order], stress=before.stress
-    )
+    assert_same(results, energies=before.energies[order], forces=before.forces[order], stress=before.stress)
 
 
 @kinds

@@ -1,0 +1,138 @@
+"""Conversion is whole or resumed: killed at any time, the same call finishes it."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from nequix.core.errors import DataError
+from nequix.data import convert as module
+from nequix.data.convert import convert
+from nequix.data.sources import open_source
+from nequix.data.structure import LabelKeys
+from tests.data.sets import relabelled, saved, strained_copper
+
+N = 10
+
+
+@pytest.fixture
+def source(tmp_path):
+    return saved(tmp_path / "set.extxyz", strained_copper(N))
+
+
+def assert_equal(one, other):
+    assert len(one) == len(other)
+    for a, b in zip(one, other, strict=True):
+        assert (a.name, a.energy) == (b.name, b.energy)
+        for field in ("numbers", "positions", "cell", "pbc", "forces", "stress"):
+            np.testing.assert_array_equal(getattr(a, field), getattr(b, field))
+
+
+def test_shards_hold_every_bit_and_name(source, tmp_path):
+    done = []
+    assert convert([source], tmp_path / "out", shard_size=4, progress=done.append) == N
+    assert done == [4, 4, 2]
+    shards = sorted(path.name for path in (tmp_path / "out").glob("*.aselmdb"))
+    assert shards == ["data.00000.aselmdb", "data.00001.aselmdb", "data.00002.aselmdb"]
+    assert_equal(open_source(source), open_source(tmp_path / "out"))
+    visible = {path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")}
+    assert visible == {*shards, "nequix-data.json"}
+
+
+def test_finished_conversions_are_left_alone(source, tmp_path):
+    convert([source], tmp_path / "out", shard_size=4)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.aselmdb")}
+    assert convert([source], tmp_path / "out", shard_size=4) == N
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_interrupted_conversions_are_refused_as_data_and_resumed(source, tmp_path, monkeypatch):
+    write, calls = module._write_shard, []
+
+    def fail_once(path, shard):
+        calls.append(path.name)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        write(path, shard)
+
+    monkeypatch.setattr(module, "_write_shard", fail_once)
+    with pytest.raises(DataError, match="No space left on device"):
+        convert([source], tmp_path / "out", shard_size=4)
+    with pytest.raises(DataError, match="was interrupted"):
+        open_source(tmp_path / "out")
+    assert convert([source], tmp_path / "out", shard_size=4) == N
+    assert calls == [f"data.{i:05d}.aselmdb" for i in (0, 1, 1, 2)]
+    assert_equal(open_source(source), open_source(tmp_path / "out"))
+
+
+def test_killed_conversions_are_resumed(tmp_path):
+    source = saved(tmp_path / "set.extxyz", strained_copper(400))
+    out = tmp_path / "out"
+    command = [
+        sys.executable, "-c", "from nequix.cli import main; main()",
+        "data", "convert", str(source), "-o", str(out), "--shard-size", "10",
+    ]  # fmt: skip
+    for kill in range(2):
+        process = subprocess.Popen(command)
+        deadline = time.monotonic() + 60
+        while len(list(out.glob("*.aselmdb"))) < 3 * (kill + 1) and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not json.loads((out / "nequix-data.json").read_text()).get("complete")
+    assert 6 <= len(list(out.glob("*.aselmdb"))) < 40
+    subprocess.run(command, check=True, timeout=120)
+    assert_equal(open_source(source), open_source(out))
+    assert not list(out.glob(".nequix-*"))
+
+
+def test_folders_of_other_data_are_refused(source, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").touch()
+    with pytest.raises(DataError, match="is not empty"):
+        convert([source], tmp_path / "full")
+    convert([source], tmp_path / "out", shard_size=4)
+    with pytest.raises(DataError, match="other shard_size"):
+        convert([source], tmp_path / "out", shard_size=5)
+    with pytest.raises(DataError, match="other keys"):
+        convert([source], tmp_path / "out", shard_size=4, keys=LabelKeys.of(energy="e"))
+    saved(source, strained_copper(N + 1))
+    with pytest.raises(DataError, match="other sources"):
+        convert([source], tmp_path / "out", shard_size=4)
+
+
+def test_two_conversions_into_one_folder_exclude_each_other(source, tmp_path):
+    seen = []
+
+    def second(_):
+        with pytest.raises(DataError, match="another process"):
+            convert([source], tmp_path / "out", shard_size=4)
+        seen.append(True)
+
+    convert([source], tmp_path / "out", shard_size=4, progress=second)
+    assert seen
+
+
+def test_missing_labels_stay_missing(tmp_path):
+    one, other = strained_copper(2)
+    frames = [relabelled(one, energy=None), relabelled(other, stress=None, forces=None)]
+    convert([saved(tmp_path / "set.extxyz", frames)], tmp_path / "out")
+    first, second = open_source(tmp_path / "out")
+    assert first.energy is None
+    assert first.forces is not None
+    assert (second.forces, second.stress) == (None, None)
+
+
+@pytest.mark.parametrize("size", [0, 3000, 5000, 0.5, 0.9])
+def test_truncated_shards_are_errors(source, tmp_path, size):
+    convert([source], tmp_path / "out", shard_size=4)
+    shard = tmp_path / "out" / "data.00001.aselmdb"
+    copy = tmp_path / "cut.aselmdb"
+    whole = shard.read_bytes()
+    copy.write_bytes(whole[: int(size * len(whole)) if isinstance(size, float) else size])
+    with pytest.raises(DataError, match=r"cut\.aselmdb"):
+        list(open_source(copy))

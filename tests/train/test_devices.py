@@ -1,0 +1,53 @@
+"""One device, four, and two processes of two each: the same losses."""
+
+import csv
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+
+from tests.train.emt import write_config
+
+DRIVER = """
+import sys
+from pathlib import Path
+from nequix.train.processes import join_processes
+join_processes()
+from nequix.train.config import read_config
+from nequix.train.loop import Run
+assert Run(read_config(sys.argv[1]), Path(sys.argv[2])).train()
+"""
+
+
+def start(config, folder, n_devices, **variables):
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={n_devices}",
+        **variables,
+    }
+    return subprocess.Popen([sys.executable, "-c", DRIVER, str(config), str(folder)], env=environment)
+
+
+def losses(folder):
+    with open(folder / "history.csv", newline="") as handle:
+        return np.array([float(row["loss"]) for row in csv.DictReader(handle) if row["loss"]])
+
+
+def test_devices_and_processes_give_the_same_losses(tmp_path):
+    config = write_config(tmp_path, 64, epochs=4)
+    assert start(config, tmp_path / "one", 1).wait(300) == 0
+    assert start(config, tmp_path / "four", 4).wait(300) == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    shared = {"NEQUIX_COORDINATOR": address, "NEQUIX_PROCESSES": "2"}
+    both = [start(config, tmp_path / f"part{i}", 2, NEQUIX_PROCESS=str(i), **shared) for i in (0, 1)]
+    assert [process.wait(300) for process in both] == [0, 0]
+    one = losses(tmp_path / "one")
+    assert len(one) >= 20
+    assert one[-5:].mean() < one[:5].mean()
+    for other in ("four", "part0", "part1"):
+        np.testing.assert_allclose(losses(tmp_path / other), one, rtol=1e-5)
