@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from nequix.core.errors import DataError, WeightsError
 from nequix.core.files import TEMPORARY, write_atomic
 from nequix.data.databases import DatabaseSource, connect
-from nequix.data.sources import MANIFEST, open_source
+from nequix.data.sources import MANIFEST, Source, open_source
 from nequix.data.structure import LabelKeys, Structure, refuse_not_finite, to_atoms
 
 VERSION = 1
@@ -59,25 +59,29 @@ def convert(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", timeout=0):
-            kept = _prepare(folder, plan)
-            if kept.get("complete"):
-                return int(kept["n_structures"])
-            n_shards = _count_shards(folder)
-            if progress is not None and n_shards:
-                progress(n_shards * shard_size)
-            structures = source.read(n_shards * shard_size)
-            while shard := list(islice(structures, shard_size)):
-                _write_shard(folder / _SHARD.format(n_shards), shard)
-                n_shards += 1
-                if progress is not None:
-                    progress(len(shard))
-            return _finish(folder, plan, n_shards)
+            return _convert(source, folder, plan, progress or (lambda _: None))
     except Timeout:
         raise DataError(f"{folder}: another process converts into this folder; wait for its end") from None
     except (OSError, WeightsError) as error:
         raise DataError(
             f"{folder}: cannot be written ({error}); free disk space or choose another folder"
         ) from error
+
+
+def _convert(source: Source, folder: Path, plan: Mapping[str, Any], progress: Callable[[int], None]) -> int:
+    """Write the shards that are missing."""
+    kept, shard_size = _prepare(folder, plan), int(plan["shard_size"])
+    if kept.get("complete"):
+        return int(kept["n_structures"])
+    n_shards = _count_shards(folder)
+    if n_shards:
+        progress(n_shards * shard_size)
+    structures = source.read(n_shards * shard_size)
+    while shard := list(islice(structures, shard_size)):
+        _write_shard(folder / _SHARD.format(n_shards), shard)
+        n_shards += 1
+        progress(len(shard))
+    return _finish(folder, plan, n_shards)
 
 
 def check_complete(folder: Path) -> None:

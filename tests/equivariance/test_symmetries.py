@@ -60,7 +60,7 @@ def test_rotation_turns_the_hessian(engine, model, determinant):
 @kinds
 def test_translation_changes_nothing(engine, model, kind):
     at, evaluator = structure(model, kind), potential(engine, model)
-    moved = replace(at, positions=at.positions + [11.3, -7.1, 0.37])
+    moved = replace(at, positions=at.positions + np.array([11.3, -7.1, 0.37]))
     assert_unchanged(moved.evaluate(evaluator), at.evaluate(evaluator))
 
 

@@ -84,6 +84,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_physics_test_finds_a_planted_fault(fault, monkeypatch):
     where, check = FAULTS[fault]
+    check()
     monkeypatch.setattr(*where)
     with pytest.raises(AssertionError, match=r"Not equal|assert .* <"):
         check()
@@ -91,4 +92,4 @@ def test_physics_test_finds_a_planted_fault(fault, monkeypatch):
 
 def test_difference_is_of_fourth_order():
     assert difference(lambda t: 3 * t - t**2 + t**4) == pytest.approx(3, rel=DIFFERENCE)
-    assert difference(lambda t: t**5, 1.0) == pytest.approx(-4)
+    assert difference(lambda t: t**5, 1.0) == pytest.approx(-4)  # step^4 of a thirtieth of 5!
