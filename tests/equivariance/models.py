@@ -49,7 +49,8 @@ SPECS = {
 @cache
 def potential(engine: str, model: str) -> nequix.jax.Potential | nequix.torch.Potential:
     """Put a model on an engine in float64; once, for JAX compiles for each anew."""
-    return ENGINES[engine].Potential(random_weights(SPECS[model], 7), dtype="float64")
+    weights = random_weights(SPECS[model], 7)
+    return ENGINES[engine].Potential(weights, dtype="float64", kernel="plain", device="cpu")
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,7 +32,8 @@ def check(case: Case, dtype: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         for engine in (nequix.jax.convolution, nequix.torch.convolution):
             patch.setattr(engine, "CHUNK_TILES", case.chunk_tiles)
-        in_jax, in_torch = (engine.Potential(weights, dtype=dtype) for engine in (nequix.jax, nequix.torch))
+        where = {"dtype": dtype, "kernel": "plain", "device": "cpu"}
+        in_jax, in_torch = (engine.Potential(weights, **where) for engine in (nequix.jax, nequix.torch))
         for graph in case.graphs:
             probe = random_probe(weights, graph, case.seed)
             reference = reference_outcome(weights, graph, probe)
