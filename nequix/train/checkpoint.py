@@ -37,7 +37,8 @@ def save_checkpoint(path: Path, state: Any, rest: dict[str, Any]) -> None:
         WeightsError: If it cannot be written; what was there before stays.
     """
     arrays = {name: np.asarray(leaf) for name, leaf in leaves_by_name(state).items()}
-    metadata = {"rest": json.dumps(rest), "checksum": _checksum(arrays)}
+    # One key only: the library writes several in random order, and equal states shall make equal files.
+    metadata = {"json": json.dumps({"rest": rest, "checksum": _checksum(arrays)})}
     write_atomic(path, [safetensors.numpy.save(arrays, metadata)])
 
 
@@ -56,11 +57,10 @@ def load_checkpoint(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
     """
     try:
         with safetensors.safe_open(path, "numpy") as handle:
-            metadata = handle.metadata() or {}
+            metadata = json.loads((handle.metadata() or {})["json"])
             arrays = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-        rest = json.loads(metadata["rest"])
-        whole = metadata["checksum"] == _checksum(arrays)
-    except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+        rest, whole = metadata["rest"], metadata["checksum"] == _checksum(arrays)
+    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         raise DataError(f"{path}: no checkpoint, or a damaged one ({error!r}); use another one") from None
     if not whole:
         raise DataError(f"{path}: the checksum does not fit the arrays: damaged; use another one")
