@@ -1,7 +1,7 @@
 # Everything runs in .venv, made on first use; only Python (3.11 or newer) and pip are needed before.
 PYTHON ?= python3
 BIN := .venv/bin
-# PyTorch's newest wheels bring gigabytes of CUDA; without a GPU this pin keeps the CPU build that is tested.
+# The versions that the tests run with; where pip finds a CPU build of that PyTorch, it is preferred to CUDA.
 CONSTRAINTS ?= constraints/cpu.txt
 # Two test processes share a small machine best with one thread each.
 WORKERS ?= 2

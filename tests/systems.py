@@ -75,7 +75,7 @@ def specifications(n_layers: int) -> st.SearchStrategy[ModelSpec]:
         scale=st.floats(0.1, 3.0) | st.floats(-3.0, -0.1),
         shift=st.floats(-5.0, 5.0),
         cutoff=st.floats(3.0, 4.5),
-        lmax=st.sampled_from([3, 4, 2, 1, 0]),
+        lmax=st.sampled_from([3, 4, 2, 1, 0, 6]),
         radial_basis_size=st.sampled_from([3, 5, 2, 4, 1]),
         radial_mlp_size=st.sampled_from([5, 4, 2, 6, 1]),
         radial_mlp_layers=st.sampled_from([2, 1, 3]),

@@ -52,6 +52,26 @@ Forces that are not the derivative of the energy gain more in a few steps."""
 NVE_SWING = 2e-4
 """eV per atom: velocity Verlet's own error, of second order in the time step, comes and goes."""
 
+# ASE's tools with the calculator and small random weights: tests/calculator/test_ase.py.
+VIBRATIONS_HESSIAN = 1e-5
+"""eV/A^2: Vibrations takes central differences of forces, here over 1e-4 A. The worst was 2e-6, of 9, and
+falls with the square of the step."""
+
+VIBRATIONS_ENERGIES = 1e-7
+"""eV: the Hessian's error, over twice the root of its eigenvalue; the worst was 1e-8."""
+
+DYNAMICS_DRIFT = 1e-6
+"""eV per atom over 30 steps of 0.5 fs: velocity Verlet's own error, which comes and goes. The worst was 7e-8,
+and falls with the square of the time step."""
+
+ACOUSTIC = 1e-6
+"""eV, at the zone's centre: the root of an eigenvalue that the sum rule makes zero but for rounding; the
+worst was 1e-9, modes at the zone's edge are near 0.04."""
+
+# Neighbour lists.
+CUTOFF_ROUNDING = 1e-9
+"""A: a pair this near to the cutoff may be in the list or not; its envelope is zero to rounding."""
+
 # The cutoff.
 CUTOFF_ORDER = 0.1
 """Relative: the next order of the envelope is a hundredth of the gap, times the degree of its polynomial."""

@@ -26,6 +26,10 @@ _SYMBOLS = (
 )
 
 
+SHORT = 0.1
+"""A lattice vector of a non-periodic direction that is shorter (A) counts as absent."""
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
     """One structure, or several side by side (docs/architecture.md, notation).
@@ -98,7 +102,8 @@ def build_graph(numbers: Any, positions: Any, cell: Any, pbc: Any, spec: ModelSp
     Args:
         numbers: Atomic numbers.
         positions: A, wrapped or not.
-        cell: Rows are lattice vectors, A, or None.
+        cell: Rows are lattice vectors, A, or None; a row shorter than ``SHORT`` in a non-periodic direction
+            counts as zero.
         pbc: Which lattice vectors are periodic: three bools, or one for all.
         spec: The model's specification: its elements and its cutoff.
 
@@ -110,6 +115,8 @@ def build_graph(numbers: Any, positions: Any, cell: Any, pbc: Any, spec: ModelSp
     pbc = _periodicity(pbc)
     cell = np.zeros((3, 3)) if cell is None else _coordinates("cell", cell, (3, 3))
     _refuse_singular(cell, pbc)
+    # Nothing repeats along such a row; as a height it would make the volume, and so the stress, absurd.
+    cell[~pbc & (np.linalg.norm(cell, axis=1) < SHORT)] = 0.0
     senders, receivers, shifts = neighbor_list(positions, cell, pbc, spec.cutoff)
     counts = (np.array([len(positions)], np.int32), np.array([len(senders)], np.int32))
     return Graph(positions, species, cell[None], senders, receivers, shifts, *counts, spec.cutoff)
@@ -152,7 +159,10 @@ def _symbol(number: int) -> str:
 
 def _coordinates(name: str, values: Any, shape: tuple[int, int]) -> Float[np.ndarray, "n 3"]:
     try:
-        array = np.array(np.asarray(values), np.float64)  # a copy: the caller's may change later
+        array = np.asarray(values)
+        if np.iscomplexobj(array):
+            raise TypeError("complex")
+        array = np.array(array, np.float64)  # a copy: the caller's may change later
     except (TypeError, ValueError) as error:
         raise GraphError(f"{name} are no numbers of shape {shape}: {error}") from None
     if array.shape != shape:

@@ -43,13 +43,13 @@ def collect(graph: Graph, energies: np.ndarray, forces: np.ndarray, virial: np.n
         forces: eV/A, padding included.
         virial: ``dE/d(strain)`` of each structure, eV, padding included.
     """
-    energies = energies[: graph.n_nodes]
+    energies = np.array(energies[: graph.n_nodes])  # copies: an engine's buffers are larger, and read-only
     energy = np.bincount(graph.node_graph, energies, graph.n_graphs)
     volume = graph.volume[:, None, None]
     stress = np.divide(
         virial[: graph.n_graphs], volume, where=volume > 0, out=np.full_like(graph.cell, np.nan)
     )
-    return Results(energy, energies, forces[: graph.n_nodes], stress)
+    return Results(energy, energies, np.array(forces[: graph.n_nodes]), stress)
 
 
 def check_graph(graph: Graph, spec: ModelSpec) -> None:
@@ -72,6 +72,26 @@ def check_graph(graph: Graph, spec: ModelSpec) -> None:
             f"the graph has species {graph.species.max()}, the model {spec.n_species}; "
             "build the graph with this model's specification"
         )
+
+
+def check_direction(graph: Graph, direction: np.ndarray) -> Float[np.ndarray, "n_nodes 3"]:
+    """Return a displacement of every atom as float64.
+
+    Args:
+        graph: The graph.
+        direction: The displacement.
+
+    Raises:
+        GraphError: If it has another shape or is not finite.
+    """
+    checked = np.asarray(direction, np.float64)
+    if checked.shape != (graph.n_nodes, 3) or not np.isfinite(checked).all():
+        finite = "finite" if np.isfinite(checked).all() else "not finite"
+        raise GraphError(
+            f"the direction has shape {checked.shape} and is {finite}, expected {(graph.n_nodes, 3)}, "
+            "finite: a displacement of every atom"
+        )
+    return checked
 
 
 def in_precision(weights: Weights, dtype: str) -> dict[str, np.ndarray]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-import sys
+import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 from nequix.core import irreps
@@ -28,6 +30,7 @@ _LARGEST = {
     "radial_mlp_layers": 100,
 }
 _MOST_CHANNELS = 100_000
+_STEEPEST = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,7 @@ class ModelSpec:
         shift: Added to every atom's energy, eV.
         cutoff: Radius of the neighbourhood, A.
         hidden_irreps: Features between layers, natural parity, degrees up to 4.
-        lmax: Highest degree of the spherical harmonics of an edge.
+        lmax: Highest degree of the spherical harmonics of an edge, up to 8.
         n_layers: Number of interaction layers.
         radial_basis_size: Number of Bessel functions.
         radial_mlp_size: Width of the radial MLP.
@@ -78,11 +81,13 @@ class ModelSpec:
         for name in ("avg_n_neighbors", "cutoff"):
             if getattr(self, name) <= 0:
                 raise SpecError(f"{name} = {getattr(self, name)} must be positive")
-        if self.radial_polynomial_p < 2:
-            raise SpecError(f"radial_polynomial_p = {self.radial_polynomial_p} must be at least 2")
+        if not 2 <= self.radial_polynomial_p <= _STEEPEST:
+            p = self.radial_polynomial_p
+            raise SpecError(f"radial_polynomial_p = {p} must be at least 2 and at most {_STEEPEST}")
         for name, largest in _LARGEST.items():
             _set(self, name, _integer(name, getattr(self, name), 1, largest))
-        _set(self, "lmax", _integer("lmax", self.lmax, 0, irreps.MAX_DEGREE))
+        # Features of degree 4 at most couple to no harmonic beyond 8.
+        _set(self, "lmax", _integer("lmax", self.lmax, 0, 2 * irreps.MAX_DEGREE))
         if not isinstance(self.layer_norm, bool):
             raise SpecError(f"layer_norm = {self.layer_norm!r} must be true or false")
         if not isinstance(self.hidden_irreps, str):
@@ -153,16 +158,19 @@ class ModelSpec:
 
 
 def _finite(name: str, value: Any) -> float:
-    number = not isinstance(value, bool) and isinstance(value, (int, float))
-    if not number or not abs(value) <= sys.float_info.max:
-        raise SpecError(f"{name} = {value!r:.50} must be a finite number")
-    return float(value)
+    if not isinstance(value, bool) and isinstance(value, Real):
+        with contextlib.suppress(OverflowError):  # of an integer that no float can hold
+            if math.isfinite(number := float(value)):
+                return number
+    raise SpecError(f"{name} = {value!r:.50} must be a finite number")
 
 
 def _integer(name: str, value: Any, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+    # NumPy's integers count as well; they become Python's, which JSON can hold.
+    number = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else None
+    if number is None or not low <= number <= high:
         raise SpecError(f"{name} = {value!r:.50} must be an integer from {low} to {high}")
-    return value
+    return number
 
 
 def _atomic_numbers(values: Any) -> tuple[int, ...]:

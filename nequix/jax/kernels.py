@@ -8,6 +8,7 @@ import warnings
 
 import jax
 
+from nequix.core.devices import parse_device
 from nequix.core.errors import BackendUnavailable
 from nequix.jax.convolution import Kernel, PlainKernel
 from nequix.jax.e3nn_kernel import E3nnKernel
@@ -46,10 +47,10 @@ def find_device(name: str | None) -> jax.Device:  # pyright: ignore[reportInvali
     """
     if name is None:
         return jax.devices()[0]
-    platform, _, index = name.partition(":")
+    platform, index = parse_device(name)
     try:
-        return jax.devices(platform)[int(index or 0)]
-    except (RuntimeError, ValueError, IndexError) as error:
+        return jax.devices(platform)[index]
+    except (RuntimeError, IndexError) as error:
         there = ", ".join(sorted({device.platform for device in jax.devices()} | {"cpu"}))
         raise BackendUnavailable(f"device {name!r} is not there for JAX (there are: {there})") from error
 

@@ -51,11 +51,12 @@ def radial_basis(distances: Float[Array, " n_edges"], spec: ModelSpec) -> Float[
     bessel = ops.where(touching, frequencies, ops.sin(frequencies * d) / ops.where(touching, 1.0, d))
     p = spec.radial_polynomial_p
     p = int(p) if p.is_integer() else p  # whole powers are products: quicker, and exact at zero
-    x = d / spec.cutoff
+    inside = d < spec.cutoff
+    x = ops.where(inside, d / spec.cutoff, 0.0)  # null edges are longer: their powers must not overflow
     polynomial = (
         1 - (p + 1) * (p + 2) / 2 * x**p + p * (p + 2) * x ** (p + 1) - p * (p + 1) / 2 * x ** (p + 2)
     )
-    return 2 / spec.cutoff * bessel * ops.where(x < 1, polynomial, 0.0)
+    return 2 / spec.cutoff * bessel * ops.where(inside, polynomial, 0.0)
 
 
 def spherical_harmonics(unit: Float[Array, "n_edges 3"], lmax: int) -> Float[Array, "n_edges n_harmonics"]:

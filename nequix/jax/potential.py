@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
-from jax import lax
 
 from nequix.core.graph import Graph
 from nequix.core.layout import CHUNK_TILES, Layout, arrange, round_up, tiles_needed
-from nequix.core.results import Results, check_graph, collect, in_precision
+from nequix.core.results import Results, check_direction, check_graph, collect, in_precision
 from nequix.core.weights import Weights
 from nequix.jax import ops
 from nequix.jax.convolution import Kernel
@@ -102,16 +101,14 @@ def hessian_product(
     return -forces_from_gradient(jax.grad(slope)(arrays.vectors), arrays)
 
 
-@partial(jax.jit, static_argnums=(1, 3))
-def _evaluate(model: Model, kernel: Kernel, arrays: Arrays, n_graphs: int) -> tuple[Array, ...]:
+def _evaluate(kernel: Kernel, model: Model, arrays: Arrays, n_graphs: int) -> tuple[Array, ...]:
     energies, gradient = energy_gradient(model, kernel, arrays)
     virial = virial_from_gradient(gradient, arrays, n_graphs)
     return energies, forces_from_gradient(gradient, arrays), virial
 
 
-@partial(jax.jit, static_argnums=1)
-def _products(model: Model, kernel: Kernel, arrays: Arrays, directions: Array) -> Array:
-    return lax.map(partial(hessian_product, model, kernel, arrays), directions)
+def _product(kernel: Kernel, model: Model, arrays: Arrays, direction: Array) -> Array:
+    return hessian_product(model, kernel, arrays, direction)
 
 
 class Potential:
@@ -135,10 +132,18 @@ class Potential:
         self.dtype = dtype
         self.spec = weights.spec
         self.device = find_device(device)
-        self.kernel = select_kernel(kernel, self.device.platform)
+        self.kernel = select_kernel(kernel, self.platform)
         self._sizes: list[tuple[int, int, int]] = []
+        # Compiled for this potential alone, so that what was compiled goes when the potential goes.
+        self._evaluate = jax.jit(partial(_evaluate, self.kernel), static_argnums=2)
+        self._product = jax.jit(partial(_product, self.kernel))
         with self._precision():
             self.model = Model(weights.spec, jax.device_put(in_precision(weights, dtype), self.device))
+
+    @property
+    def platform(self) -> str:
+        """Kind of the device: ``cpu``, ``gpu``, ..."""
+        return self.device.platform
 
     def evaluate(self, graph: Graph) -> Results:
         """Evaluate energies, forces and stress.
@@ -152,7 +157,7 @@ class Potential:
         layout = self._arrange(graph)
         with self._precision():
             arrays = self._arrays(layout)
-            energies, forces, virial = _evaluate(self.model, self.kernel, arrays, layout.n_graphs)
+            energies, forces, virial = self._evaluate(self.model, arrays, layout.n_graphs)
             return collect(graph, *map(np.asarray, (energies, forces, virial)))
 
     def hessian_vector_product(
@@ -165,9 +170,10 @@ class Potential:
             direction: A displacement of every atom.
 
         Raises:
-            GraphError: If the graph was built with another cutoff or other elements.
+            GraphError: If the graph was built with another cutoff or other elements, or the direction is
+                not one finite vector an atom.
         """
-        return self._hessian_products(graph, np.asarray(direction, np.float64)[None])[0]
+        return self._hessian_products(graph, check_direction(graph, direction)[None])[0]
 
     def hessian(self, graph: Graph) -> Float[np.ndarray, "n_nodes 3 n_nodes 3"]:
         """Evaluate ``d2E/dx_ia dx_jb``, eV/A^2, periodic images folded.
@@ -188,8 +194,9 @@ class Potential:
         padded[:, : graph.n_nodes] = directions
         with self._precision():
             arrays = self._arrays(layout)
-            products = _products(self.model, self.kernel, arrays, self._put(padded))
-            return np.asarray(products)[:, : graph.n_nodes]
+            # One product is compiled, for the whole Hessian and for single products of any such system.
+            products = [self._product(self.model, arrays, self._put(direction)) for direction in padded]
+            return np.stack([np.asarray(product)[: graph.n_nodes] for product in products])
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         """Allow float64 within, and full-precision matrix products on accelerators; nothing global."""
@@ -207,7 +214,8 @@ class Potential:
     def _arrange(self, graph: Graph) -> Layout:
         """Arrange in sizes that were compiled before, if any of them fits without much waste."""
         check_graph(graph, self.spec)
-        needed = (graph.n_nodes, tiles_needed(graph), graph.n_graphs)
+        # One atom and one structure more than there are: padding atoms are a structure of their own.
+        needed = (graph.n_nodes + 1, tiles_needed(graph), graph.n_graphs + 1)
         fitting = [
             sizes
             for sizes in self._sizes
@@ -216,7 +224,7 @@ class Potential:
         if not fitting:
             n_tiles = int(_SPARE * needed[1])
             granularity = CHUNK_TILES if n_tiles > CHUNK_TILES else 8
-            sizes = (round_up(needed[0] + 1, 4), round_up(n_tiles, granularity), round_up(needed[2] + 1, 1))
+            sizes = (round_up(needed[0], 4), round_up(n_tiles, granularity), round_up(needed[2], 1))
             self._sizes.append(sizes)
             fitting = [sizes]
         return arrange(graph, *min(fitting))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -104,6 +105,9 @@ def unflatten(plan: LayerPlan, sums: Float[Array, "n_nodes n_out"]) -> Features:
     return {l: ops.concatenate(parts, -1) for l, parts in blocks.items()}
 
 
+_LOCK = threading.Lock()
+
+
 class E3nnKernel(Kernel):
     """The sum as e3nn computes it in its usual way: the product of an edge, weighted, then summed.
 
@@ -152,9 +156,10 @@ class E3nnKernel(Kernel):
 @contextlib.contextmanager
 def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
     """Make a precision the default for a while: e3nn computes its tables in that one and no other."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
+    with _LOCK:  # the default is the whole process's: two threads must not set it at a time
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(dtype)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)

@@ -8,6 +8,7 @@ import warnings
 
 import torch
 
+from nequix.core.devices import parse_device
 from nequix.core.errors import BackendUnavailable
 from nequix.torch.convolution import Kernel, PlainKernel
 from nequix.torch.e3nn_kernel import E3nnKernel
@@ -43,15 +44,12 @@ def find_device(name: str | None) -> torch.device:
     """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    platform, _, index = name.partition(":")
-    platform = {"gpu": "cuda"}.get(platform, platform)
-    try:
-        device = torch.device(platform, int(index or 0))
-        torch.empty(0, device=device)
-    except (RuntimeError, ValueError, AssertionError, NotImplementedError) as error:
-        there = ", ".join(["cpu", *["cuda"] * torch.cuda.is_available()])
-        raise BackendUnavailable(f"device {name!r} is not there for PyTorch (there are: {there})") from error
-    return device
+    platform, index = parse_device(name)
+    n_devices = {"cpu": 1, "tpu": 0}.get(platform, torch.cuda.device_count())
+    if index >= n_devices:
+        there = ", ".join(["cpu", *(f"gpu:{i}" for i in range(torch.cuda.device_count()))])
+        raise BackendUnavailable(f"device {name!r} is not there for PyTorch (there are: {there})")
+    return torch.device("cpu") if platform == "cpu" else torch.device("cuda", index)
 
 
 def select_kernel(name: str, platform: str) -> Kernel:

@@ -9,7 +9,7 @@ import torch
 
 from nequix.core.graph import Graph
 from nequix.core.layout import Layout, arrange
-from nequix.core.results import Results, check_graph, collect, in_precision
+from nequix.core.results import Results, check_direction, check_graph, collect, in_precision
 from nequix.core.weights import Weights
 from nequix.torch import ops
 from nequix.torch.convolution import Kernel
@@ -116,9 +116,15 @@ class Potential:
         self.dtype = dtype
         self.spec = weights.spec
         self.device = find_device(device)
-        self.kernel = select_kernel(kernel, self.device.type)
-        parameters = {name: self._put(values) for name, values in in_precision(weights, dtype).items()}
-        self.model = Model(weights.spec, parameters).requires_grad_(False)
+        self.kernel = select_kernel(kernel, self.platform)
+        with torch.inference_mode(False):
+            put = {name: self._put(values) for name, values in in_precision(weights, dtype).items()}
+            self.model = Model(weights.spec, put).requires_grad_(False)
+
+    @property
+    def platform(self) -> str:
+        """Kind of the device: ``cpu``, ``gpu``, ..."""
+        return self.device.type
 
     def evaluate(self, graph: Graph) -> Results:
         """Evaluate energies, forces and stress.
@@ -130,8 +136,9 @@ class Potential:
             GraphError: If the graph was built with another cutoff or other elements.
         """
         layout = self._arrange(graph)
-        arrays = self._arrays(layout)
-        with torch.no_grad():
+        # A caller's inference mode would forbid the derivatives that forces are.
+        with torch.inference_mode(False), torch.no_grad():
+            arrays = self._arrays(layout)
             energies, gradient = energy_gradient(self.model, self.kernel, arrays)
             forces = forces_from_gradient(gradient, arrays)
             virial = virial_from_gradient(gradient, arrays, layout.n_graphs)
@@ -147,9 +154,10 @@ class Potential:
             direction: A displacement of every atom.
 
         Raises:
-            GraphError: If the graph was built with another cutoff or other elements.
+            GraphError: If the graph was built with another cutoff or other elements, or the direction is
+                not one finite vector an atom.
         """
-        return self._hessian_products(graph, np.asarray(direction, np.float64)[None])[0]
+        return self._hessian_products(graph, check_direction(graph, direction)[None])[0]
 
     def hessian(self, graph: Graph) -> Float[np.ndarray, "n_nodes 3 n_nodes 3"]:
         """Evaluate ``d2E/dx_ia dx_jb``, eV/A^2, periodic images folded.
@@ -165,11 +173,14 @@ class Potential:
         return columns.reshape(n, 3, n, 3)
 
     def _hessian_products(self, graph: Graph, directions: np.ndarray) -> np.ndarray:
-        arrays = self._arrays(self._arrange(graph))
-        products = [
-            hessian_product(self.model, self.kernel, arrays, self._put(direction)) for direction in directions
-        ]
-        return torch.stack(products).cpu().numpy()
+        layout = self._arrange(graph)
+        with torch.inference_mode(False), torch.enable_grad():
+            arrays = self._arrays(layout)
+            products = [
+                hessian_product(self.model, self.kernel, arrays, self._put(direction))
+                for direction in directions
+            ]
+            return torch.stack(products).cpu().numpy()
 
     def _put(self, array: np.ndarray) -> Array:
         return torch.tensor(array, device=self.device)

@@ -228,7 +228,6 @@ def test_a_failure_of_the_engine_leaves_no_results(calc, salt, monkeypatch):
 
 def test_numbers_that_are_not_finite_are_no_results(calc, salt, monkeypatch):
     results = calc.potential.evaluate(graph_from_atoms(salt, SPEC))
-    results.forces.flags.writeable or results.__dict__.update(forces=results.forces.copy())
     results.forces[5, 0] = np.inf
     monkeypatch.setattr(calc.potential, "evaluate", lambda graph: results)
     with pytest.raises(GraphError, match="atom 5 has energy"):
@@ -298,3 +297,24 @@ def test_a_published_file_runs(published_folder, backend):
     atoms.calc = NequixCalculator(published_folder / "nequix-mp-1.nqx", backend)
     assert -4.0 < atoms.get_potential_energy() / len(atoms) < -3.0
     assert np.abs(atoms.get_forces().sum(axis=0)).max() < 1e-4
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("direction", [np.ones(3), np.ones((1, 3)), np.ones((9, 3)), np.full((2, 3), np.nan)])
+def test_hessian_products_refuse_a_wrong_direction(backend, direction):
+    calc = NequixCalculator(WEIGHTS, backend)
+    graph = graph_from_atoms(Atoms("O2", [[0, 0, 0], [0, 0, 1.2]]), calc.spec)
+    with pytest.raises(GraphError, match=r"expected \(2, 3\), finite"):
+        calc.potential.hessian_vector_product(graph, direction)
+
+
+def test_torch_works_inside_inference_mode():
+    import torch
+
+    atoms = Atoms("O2", [[0, 0, 0], [0, 0, 1.2]])
+    atoms.calc = NequixCalculator(WEIGHTS, "torch")
+    expected = atoms.get_forces()
+    with torch.inference_mode():
+        again = NequixCalculator(WEIGHTS, "torch")
+        np.testing.assert_array_equal(again.get_forces(atoms), expected)
+        assert again.get_hessian(atoms).shape == (6, 6)

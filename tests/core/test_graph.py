@@ -194,3 +194,15 @@ def test_batch_refuses_nothing_and_mixed_cutoffs():
     graphs = [build_graph([1], [[0, 0, 0]], None, False, spec) for spec in (SPEC, short)]
     with pytest.raises(GraphError, match=r"different cutoffs \[4\.0, 5\.0\] A"):
         batch(graphs)
+
+
+def test_a_vanishing_height_of_a_slab_is_no_volume():
+    flat = build_graph([1], [[0, 0, 0]], np.diag([3.0, 3.0, 1e-9]), (True, True, False), SPEC)
+    assert flat.volume.tolist() == [0.0]
+    high = build_graph([1], [[0, 0, 0]], np.diag([3.0, 3.0, 10.0]), (True, True, False), SPEC)
+    np.testing.assert_allclose(high.volume, [90.0])
+
+
+def test_complex_positions_are_refused():
+    with pytest.raises(GraphError, match="positions are no numbers"):
+        build_graph([1], [[1j, 0, 0]], None, False, SPEC)

@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 
 from nequix.core.errors import GraphError
 from nequix.core.neighbors import complete_cell, neighbor_list, reduced_basis
+from tests.tolerances import CUTOFF_ROUNDING
 
 MASKS = [np.array(mask) for mask in itertools.product([True, False], repeat=3)]
-ROUNDING = 1e-9
-"""A pair this near to the cutoff (A) may be in the list or not: its envelope is zero to rounding."""
 
 deterministic = settings(derandomize=True, deadline=None, max_examples=60, database=None)
 
@@ -46,7 +45,7 @@ def brute_force(positions, cell, pbc, cutoff):
         shifts[:, pbc] = np.array(list(itertools.product(*ranges))).reshape(len(shifts), len(ranges))
         lengths = np.linalg.norm(positions[j] - positions[i] + shifts @ cell, axis=1)
         for shift, length in zip(shifts.tolist(), lengths, strict=True):
-            if length < cutoff + ROUNDING and (i != j or any(shift)):
+            if length < cutoff + CUTOFF_ROUNDING and (i != j or any(shift)):
                 edges[i, j, *shift] = length
     return edges
 
@@ -62,7 +61,7 @@ def faults(edges, expected, cutoff):
     listed += [
         f"missing {edge}"
         for edge, length in expected.items()
-        if edge not in unique and length < cutoff - ROUNDING
+        if edge not in unique and length < cutoff - CUTOFF_ROUNDING
     ]
     return listed + [f"one way {(i, j, *s)}" for i, j, *s in unique if (j, i, *(-n for n in s)) not in unique]
 

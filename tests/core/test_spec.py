@@ -29,10 +29,11 @@ def spec(**changes):
         ("scale", 10**400, "finite"),
         ("shift", "0", "finite"),
         ("radial_polynomial_p", 1.5, "at least 2"),
+        ("radial_polynomial_p", 1100, "at most 100"),
         ("n_layers", 0, "from 1 to"),
         ("n_layers", 2.0, "integer"),
         ("n_layers", True, "integer"),
-        ("lmax", 5, "from 0 to 4"),
+        ("lmax", 9, "from 0 to 8"),
         ("layer_norm", 1, "true or false"),
         ("hidden_irreps", 128, "must be text"),
         ("hidden_irreps", "64x1o", "no 0e"),
@@ -90,3 +91,11 @@ def test_irreps_are_written_as_they_are_read():
     text = "128x0e + 64x1o + 32x2e + 32x3o"
     assert irreps.format(irreps.parse(text)) == text
     assert irreps.parse("2x3o+0e") == {0: 1, 3: 2}
+
+
+def test_spec_takes_numpy_scalars():
+    import numpy as np
+
+    one = spec(atomic_numbers=np.array([1, 8]), n_layers=np.int32(3), cutoff=np.float32(5))
+    assert one == spec(n_layers=3, cutoff=5.0)
+    assert ModelSpec.from_json(one.to_json()) == one

@@ -8,12 +8,10 @@ from nequix.core.spec import ModelSpec
 from tests.parity.check import check
 from tests.systems import CELLS, PERIODICITIES, arranged, cases, structure
 
-# Every example compiles a program of its own: a few are drawn, and a failing one is not made smaller.
-_FEW = settings(
-    max_examples=max(1, settings().max_examples // 3),
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+# Every example compiles a program of its own, and a failing one is not made smaller. Compiling one layer is
+# quick; of deeper models a few are drawn.
+_ALL = settings(phases=[Phase.explicit, Phase.reuse, Phase.generate], suppress_health_check=list(HealthCheck))
+_FEW = settings(_ALL, max_examples=max(1, settings().max_examples // 3))
 
 
 _CORNERS = {
@@ -33,10 +31,11 @@ def test_engines_agree_with_the_reference_in_corners(corner):
     check(arranged(spec, 1, [graphs[0], batch(graphs[:4]), batch(graphs[4:])], chunk_tiles=2), "float64")
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @given(case=cases(n_layers=1, n_graphs=3))
-@_FEW
-def test_engines_agree_with_the_reference_in_one_layer(case):
-    check(case, "float64")
+@_ALL
+def test_engines_agree_with_the_reference_in_one_layer(dtype, case):
+    check(case, dtype)
 
 
 @given(case=cases(n_layers=2, n_graphs=3))

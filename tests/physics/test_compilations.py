@@ -7,8 +7,8 @@ from ase.build import bulk
 from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE
 
-import nequix.jax.potential
 from nequix.calculator import NequixCalculator
+from nequix.core.graph import batch
 from nequix.core.registry import ENTRIES, load_published
 from nequix.jax import Potential
 from tests.equivariance.models import SPECS, Structure, structure
@@ -21,10 +21,10 @@ class Compilations:
     """Counts what JAX compiles for a potential, in two ways that must agree."""
 
     def __init__(self, potential):
-        self.potential, self.before = potential, nequix.jax.potential._evaluate._cache_size()
+        self.potential = potential
 
     def count(self):
-        compiled = nequix.jax.potential._evaluate._cache_size() - self.before
+        compiled = self.potential._evaluate._cache_size()
         # The kernel runs while JAX traces, once for every layer of every compilation, and never after.
         assert self.potential.kernel.calls == compiled * self.potential.spec.n_layers
         return compiled
@@ -75,3 +75,35 @@ def test_relaxation_with_the_cell_compiles_rarely(published_folder):
     assert atoms.get_volume() > 1.1 * start
     assert np.abs(atoms.get_forces()).max() < 0.1
     assert compilations.count() <= MOST
+
+
+def test_hessians_of_similar_structures_compile_once():
+    model = "l = 3, norm"
+    potential = Potential(random_weights(SPECS[model], 1))
+    for n_atoms in (4, 5, 6):
+        numbers, positions = np.full(n_atoms, 8), 1.7 * np.arange(n_atoms)[:, None] * np.ones(3)
+        graph = replace(structure(model, "molecule"), numbers=numbers, positions=positions).graph(
+            potential.spec
+        )
+        hessian = potential.hessian(graph)
+        direction = np.ones((n_atoms, 3))
+        product = potential.hessian_vector_product(graph, direction)
+        np.testing.assert_allclose(product, np.einsum("iajb,jb->ia", hessian, direction), atol=1e-4)
+    assert potential._product._cache_size() == 1
+
+
+def test_a_batch_after_a_larger_structure_fits():
+    model = "l = 3, norm"
+    potential = Potential(random_weights(SPECS[model], 1))
+    large, small = (
+        replace(
+            structure(model, "molecule"),
+            numbers=np.full(n, 8),
+            positions=1.7 * np.eye(3)[np.arange(n) % 3] * np.arange(n)[:, None],
+        )
+        for n in (7, 2)
+    )
+    potential.evaluate(large.graph(potential.spec))
+    graph = small.graph(potential.spec)
+    together, alone = potential.evaluate(batch([graph, graph])), potential.evaluate(graph)
+    np.testing.assert_allclose(together.energy, alone.energy[[0, 0]], rtol=1e-6)

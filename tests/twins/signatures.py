@@ -77,9 +77,11 @@ def _declared(body: list[ast.stmt], prefix: str = "", fields: bool = True) -> li
         elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             text = neutral(ast.get_docstring(node) or "")
             found.append(Declaration(prefix + node.name, "class", (), text))
-            # The fields of a module are Equinox's way to declare parameters, those of a tuple its interface.
-            tuples = any(ast.unparse(base) == "NamedTuple" for base in node.bases)
-            found += _declared(node.body, f"{node.name}.", tuples)
+            # The fields of a module are Equinox's way to declare parameters; those of a tuple are its
+            # interface, those of a kernel decide what it is called and what it gets.
+            ancestry = [node.name, *map(ast.unparse, node.bases)]
+            shared = any(name == "NamedTuple" or name.endswith("Kernel") for name in ancestry)
+            found += _declared(node.body, f"{node.name}.", shared)
         elif isinstance(node, (ast.Assign, ast.AnnAssign)) and fields:
             details = (
                 neutral(ast.unparse(getattr(node, "annotation", ast.Constant("")))),

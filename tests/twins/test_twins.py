@@ -15,6 +15,10 @@ ONLY_FILES = {
 ONLY_NAMES = {
     ("ops.py", "rematerialise"): "torch",  # JAX has its own, torch.utils.checkpoint has no second derivatives
 }
+DIFFERING_VALUES = {
+    # Measured: three times quicker in chunks in JAX, a tenth quicker at once in PyTorch (docs/kernels.md).
+    ("e3nn_kernel.py", "E3nnKernel.chunked"),
+}
 
 
 def shared_files():
@@ -43,7 +47,10 @@ def test_engines_declare_the_same_names_in_the_same_order(file):
 
 @pytest.mark.parametrize("file", shared_files())
 def test_engines_have_the_same_parameters(file):
-    parameters = [{d.name: d.parameters for d in declarations(engine, file)} for engine in ENGINES]
+    parameters = [
+        {d.name: d.parameters for d in declarations(engine, file) if (file, d.name) not in DIFFERING_VALUES}
+        for engine in ENGINES
+    ]
     assert parameters[0] == parameters[1]
 
 
@@ -63,6 +70,12 @@ def test_exceptions_are_still_there(file, name):
     assert owners == [ONLY_NAMES[file, name]]
 
 
+@pytest.mark.parametrize(("file", "name"), DIFFERING_VALUES)
+def test_values_that_may_differ_still_do(file, name):
+    values = [{d.name: d.parameters for d in declarations(engine, file)}[name] for engine in ENGINES]
+    assert values[0] != values[1]
+
+
 EXAMPLE = '''
 """A file of the JAX engine."""
 SIZE = 3
@@ -71,6 +84,10 @@ def f(x: jax.Array, /, n: int = 2, *rest: int, device: str | None = None, **more
 class Pair(NamedTuple):
     """Two."""
     left: jax.Array
+class FusedKernel(Kernel):
+    """Quick."""
+    name = "fused"
+    chunked = False
 class Layer(eqx.Module):
     """A layer."""
     width: int
@@ -91,7 +108,8 @@ def read(tmp_path, text):
 
 def test_reader_maps_one_engine_to_the_other(tmp_path):
     found = read(tmp_path, EXAMPLE)
-    assert [d.name for d in found] == ["", "SIZE", "f", "Pair", "Pair.left", "Layer", "Layer.__call__"]
+    names = ["", "SIZE", "f", "Pair", "Pair.left", "FusedKernel", "FusedKernel.name", "FusedKernel.chunked"]
+    assert [d.name for d in found] == [*names, "Layer", "Layer.__call__"]
     assert found == read(tmp_path, TWIN)
 
 
@@ -107,6 +125,8 @@ def test_reader_maps_one_engine_to_the_other(tmp_path):
         ("SIZE", "LENGTH", {"name"}),
         ("SIZE = 3", "SIZE = 4", {"parameters"}),
         ("left: jax.Array", "left: int", {"parameters"}),
+        ("chunked = False", "chunked = True", {"parameters"}),
+        ('name = "fused"', 'name = "fast"', {"parameters"}),
         ("def __call__", "def call", {"name"}),
     ],
 )
