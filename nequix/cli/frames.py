@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 WITH_RESULTS = ("extxyz", "traj", "json")
 """ASE's formats that keep energies, forces and stress."""
 
+ENDINGS = {".extxyz": "extxyz", ".xyz": "extxyz", ".traj": "traj", ".json": "json"}
+"""Formats that a name's ending decides, before ASE's patterns; to it ``POSCAR-relaxed.extxyz`` is VASP's."""
+
+COMPRESSED = (".gz", ".bz2", ".xz")
+"""Endings after the format's own, by which ASE compresses."""
+
 
 def read_frames(path: Path) -> Iterator[Atoms]:
     """Read the structures of a file, one after the other.
@@ -28,11 +34,14 @@ def read_frames(path: Path) -> Iterator[Atoms]:
     """
     from ase.io import iread
 
-    if not path.is_file():
+    if not path.exists():
         raise DataError(f"{path}: no such file; check the path")
+    if not path.is_file():  # a pipe without a writer would be waited for, and can be read only once
+        kind = "a folder" if path.is_dir() else "a pipe or a device"
+        raise DataError(f"{path}: {kind}, not a file; give the path of a file of structures")
     index = 0
     try:
-        for atoms in iread(path, ":", do_not_split_by_at_sign=True):
+        for atoms in iread(path, ":", format=_by_ending(path), do_not_split_by_at_sign=True):
             yield atoms
             index += 1
     except DataError:
@@ -42,6 +51,28 @@ def read_frames(path: Path) -> Iterator[Atoms]:
         raise DataError(f"{path}: frame {index} cannot be read ({reason}); is the file whole?") from error
     if index == 0:
         raise DataError(f"{path}: holds no structure; is the file whole?")
+
+
+def output_format(path: Path) -> str:
+    """Tell by a file's name what is written there: by its ending if that says it, otherwise as ASE tells.
+
+    Args:
+        path: The output file, whose name may end in .gz, .bz2 or .xz besides.
+
+    Returns:
+        The format in ASE's words; empty if unknown.
+    """
+    from ase.io.formats import UnknownFileTypeError, filetype
+
+    try:
+        return _by_ending(path) or filetype(str(path), read=False)
+    except UnknownFileTypeError:
+        return ""
+
+
+def _by_ending(path: Path) -> str | None:
+    name = Path(path.stem) if path.suffix.lower() in COMPRESSED else path
+    return ENDINGS.get(name.suffix.lower())
 
 
 def check_target(target: Path, sources: Sequence[Path], force: bool, formats: Sequence[str] = ()) -> None:
@@ -56,12 +87,9 @@ def check_target(target: Path, sources: Sequence[Path], force: bool, formats: Se
     Raises:
         DataError: If it is an input, exists, has no folder or a format that cannot be written.
     """
-    from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+    from ase.io.formats import ioformats
 
-    try:
-        kind = filetype(str(target), read=False)
-    except UnknownFileTypeError:
-        kind = ""
+    kind = output_format(target)
     if formats and kind not in formats:
         raise DataError(
             f"{target}: format {kind or 'unknown'!r} cannot hold energies and forces; "
@@ -90,14 +118,12 @@ def write_frames(target: Path, frames: Iterable[Atoms]) -> None:
         DataError: If the disk is full or the format cannot hold these structures.
     """
     from ase.io import write
-    from ase.io.formats import filetype
 
-    kind = filetype(str(target), read=False)
     # Beside the target, since renaming from another disk would not be one step; with its ending, by which
     # ASE tells whether to compress.
     temporary = target.with_name(f".nequix-{secrets.token_hex(8)}.tmp{target.suffix}")
     try:
-        write(temporary, list(frames), format=kind)
+        write(temporary, list(frames), format=output_format(target))
         os.replace(temporary, target)
     except Exception as error:  # ASE's writers raise whatever they met
         reason = str(error) or type(error).__name__

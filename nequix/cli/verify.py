@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 RANDOM = "random"
 """What ``--model`` takes for a freshly drawn model of the published shape."""
 
+CERTIFICATE = Path("nequix-verify.json")
+"""Where the certificate goes by default, in the current folder."""
+
 
 def verify(
     model: Annotated[
@@ -33,9 +37,10 @@ def verify(
         str | None, typer.Option(help="cpu, gpu, ...; by default the first of each backend.")
     ] = None,
     certificate: Annotated[
-        Path | None, typer.Option("--json", help="Write a certificate with every figure to this file.")
+        Path | None,
+        typer.Option("--json", help=f"The certificate, with every figure; by default {CERTIFICATE}."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the certificate if it exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the --json file if it exists.")] = False,
 ) -> None:
     """Compare all engines, kernels and precisions on this machine; exit code 1 if any check fails."""
     from rich.console import Console
@@ -43,8 +48,8 @@ def verify(
     from nequix.core.files import write_atomic
     from nequix.verify import certify
 
-    if certificate is not None and certificate.exists() and not force:
-        raise DataError(f"{certificate}: exists already; choose another name, or replace it with --force")
+    target = certificate or CERTIFICATE
+    _check_target(target, force or (certificate is None and _is_certificate(target)))
     chosen = _backends(backends)
     weights = _weights(model)
     console, status = Console(), Console(stderr=True)
@@ -55,11 +60,36 @@ def verify(
     else:
         made = certify(weights, chosen, device, lambda text: print(text, file=sys.stderr, flush=True))
     _show(made, console)
-    if certificate is not None:
-        write_atomic(certificate, [json.dumps(made.to_dict(), indent=2).encode() + b"\n"])
-        print(f"certificate: {certificate}")
+    write_atomic(target, [json.dumps(made.to_dict(), indent=2).encode() + b"\n"])
+    print(f"certificate: {target}")
     if not made.passed:
         raise typer.Exit(1)
+
+
+def _check_target(target: Path, replace: bool) -> None:
+    """Refuse a place where no certificate can be written, or that holds something else, before any work."""
+    folder = target.absolute().parent
+    if not folder.is_dir():
+        raise DataError(f"{target}: there is no folder {folder}; make it, or choose another file with --json")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise DataError(f"{target}: the folder {folder} is protected; choose another file with --json")
+    if target.is_dir():
+        raise DataError(f"{target}: a folder, not a file; choose the name of a file with --json")
+    if target.exists() and not target.is_file():
+        raise DataError(f"{target}: a pipe or a device, not a file; choose another file with --json")
+    if target.exists() and not replace:
+        raise DataError(
+            f"{target}: exists already; choose another name with --json, or replace it with --force"
+        )
+
+
+def _is_certificate(path: Path) -> bool:
+    """Tell whether a file is an older certificate, which a newer one may replace."""
+    try:
+        held = json.loads(path.read_bytes()) if path.is_file() else None
+    except (OSError, ValueError):
+        return False
+    return isinstance(held, dict) and {"nequix", "parity_between_backends_checked"} <= held.keys()
 
 
 def _backends(given: str | None) -> list[str]:

@@ -140,8 +140,8 @@ def certify(
     configurations = []
     for backend in backends:
         engine = import_backend(backend)
-        place = engine.find_device(device)
-        for kernel in engine.kernels.available_kernels(getattr(place, "platform", None) or place.type):
+        place = engine.Potential(weights, kernel="plain", device=device).platform
+        for kernel in engine.kernels.available_kernels(place):
             for dtype in DTYPES:
                 configuration = Configuration(backend, kernel, dtype)
                 configurations.append(configuration)

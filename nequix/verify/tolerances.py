@@ -25,27 +25,61 @@ LARGE = 5.0
 """Values above so many units have relative errors: an error is divided by ``max(1, largest value / 5)`` of
 its structure, since rounding is relative."""
 
-_OTHER_ORDER = (
-    "the same sums in another order: 1e-16 an operation (6e-8 in float32), a thousand in a row, amplified "
-    "by steep functions of the distance; a wrong formula is far above"
+_OTHER_ORDER = "the same sums in another order: rounding is 1e-16 an operation, 6e-8 in float32"
+_WORST = "worst of two engines, a published and a random model:"
+_ROTATED = (
+    "as forces, with coordinates near 10 A that round anew when they are rotated; "
+    f"{_WORST} 5e-14, in float32 2e-6: margins of 200 and 20"
 )
-_ROTATED = "as between engines, with coordinates that round anew when they are rotated"
 _STEP = (
-    "central differences of fourth order, step 1e-3 A: truncation and rounding are each near 1e-11; "
+    "central differences of fourth order, step 1e-3 A, whose truncation grows with the fifth derivative; "
     "made of the plain kernel in float64, where they tell most"
 )
 
 TOLERANCES = {
-    "energies": Tolerance("eV/atom", 1e-10, 2e-5, _OTHER_ORDER),
-    "forces": Tolerance("eV/A", 1e-9, 5e-5, _OTHER_ORDER),
-    "stress": Tolerance("eV/A^3", 1e-10, 5e-6, _OTHER_ORDER),
-    "Hessian": Tolerance("eV/A^2", 1e-8, 5e-4, f"{_OTHER_ORDER}; second derivatives are steeper"),
-    "equations": Tolerance("eV/atom", 1e-10, 2e-5, "energies, by NumPy; as between engines"),
-    "rotation": Tolerance("eV, A", 1e-9, 5e-5, _ROTATED),
-    "reflection": Tolerance("eV, A", 1e-9, 5e-5, _ROTATED),
-    "FD forces": Tolerance("eV/A", 1e-6, None, _STEP),
-    "FD stress": Tolerance("eV/A^3", 1e-7, None, _STEP),
-    "FD Hessian": Tolerance("eV/A^2", 1e-5, None, f"{_STEP}; of forces, whose errors are larger"),
+    "energies": Tolerance(
+        "eV/atom",
+        1e-12,
+        1e-5,
+        f"{_OTHER_ORDER}; {_WORST} 6e-15, in float32 2e-6 and, of the random model, whose atoms' energies "
+        "are sums of larger terms, 3e-6: margins of 150 and 3",
+    ),
+    "forces": Tolerance(
+        "eV/A",
+        1e-11,
+        5e-5,
+        f"{_OTHER_ORDER}, amplified by steep radial functions; {_WORST} 8e-15, in float32 5e-6: margins of "
+        "1000 and 10",
+    ),
+    "stress": Tolerance(
+        "eV/A^3",
+        1e-12,
+        1e-6,
+        f"as forces, over the volume; {_WORST} 1e-15, in float32 4e-7: margins of 900 and 2.5",
+    ),
+    "Hessian": Tolerance(
+        "eV/A^2",
+        1e-10,
+        1e-4,
+        f"as forces, and second derivatives are steeper; {_WORST} 2e-14, in float32 5e-6: margins of 5000 "
+        "and 20",
+    ),
+    "equations": Tolerance(
+        "eV/atom",
+        1e-12,
+        1e-5,
+        f"energies, by NumPy; as between engines; {_WORST} 9e-15, in float32 3e-6: margins of 100 and 3",
+    ),
+    "rotation": Tolerance("eV, A", 1e-11, 5e-5, _ROTATED),
+    "reflection": Tolerance("eV, A", 1e-11, 5e-5, _ROTATED),
+    "FD forces": Tolerance("eV/A", 1e-6, None, f"{_STEP}; {_WORST} 4e-8: a margin of 25"),
+    "FD stress": Tolerance("eV/A^3", 1e-7, None, f"{_STEP}; {_WORST} 1e-10: a margin of 1000"),
+    "FD Hessian": Tolerance(
+        "eV/A^2",
+        1e-5,
+        None,
+        f"{_STEP}; of forces, whose derivatives are larger; {_WORST} 1e-7: a margin of 100",
+    ),
 }
 """By the name of the check (FD: finite differences); ``nequix verify`` prints them beside the errors."""
 

@@ -1,3 +1,4 @@
+import os
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from ase.constraints import FixAtoms
 from ase.io import read, write
 
 from nequix import NequixCalculator, cli
+from nequix.cli.frames import output_format
 from nequix.cli.run import NOT_CONVERGED
 from tests.calculator import small
 from tests.calculator.small import WEIGHTS
@@ -176,6 +178,63 @@ def test_relax_says_that_it_did_not_converge_and_writes_what_it_reached(run):
     assert out.splitlines()[-1] == "POSCAR: NOT converged in 2 steps"
     assert "frame 0 of 3" in err
     assert not np.allclose(read("POSCAR").positions, read("salt.extxyz", 0).positions)
+
+
+def _outcar(name):
+    """Write the least of an OUTCAR that ASE reads."""
+    atoms = bulk("NaCl", "rocksalt", 5.6)
+    atoms.positions[1, 0] += 0.1
+    rows = [f"{a} {b} {c} 0 0 0" for a, b, c in atoms.cell.array]
+    atom_rows = [f"{x} {y} {z} 0 0 0" for x, y, z in atoms.positions]
+    lines = [" POTCAR:    PAW_PBE Na 08Apr2002", " POTCAR:    PAW_PBE Cl 06Sep2000"] * 2
+    lines += ["   ions per type =               1   1", " ---- Iteration      1(   1) ----"]
+    lines += ["      direct lattice vectors   reciprocal", *rows]
+    lines += [" POSITION                          TOTAL-FORCE (eV/Angst)", " ----", *atom_rows, " ----"]
+    lines += ["  FREE ENERGIE OF THE ION-ELECTRON SYSTEM (eV)", " ---", "  free  energy   TOTEN  =  -1.0 eV"]
+    lines += ["", "  energy  without entropy=  -1.0  energy(sigma->0) =  -1.0"]
+    Path(name).write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("name", ["POSCAR", "CONTCAR", "OUTCAR", "POSCAR.gz"])
+def test_relax_writes_extxyz_whatever_the_input_is_called(run, name):
+    if name == "OUTCAR":
+        _outcar(name)
+    else:
+        write(name, read("oxide.cif"), format="vasp")
+    code, out, err = run("relax", name, "--fmax", "1e-9", "--steps", "1", *COMMON)
+    target = f"{Path(name).stem}-relaxed.extxyz"
+    assert code == NOT_CONVERGED, err
+    assert out.splitlines()[-1].startswith(f"{target}: ")
+    relaxed = read(target, format="extxyz")
+    assert np.isfinite(relaxed.get_potential_energy())
+    assert np.abs(relaxed.get_forces()).max() > 0
+    assert run("predict", target, "-o", "POSCAR-out.extxyz", *COMMON)[0] == 0  # it can be read here, too
+    predicted = read("POSCAR-out.extxyz", format="extxyz")
+    assert predicted.get_potential_energy() == pytest.approx(relaxed.get_potential_energy(), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("POSCAR-out.extxyz", "extxyz"),
+        ("OUTCAR.xyz.gz", "extxyz"),
+        ("CONTCAR.traj", "traj"),
+        ("POSCAR.json.xz", "json"),
+        ("POSCAR", "vasp"),
+        ("a.cif", "cif"),
+        ("out", ""),
+    ],
+)
+def test_the_ending_tells_the_output_format_before_the_rest_of_the_name(name, kind):
+    assert output_format(Path(name)) == kind
+
+
+def test_what_is_no_file_is_called_what_it_is(run, tmp_path):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name, says in (("folder", "a folder, not a file"), ("pipe", "a pipe or a device, not a file")):
+        code, _, err = run("relax", name, *COMMON)
+        assert (code, f"{name}: {says}" in err) == (1, True)
 
 
 def test_relax_moves_the_cell_only_if_asked_to(run):

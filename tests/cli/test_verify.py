@@ -1,4 +1,5 @@
 import json
+import os
 import sys
 
 import numpy as np
@@ -81,6 +82,36 @@ def test_a_certificate_is_replaced_only_by_force(run, tmp_path):
     code, _, err = run("--model", "model.safetensors", "--json", "certificate.json")
     assert (code, "--force" in err) == (1, True)
     assert (tmp_path / "certificate.json").read_text() == "precious"
+
+
+def test_by_default_a_certificate_is_written_and_replaces_only_another_one(run, tmp_path):
+    arguments = ("--model", "model.safetensors", "--backends", "torch")
+    default = tmp_path / "nequix-verify.json"
+    made = []
+    for _ in range(2):
+        code, out, _ = run(*arguments)
+        assert (code, out.splitlines()[-1]) == (0, "certificate: nequix-verify.json")
+        made.append(json.loads(default.read_text()))
+        default.write_text(json.dumps({**made[-1], "made": "long ago"}))
+    assert made[1]["made"] != "long ago"
+    code, _, err = run(*arguments, "--json", "nequix-verify.json")  # a name that is given is kept
+    assert (code, "--force" in err) == (1, True)
+    default.write_text('{"passed": true}')
+    code, _, err = run(*arguments)
+    assert (code, "--force" in err, default.read_text()) == (1, True, '{"passed": true}')
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [("absent/certificate.json", "there is no folder"), (".", "a folder, not a file"), ("pipe", "a pipe")],
+)
+def test_a_bad_place_for_the_certificate_is_refused_before_any_work(run, tmp_path, monkeypatch, target, says):
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setattr("nequix.verify.certify", lambda *_: pytest.fail("it worked already"))
+    code, out, err = run("--model", "absent.safetensors", "--json", target, "--force")
+    assert (code, out) == (1, "")
+    assert says in err
+    assert "--json" in err
 
 
 def test_weights_out_of_reach_are_an_error_with_the_way_on(run, tmp_path, monkeypatch):
