@@ -130,7 +130,9 @@ def relax(
 
     if not (fmax > 0 and steps > 0):
         raise DataError(f"fmax = {fmax} and steps = {steps}, expected positive numbers")
-    target = output or file.with_name(f"{file.stem}-relaxed.extxyz")
+    # In lower case ASE, too, takes the name's ending for the format, not VASP's POSCAR before it.
+    vasp = any(word in file.stem for word in ("POSCAR", "CONTCAR", "OUTCAR", "XDATCAR"))
+    target = output or file.with_name(f"{file.stem.lower() if vasp else file.stem}-relaxed.extxyz")
     check_target(target, [file], force)
     frames = list(read_frames(file))
     if not -len(frames) <= frame < len(frames):
