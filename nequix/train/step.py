@@ -131,7 +131,7 @@ def make_step(
         decay = ema_decay(state.step, largest_decay)
         average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.average, parameters)
         errors = {name: sums[name] / jnp.maximum(totals[name], 1e-30) for name in sums}
-        metrics = {"loss": value, "gradient_norm": optax.global_norm(gradient), **errors}
+        metrics = {"loss": value, "gradient_norm": optax.tree.norm(gradient), **errors}
         return State(state.step + 1, parameters, state.frozen, average, optimizer_state), metrics
 
     return step
