@@ -134,9 +134,9 @@ class Potential:
         self.device = find_device(device)
         self.kernel = select_kernel(kernel, self.platform)
         self._sizes: list[tuple[int, int, int]] = []
-        # Compiled for this potential alone, so that what was compiled goes when the potential goes.
-        self._evaluate = jax.jit(partial(_evaluate, self.kernel), static_argnums=2)
-        self._product = jax.jit(partial(_product, self.kernel))
+        # A partial is a function of its own, so that this potential's compilations are counted alone.
+        self._evaluate = jax.jit(partial(_evaluate), static_argnums=(0, 3))
+        self._product = jax.jit(partial(_product), static_argnums=0)
         with self._precision():
             self.model = Model(weights.spec, jax.device_put(in_precision(weights, dtype), self.device))
 
@@ -157,7 +157,7 @@ class Potential:
         layout = self._arrange(graph)
         with self._precision():
             arrays = self._arrays(layout)
-            energies, forces, virial = self._evaluate(self.model, arrays, layout.n_graphs)
+            energies, forces, virial = self._evaluate(self.kernel, self.model, arrays, layout.n_graphs)
             return collect(graph, *map(np.asarray, (energies, forces, virial)))
 
     def hessian_vector_product(
@@ -195,7 +195,9 @@ class Potential:
         with self._precision():
             arrays = self._arrays(layout)
             # One product is compiled, for the whole Hessian and for single products of any such system.
-            products = [self._product(self.model, arrays, self._put(direction)) for direction in padded]
+            products = [
+                self._product(self.kernel, self.model, arrays, self._put(direction)) for direction in padded
+            ]
             return np.stack([np.asarray(product)[: graph.n_nodes] for product in products])
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
