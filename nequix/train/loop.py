@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nequix.core.errors import DataError
+from nequix.core.files import write_atomic
 from nequix.core.layout import TILE
 from nequix.core.parameters import count, initialise
 from nequix.core.spec import ModelSpec
@@ -26,12 +27,13 @@ from nequix.core.weights import Provenance, write_weights
 from nequix.data.batch import Batch
 from nequix.data.loader import Loader
 from nequix.data.sources import Source, open_source, split
-from nequix.data.stats import Statistics, compute
+from nequix.data.stats import Statistics
 from nequix.jax.kernels import select_kernel
 from nequix.train.checkpoint import load_checkpoint, save_checkpoint
 from nequix.train.config import TrainConfig
 from nequix.train.history import History
 from nequix.train.loss import TERMS, weighted_loss
+from nequix.train.measured import measured
 from nequix.train.optimizer import make_optimizer, schedule
 from nequix.train.step import (
     State,
@@ -45,6 +47,9 @@ from nequix.train.step import (
 
 MODEL = "model.safetensors"
 """The trained file: the moving average of the parameters."""
+
+VALID = "valid.npz"
+"""Keeps the sizes of the validation data."""
 
 Report = Callable[[int, int, dict[str, float]], None]
 
@@ -74,8 +79,8 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         self._claim()
         train, valid = _sources(config)
-        self.statistics, sizes = compute(
-            train, config.model.cutoff, atom_energies=config.model.atom_energies, progress=progress
+        self.statistics, sizes = measured(
+            train, config, folder, begun=bool(self._checkpoints()), progress=progress
         )
         self.spec = _spec(config, self.statistics)
         self.mesh = make_mesh()
@@ -87,7 +92,15 @@ class Run:
         self.valid = (
             None
             if valid is None
-            else Loader(valid, self.spec, batch_size=per_pack, epochs=1, shuffle=False, **packing)
+            else Loader(
+                valid,
+                self.spec,
+                batch_size=per_pack,
+                epochs=1,
+                shuffle=False,
+                cache=folder / VALID,
+                **packing,
+            )
         )
         self.n_steps = run.epochs * self.loader.steps_per_epoch
         self._prepare()
@@ -96,9 +109,9 @@ class Run:
     def _claim(self) -> None:
         """Note the configuration in the folder, or refuse a folder of another one."""
         path, ours = self.folder / "config.json", json.dumps(asdict(self.config), indent=1)
-        if path.exists() and path.read_text() != ours:
+        if path.exists() and path.read_text() != ours and self._checkpoints():
             raise DataError(f"{self.folder}: holds a run of another configuration; choose another folder")
-        path.write_text(ours)
+        write_atomic(path, [ours.encode()])
 
     def _prepare(self) -> None:
         run, mesh = self.config.run, self.mesh

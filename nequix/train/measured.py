@@ -1,0 +1,112 @@
+"""Statistics and sizes of a run's training data: measured once, and kept in its folder."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nequix.core.errors import DataError
+from nequix.core.files import write_atomic
+from nequix.data.packing import Sizes
+from nequix.data.sources import Source
+from nequix.data.stats import Statistics, compute
+from nequix.train.config import TrainConfig
+
+MEASURED = "measured.npz"
+"""Keeps the statistics, the sizes, and of which files they are."""
+
+
+def measured(
+    source: Source,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    begun: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Statistics, Sizes]:
+    """Measure the training data, or read what was measured when the run began.
+
+    Files whose sizes or times have changed are measured again.
+
+    Args:
+        source: The training data.
+        config: The run's configuration.
+        folder: Where what was measured is kept.
+        begun: Whether there are steps that were taken with what was measured before.
+        progress: Called with the number of structures that were read since.
+
+    Returns:
+        The statistics, and the sizes of all graphs.
+
+    Raises:
+        DataError: If the data are not those that the run began with, or cannot be used.
+        GraphError: For a structure that has no graph, naming it.
+    """
+    path, identity = folder / MEASURED, _identity(config)
+    kept = _read(path)
+    if kept is not None and kept[0] == identity:
+        return kept[1], kept[2]
+    statistics, sizes = compute(
+        source,
+        config.model.cutoff,
+        atom_energies=config.model.atom_energies,
+        n_workers=config.data.workers,
+        progress=progress,
+    )
+    if begun and kept is not None and not _same(kept[1:], (statistics, sizes)):
+        raise DataError(
+            f"{source.path}: changed since the run in {folder} began ({kept[1].n_structures} structures "
+            f"then, {statistics.n_structures} now, or other ones); put the old data back, or choose another "
+            "folder"
+        )
+    buffer = io.BytesIO()
+    told = json.dumps({"identity": identity, "statistics": statistics.to_dict()})
+    np.savez(buffer, told=told, sizes=np.stack([sizes.n_nodes, sizes.n_edges, sizes.n_tiles], axis=1))
+    write_atomic(path, [buffer.getvalue()])
+    return statistics, sizes
+
+
+def _identity(config: TrainConfig) -> dict[str, Any]:
+    """Tell from what the measures follow: files with their sizes and times, the split, the model."""
+    data, model = config.data, config.model
+    files = []
+    for given in data.train:
+        path = Path(given)
+        below = sorted(path.rglob("*")) if path.is_dir() else [path]
+        # Databases keep lock files beside them, whose times change when they are read.
+        files += [file for file in below if file.is_file() and not file.name.endswith("-lock")]
+    energies = model.atom_energies and {str(number): energy for number, energy in model.atom_energies.items()}
+    return {
+        "files": [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files],
+        "split": None if data.valid is not None else [data.valid_fraction, config.run.seed],
+        "cutoff": model.cutoff,
+        "atom_energies": energies,
+    }
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Statistics, Sizes] | None:
+    """Read what is kept; damaged, it counts as absent, since it can be measured again."""
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            told, table = json.loads(str(kept["told"])), kept["sizes"]
+        values = {field.name: told["statistics"][field.name] for field in fields(Statistics)}
+        values["atomic_numbers"] = tuple(values["atomic_numbers"])
+        values["atom_energies"] = {int(number): x for number, x in values["atom_energies"].items()}
+        statistics = Statistics(**values)
+    except Exception:  # a damaged archive raises whatever its parsing met
+        return None
+    return told["identity"], statistics, Sizes.of(table, statistics.cutoff)
+
+
+def _same(one: tuple[Statistics, Sizes], other: tuple[Statistics, Sizes]) -> bool:
+    columns = ("n_nodes", "n_edges", "n_tiles")
+    equal = (np.array_equal(getattr(one[1], name), getattr(other[1], name)) for name in columns)
+    return one[0] == other[0] and all(equal)
