@@ -88,6 +88,15 @@ def _begin(parent: int, worker: int, n_workers: int) -> None:
     # Ctrl-C and a scheduler's SIGTERM reach all processes of a job; what becomes of it the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: _in_the_background(_end_later))
+    end_with(parent)
+
+
+def end_with(parent: int) -> None:
+    """End this process when its parent does, even if that was killed: nobody else would.
+
+    Args:
+        parent: Number of the parent process.
+    """
     _in_the_background(_follow, parent)
 
 
@@ -101,7 +110,6 @@ def _end_later() -> None:
 
 
 def _follow(parent: int) -> None:
-    """End with the parent, even if it was killed: nobody else would end this process."""
     while os.getppid() == parent:
         time.sleep(1.0)
     os._exit(1)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
 from nequix import __version__
-from nequix.core import contents
-from nequix.core.parameters import manifest
+from nequix.core.identity import describe_model, package_versions
 from nequix.core.weights import Weights
 from nequix.models import import_backend
 from nequix.verify.checks import Check, Observed, Problem, compare, observe, pose
@@ -108,7 +106,7 @@ class Certificate:
             "nequix": __version__,
             "python": platform.python_version(),
             "platform": {"system": platform.system(), "machine": platform.machine()},
-            "packages": _versions(),
+            "packages": package_versions(PACKAGES),
             "model": self.model,
             "structures": self.structures,
             "reference": self.reference,
@@ -158,7 +156,7 @@ def certify(
         for configuration in configurations:
             configuration.failures.append("there is no float64 plain configuration to compare with")
     name = references[0][0].name if references else "none"
-    return Certificate(_model(weights), problem.names, configurations, name)
+    return Certificate(describe_model(weights), problem.names, configurations, name)
 
 
 def _run(
@@ -187,17 +185,6 @@ def _run(
     return observed
 
 
-def _model(weights: Weights) -> dict[str, Any]:
-    text = weights.spec.to_json()
-    arrays = (np.ascontiguousarray(weights.parameters[item.name]) for item in manifest(weights.spec))
-    return {
-        "name": weights.provenance.name,
-        "file_sha256": weights.digest,
-        "checksum": contents.checksum(text, (array.tobytes() for array in arrays)),
-        "spec": asdict(weights.spec),
-    }
-
-
 def _describe(configuration: Configuration) -> dict[str, Any]:
     checks = [
         {
@@ -211,13 +198,3 @@ def _describe(configuration: Configuration) -> dict[str, Any]:
         for check in configuration.checks
     ]
     return {"passed": configuration.passed, **vars(configuration), "checks": checks}
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions

@@ -1,0 +1,154 @@
+"""The folder of a run: what it is a run of, and a file for the outcome of every item."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from nequix.core.errors import DataError
+from nequix.core.files import TEMPORARY, write_atomic
+from nequix.evaluate.task import Outcome
+
+RUN = "run.json"
+"""What the folder is a run of; it is written first."""
+
+ITEMS = "items"
+"""The folder of the outcomes: ``ITEM.json``, and ``ITEM.npz`` beside it where there are arrays."""
+
+_NAME = re.compile(r"[\w+-][\w.+-]*")
+
+
+class Store:
+    """The outcomes of a run, each written whole or not at all: an item is done when its JSON is there.
+
+    Args:
+        folder: The folder of the run, which :meth:`begin` made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextlib.contextmanager
+    def begin(self, identity: dict[str, Any]) -> Iterator[None]:
+        """Make the folder or go on with it, and keep other processes away while the context lasts.
+
+        Args:
+            identity: What the numbers depend on, for JSON.
+
+        Raises:
+            DataError: If the folder holds a run of something else, or another process runs there.
+        """
+        (self.folder / ITEMS).mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise DataError(
+                f"{self.folder}: another process is running there; wait for it, or choose another folder"
+            ) from None
+        try:
+            self._check(json.loads(json.dumps(identity)))
+            for left in (self.folder / ITEMS).glob(TEMPORARY):
+                left.unlink()
+            yield
+        finally:
+            lock.release()
+
+    def _check(self, identity: dict[str, Any]) -> None:
+        path = self.folder / RUN
+        if not path.exists():
+            write_atomic(path, [_json(identity)])
+            return
+        held = json.loads(path.read_bytes())
+        if held != identity:
+            different = [key for key in sorted(held | identity) if held.get(key) != identity.get(key)]
+            told = _differences(held, identity, different)
+            raise DataError(f"{self.folder}: holds a run with {told}; choose another folder")
+
+    def path(self, item: str) -> Path:
+        """Return the JSON file of an item.
+
+        Args:
+            item: Its name.
+
+        Raises:
+            DataError: If the name cannot be a file's.
+        """
+        if not _NAME.fullmatch(item):
+            raise DataError(f"item {item!r}: expected a name of letters, digits, '_', '.', '+' and '-'")
+        return self.folder / ITEMS / f"{item}.json"
+
+    def done(self, item: str) -> bool:
+        """Tell whether an item has an outcome, be it a failure.
+
+        Args:
+            item: Its name.
+        """
+        return self.path(item).exists()
+
+    def read(self, item: str) -> Outcome:
+        """Read the outcome of an item that is done.
+
+        Args:
+            item: Its name.
+        """
+        path = self.path(item)
+        held = json.loads(path.read_bytes())
+        arrays: dict[str, np.ndarray] = {}
+        if path.with_suffix(".npz").exists():
+            with np.load(path.with_suffix(".npz"), allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+        return Outcome(held["values"], arrays, held["error"])
+
+    def write(self, item: str, outcome: Outcome, seconds: float) -> None:
+        """Write the outcome of an item.
+
+        Args:
+            item: Its name.
+            outcome: What came out.
+            seconds: How long it took.
+
+        Raises:
+            WeightsError: If the disk is full or the folder protected.
+        """
+        path = self.path(item)
+        if outcome.arrays:
+            content = io.BytesIO()
+            np.savez_compressed(content, allow_pickle=False, **dict(outcome.arrays))
+            write_atomic(path.with_suffix(".npz"), [content.getvalue()])
+        held = {"item": item, "error": outcome.error, "seconds": seconds, "values": dict(outcome.values)}
+        write_atomic(path, [_json(held)])
+
+    def forget(self, item: str) -> None:
+        """Remove the outcome of an item, so that it is evaluated again.
+
+        Args:
+            item: Its name.
+        """
+        path = self.path(item)
+        path.unlink(missing_ok=True)
+        path.with_suffix(".npz").unlink(missing_ok=True)
+
+
+def _json(values: dict[str, Any]) -> bytes:
+    return json.dumps(values, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def _differences(held: dict[str, Any], asked: dict[str, Any], names: list[str]) -> str:
+    told = []
+    for name in names:
+        old, new = held.get(name), asked.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            inner = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
+            told.append(_differences(old, new, inner))
+        else:
+            told.append(f"{name} = {old!r} (got {new!r})")
+    return ", ".join(told)

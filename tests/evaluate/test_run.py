@@ -1,0 +1,131 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nequix.core.errors import DataError
+from nequix.evaluate.run import run_items
+from nequix.evaluate.store import Store
+from nequix.evaluate.task import Engine, Outcome
+from tests.calculator.small import write_small
+from tests.evaluate.toy import Toy, outcomes
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def engine(tmp_path):
+    return Engine(str(write_small(tmp_path)), "torch", dtype="float64")
+
+
+def run(task, engine, folder, workers=0):
+    store, seen = Store(folder), []
+    with store.begin({"settings": task.settings()}):
+        run_items(task, engine, store, task.items(), workers, seen.append)
+    return store, seen
+
+
+def test_an_outcome_survives_its_files_exactly(tmp_path):
+    store = Store(tmp_path)
+    arrays = {"a": np.random.default_rng(0).normal(size=(3, 2)), "b": np.arange(3)}
+    with store.begin({}):
+        store.write("x", Outcome({"pi": np.pi, "none": None}, arrays), 1.0)
+    held = store.read("x")
+    assert held.values == {"pi": np.pi, "none": None}
+    assert held.error is None
+    for name, values in arrays.items():
+        assert held.arrays[name].dtype == values.dtype
+        np.testing.assert_array_equal(held.arrays[name], values)
+
+
+def test_workers_give_the_numbers_of_one_process(tmp_path, engine):
+    task = Toy(str(tmp_path))
+    alone, seen = run(task, engine, tmp_path / "alone")
+    assert seen == task.items()
+    several, seen = run(task, engine, tmp_path / "several", workers=2)
+    assert sorted(seen) == task.items()
+    assert outcomes(several, task) == outcomes(alone, task)
+    energies = {energy for energy, *_ in outcomes(alone, task).values()}
+    assert len(energies) == task.n_items
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_failing_item_is_recorded_and_the_others_go_on(tmp_path, engine, workers):
+    task = Toy(str(tmp_path), n_items=3)
+    (tmp_path / "raise-item-1").touch()
+    store, seen = run(task, engine, tmp_path / "run", workers)
+    assert seen == task.items()
+    assert store.read("item-1").error == "ValueError: raised on purpose"
+    assert "toy.py" in store.read("item-1").values["traceback"]
+    assert store.read("item-0").error is store.read("item-2").error is None
+    (tmp_path / "raise-item-1").unlink()
+    assert run(task, engine, tmp_path / "run")[1] == []
+    store.forget("item-1")
+    assert run(task, engine, tmp_path / "run")[1] == ["item-1"]
+    assert store.read("item-1").error is None
+
+
+@pytest.mark.parametrize(("deaths", "told"), [(1, None), (5, "exit code -9")])
+def test_a_worker_that_is_killed_is_replaced(tmp_path, engine, deaths, told):
+    task = Toy(str(tmp_path), n_items=3)
+    (tmp_path / "kill-item-1").write_text(str(deaths))
+    store, seen = run(task, engine, tmp_path / "run", workers=1)
+    assert sorted(seen) == task.items()
+    error = store.read("item-1").error
+    assert (error is None) if told is None else (told in error)
+    assert store.read("item-0").error is store.read("item-2").error is None
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path, engine, workers):
+    task = Toy(str(tmp_path), seconds=0.5)
+    straight, _ = run(Toy(str(tmp_path)), engine, tmp_path / "straight")
+    command = [sys.executable, "-m", "tests.evaluate.toy", engine.model, str(tmp_path), workers, "0.5"]
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    items = tmp_path / "run" / "items"
+    while len(list(items.glob("*.json"))) < 2:
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    held = {path: path.read_bytes() for path in items.glob("*.json")}
+    assert 2 <= len(held) < task.n_items
+    time.sleep(1.5 if workers != "0" else 0.0)  # the orphans end by themselves
+    subprocess.run(command, cwd=ROOT, check=True)
+    assert outcomes(Store(tmp_path / "run"), task) == outcomes(straight, task)
+    assert {path: path.read_bytes() for path in held} == held
+
+
+def test_a_folder_keeps_to_one_run(tmp_path, engine):
+    run(Toy(str(tmp_path), n_items=1), engine, tmp_path / "run")
+    with pytest.raises(DataError, match=r"n_items = 1 \(got 2\)"):
+        run(Toy(str(tmp_path), n_items=2), engine, tmp_path / "run")
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    with (
+        Store(tmp_path).begin({}),
+        pytest.raises(DataError, match="another process"),
+        Store(tmp_path).begin({}),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("name", ["", "../x", ".hidden", "a/b", "a b"])
+def test_a_name_that_is_no_file_is_refused(tmp_path, name):
+    with pytest.raises(DataError, match="expected a name"):
+        Store(tmp_path).path(name)
+
+
+def test_half_written_files_are_cleared_away(tmp_path):
+    with Store(tmp_path).begin({}):
+        (tmp_path / "items" / ".nequix-0.tmp").touch()
+    with Store(tmp_path).begin({}):
+        assert not list((tmp_path / "items").iterdir())
+    assert json.loads((tmp_path / "run.json").read_bytes()) == {}

@@ -1,0 +1,64 @@
+"""An evaluation of nothing: it only shows what becomes of its items."""
+
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nequix.evaluate.run import run_items
+from nequix.evaluate.store import Store
+from nequix.evaluate.task import Engine, Outcome
+from tests.calculator.small import salt
+
+
+@dataclass(frozen=True)
+class Toy:
+    folder: str
+    n_items: int = 6
+    seconds: float = 0.0
+    name: str = "toy"
+
+    def settings(self):
+        return {"n_items": self.n_items}
+
+    def items(self):
+        return [f"item-{number}" for number in range(self.n_items)]
+
+    def evaluate(self, item, calculator):
+        time.sleep(self.seconds)
+        if (Path(self.folder) / f"raise-{item}").exists():
+            raise ValueError("raised on purpose")
+        kill = Path(self.folder) / f"kill-{item}"
+        if kill.exists():
+            deaths = int(kill.read_text())
+            if deaths:
+                kill.write_text(str(deaths - 1))
+                os.kill(os.getpid(), signal.SIGKILL)
+        atoms = salt()
+        atoms.positions[0, 0] += 0.01 * int(item.split("-")[1])
+        atoms.calc = calculator
+        return Outcome({"energy": atoms.get_potential_energy()}, {"forces": atoms.get_forces()})
+
+
+def outcomes(store, task):
+    """Return energies and forces of every item."""
+    read = {item: store.read(item) for item in task.items()}
+    return {
+        item: (o.values.get("energy"), o.error, np.asarray(o.arrays.get("forces", 0)).tolist())
+        for item, o in read.items()
+    }
+
+
+def main(model, folder, workers, seconds):
+    """Run slowly enough to be killed."""
+    task, store = Toy(folder, seconds=float(seconds)), Store(Path(folder) / "run")
+    with store.begin({"settings": task.settings()}):
+        run_items(task, Engine(model, "torch", dtype="float64"), store, task.items(), int(workers))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
