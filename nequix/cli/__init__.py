@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from nequix import __version__
-from nequix.cli import data
+from nequix.cli import data, evaluate
 from nequix.cli.run import predict, relax
 from nequix.cli.train import train
 from nequix.cli.verify import verify
@@ -28,6 +28,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_mar
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(data.app, name="data")
+app.add_typer(evaluate.app, name="evaluate")
 
 
 def _version(wanted: bool) -> None:

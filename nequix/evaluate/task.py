@@ -30,13 +30,12 @@ class Outcome:
 
 
 class Task(Protocol):
-    """An evaluation. It goes to worker processes: keep it small, and read large data where it is used.
+    """An evaluation. It goes to worker processes: keep it small, and read large data where it is used."""
 
-    Attributes:
-        name: The command's name.
-    """
-
-    name: str
+    @property
+    def name(self) -> str:
+        """The command's name."""
+        ...
 
     def settings(self) -> dict[str, Any]:
         """List what the numbers depend on besides the model, for JSON: a run with others is another run."""

@@ -1,0 +1,98 @@
+"""Commands that compare a model with references: ``nequix evaluate ...``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nequix.cli.run import Backend, BackendOption, Device, Dtype, DtypeOption, Kernel, Model, make_calculator
+from nequix.core.errors import BackendUnavailable
+
+if TYPE_CHECKING:
+    from nequix.evaluate.store import Store
+    from nequix.evaluate.task import Engine, Task
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Compare a model with references; see docs/evaluate.md."
+)
+
+_Output = Annotated[Path, typer.Option("-o", "--output", help="The folder of the run, made or gone on with.")]
+_Workers = Annotated[int, typer.Option(min=0, help="Worker processes; 0 for none.")]
+_Key = Annotated[str | None, typer.Option(help="Where this label is, if not under a usual key.")]
+
+
+@app.command()
+def errors(
+    sources: Annotated[list[Path], typer.Argument(help="Labelled structures; see docs/data.md, sources.")],
+    output: _Output,
+    model: Model = "nequix-mp-1",
+    backend: BackendOption = Backend.auto,
+    dtype: DtypeOption = Dtype.float32,
+    kernel: Kernel = "auto",
+    device: Device = None,
+    workers: _Workers = 0,
+    energy_key: _Key = None,
+    forces_key: _Key = None,
+    stress_key: _Key = None,
+) -> None:
+    """Compare energies, forces and stresses with labels; interrupted, the same command goes on."""
+    with _needs_extra():
+        from nequix.data.structure import LabelKeys
+        from nequix.evaluate.errors.report import summary_rows, write_report
+        from nequix.evaluate.errors.task import Errors
+    task = Errors(tuple(map(str, sources)), LabelKeys.of(energy_key, forces_key, stress_key))
+    engine = _engine(model, backend, dtype, kernel, device)
+    store, identity = _run(task, engine, output, workers)
+    summary = write_report(store, task.items(), identity)
+    for quantity, unit, n, mae, rmse, *_ in summary_rows(summary):
+        if n:
+            print(f"{quantity:24} MAE {mae:9.4g}  RMSE {rmse:9.4g} {unit}")
+    print(f"{output / 'report.md'}: {summary['n_structures']} structures")
+
+
+def _engine(model: str, backend: Backend, dtype: Dtype, kernel: str, device: str | None) -> Engine:
+    """Choose the engine that the options ask for, and check that it is there."""
+    from nequix.evaluate.task import Engine
+
+    calculator = make_calculator(model, backend, dtype, kernel, device)
+    return Engine(model, calculator.backend, kernel, str(dtype), device)
+
+
+def _run(task: Task, engine: Engine, output: Path, workers: int) -> tuple[Store, dict[str, Any]]:
+    """Evaluate what is left of a task; return the finished run, and what it is a run of."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from nequix.evaluate.run import run_items
+    from nequix.evaluate.store import Store
+
+    items = task.items()
+    described = engine.describe(engine.calculator())
+    identity = {"task": task.name, "settings": task.settings(), "engine": described}
+    store = Store(output)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with (
+        store.begin(identity),
+        Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bar,
+    ):
+        done = sum(map(store.done, items))
+        row = bar.add_task(task.name, total=len(items), completed=done)
+        run_items(task, engine, store, items, workers, lambda _: bar.advance(row))
+    return store, identity
+
+
+@contextmanager
+def _needs_extra() -> Iterator[None]:
+    """Say how to install what an evaluation needs."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise BackendUnavailable(
+            f"this evaluation needs {error.name}: pip install 'nequix[evaluate]'"
+        ) from None

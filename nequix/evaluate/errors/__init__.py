@@ -1,0 +1,1 @@
+"""Errors of energies, forces and stresses on labelled structures: ``nequix evaluate errors``."""

@@ -1,0 +1,137 @@
+"""The task ``errors``: a model's predictions for a data set, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nequix.calculator import NequixCalculator
+from nequix.core.errors import DataError, GraphError
+from nequix.core.graph import Graph, batch
+from nequix.data.batch import graph_of
+from nequix.data.sources import Source, open_source
+from nequix.data.structure import LabelKeys, Structure, refuse_not_finite
+from nequix.evaluate.digests import describe_paths
+from nequix.evaluate.errors.predictions import Predictions
+from nequix.evaluate.task import Outcome
+
+if TYPE_CHECKING:
+    from nequix.models import Potential
+
+BLOCK = 64
+"""Structures of an item: what a killed run has to do again at most, for each worker."""
+
+MAX_ATOMS = 512
+"""Atoms evaluated at once; more would cost memory and gain nothing on a CPU."""
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Predictions for labelled structures, to be compared with their labels.
+
+    Attributes:
+        paths: What :func:`nequix.data.sources.open_source` opens.
+        keys: Where the labels are.
+        max_atoms: Atoms evaluated at once; at least one structure is.
+    """
+
+    paths: tuple[str, ...]
+    keys: LabelKeys = field(default_factory=LabelKeys)
+    max_atoms: int = MAX_ATOMS
+    name: str = "errors"
+
+    def settings(self) -> dict[str, Any]:
+        """List what the numbers depend on besides the model."""
+        keys = {name: getattr(self.keys, name) for name in ("energy", "forces", "stress", "virial")}
+        return {"data": describe_paths(self.paths), "label_keys": keys, "block": BLOCK}
+
+    def items(self) -> list[str]:
+        """Name the blocks in the data's order.
+
+        Raises:
+            DataError: If the data cannot be read, or only streamed.
+        """
+        n = len(_source(self.paths, self.keys))
+        if not n:
+            raise DataError(f"{', '.join(self.paths)}: holds no structure; is it whole?")
+        return [f"structures-{start:08d}" for start in range(0, n, BLOCK)]
+
+    def evaluate(self, item: str, calculator: NequixCalculator) -> Outcome:
+        """Predict the structures of a block; those that cannot be evaluated are listed with the reason.
+
+        Args:
+            item: The block.
+            calculator: The model.
+        """
+        source = _source(self.paths, self.keys)
+        start = int(item.rpartition("-")[2])
+        failures: list[list[str]] = []
+        prepared = list(_prepare(source, range(start, min(start + BLOCK, len(source))), calculator, failures))
+        parts = []
+        for some in batches(prepared, self.max_atoms):
+            predicted, refused = _predict(some, calculator.potential)
+            parts.append(predicted)
+            failures += refused
+        together = Predictions.join(parts)
+        return Outcome({"names": list(together.names), "failures": failures}, together.arrays())
+
+
+def _prepare(
+    source: Source, indices: Iterable[int], calculator: NequixCalculator, failures: list[list[str]]
+) -> Iterator[tuple[Structure, Graph]]:
+    """Read structures and build their graphs; what fails is noted."""
+    for index in indices:
+        name = f"structure {index}"
+        try:
+            structure = source[index]
+            name = structure.name
+            refuse_not_finite(structure)
+            yield structure, graph_of(structure, calculator.spec)
+        except (DataError, GraphError) as error:
+            failures.append([name, str(error)])
+
+
+def batches(
+    prepared: Iterable[tuple[Structure, Graph]], max_atoms: int
+) -> Iterator[list[tuple[Structure, Graph]]]:
+    """Group structures in their order, as many as the number of atoms allows, one at least.
+
+    Args:
+        prepared: Structures and their graphs.
+        max_atoms: Atoms of a group at most, unless a single structure has more.
+    """
+    some: list[tuple[Structure, Graph]] = []
+    for pair in prepared:
+        if some and sum(graph.n_nodes for _, graph in some) + pair[1].n_nodes > max_atoms:
+            yield some
+            some = []
+        some.append(pair)
+    if some:
+        yield some
+
+
+def _predict(
+    some: list[tuple[Structure, Graph]], potential: Potential
+) -> tuple[Predictions, list[list[str]]]:
+    """Evaluate structures at once; those whose results are not finite are told apart."""
+    results = potential.evaluate(batch([graph for _, graph in some]))
+    ends = np.cumsum([graph.n_nodes for _, graph in some])
+    kept, refused = [], []
+    for number, ((structure, _), end) in enumerate(zip(some, ends.tolist(), strict=True)):
+        forces = results.forces[end - len(structure.numbers) : end]
+        energy, stress = float(results.energy[number]), results.stress[number]
+        if np.isfinite(energy) and np.isfinite(forces).all():
+            kept.append(Predictions.of(structure, energy, forces, stress))
+        else:
+            refused.append([structure.name, f"energy {energy} eV, or forces that are not finite"])
+    return Predictions.join(kept), refused
+
+
+@lru_cache(maxsize=1)
+def _source(paths: tuple[str, ...], keys: LabelKeys) -> Source:
+    """Open the data once a process: compressed files are read whole."""
+    return open_source(paths, keys)

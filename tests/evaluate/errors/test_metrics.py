@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+
+from nequix.data.structure import Structure
+from nequix.evaluate.errors import metrics
+from nequix.evaluate.errors.predictions import Predictions
+
+
+def structure(numbers, energy=0.0, forces=None, stress=None, name="x", weights=(1.0, 1.0, 1.0)):
+    n = len(numbers)
+    return Structure(
+        np.array(numbers),
+        np.zeros((n, 3)),
+        np.eye(3),
+        np.ones(3, bool),
+        energy,
+        forces,
+        stress,
+        name,
+        weights,
+    )
+
+
+def predictions(*parts):
+    return Predictions.join(parts)
+
+
+def one(numbers, error=0.0, force_error=0.0, stress_error=0.0, name="x", label=1.0):
+    n = len(numbers)
+    forces, stress = np.full((n, 3), label), np.full((3, 3), label)
+    labelled = structure(numbers, -3.0, forces, stress, name)
+    return Predictions.of(labelled, -3.0 + error, forces + force_error, stress + stress_error)
+
+
+def test_statistics_of_known_errors():
+    held = metrics.statistics(np.array([[3.0, -1.0], [np.nan, 1.0]]))
+    assert held == {"n": 3, "mae": 5 / 3, "rmse": np.sqrt(11 / 3), "mean": 1.0, "max_abs": 3.0}
+    assert metrics.statistics(np.array([np.nan]))["mae"] is None
+
+
+def test_the_summary_counts_each_quantity_in_its_unit():
+    held = metrics.summarise(predictions(one([6, 6], 0.4, 0.3, -0.1), one([6], -0.1, 0.0, 0.3)))
+    assert held["energy"]["mae"] == pytest.approx((0.2 + 0.1) / 2)
+    assert held["energy"]["mean"] == pytest.approx((0.2 - 0.1) / 2)
+    assert held["forces"]["n"] == 9
+    assert held["forces"]["mae"] == pytest.approx(0.3 * 6 / 9)
+    assert held["force_vectors"]["mae"] == pytest.approx(0.3 * np.sqrt(3) * 2 / 3)
+    assert held["stress"]["mae"] == pytest.approx(0.2)
+    assert held["stress"]["rmse"] == pytest.approx(np.sqrt((0.01 + 0.09) / 2))
+
+
+def test_missing_labels_and_labels_of_no_weight_are_left_out():
+    nothing = Predictions.of(structure([6], None), 5.0, np.ones((1, 3)), np.ones((3, 3)))
+    weightless = structure([6], 1.0, np.zeros((1, 3)), np.zeros((3, 3)), weights=(1.0, 1.0, 0.0))
+    held = metrics.summarise(
+        predictions(nothing, Predictions.of(weightless, 1.5, np.ones((1, 3)), np.ones((3, 3))))
+    )
+    assert held["energy"] == {"n": 1, "mae": 0.5, "rmse": 0.5, "mean": 0.5, "max_abs": 0.5}
+    assert (held["forces"]["n"], held["stress"]["n"]) == (3, 0)
+    assert held["stress_slope"] is None
+
+
+def test_offsets_explain_a_shift_of_elements():
+    offsets = {1: 0.7, 8: -1.1}
+    parts = [
+        one(numbers, sum(offsets[z] for z in numbers) + noise)
+        for numbers, noise in (([1, 1, 8], 0.0), ([1, 8], 0.0), ([8, 8], 0.0), ([1], 0.0))
+    ]
+    left, found = metrics.without_offsets(predictions(*parts))
+    np.testing.assert_allclose(left, 0.0, atol=1e-13)
+    assert found == pytest.approx(offsets)
+    assert metrics.summarise(predictions(*parts))["energy"]["mae"] > 0.3
+
+
+def test_offsets_that_cannot_be_told_apart_are_the_smallest():
+    left, found = metrics.without_offsets(predictions(one([1, 8], 0.4), one([1, 8], 0.4)))
+    np.testing.assert_allclose(left, 0.0, atol=1e-13)
+    assert found == pytest.approx({1: 0.2, 8: 0.2})
+
+
+def test_an_element_without_energies_has_no_offset():
+    unlabelled = Predictions.of(structure([8], None), 5.0, np.zeros((1, 3)), np.zeros((3, 3)))
+    left, found = metrics.without_offsets(predictions(one([1], 0.4), unlabelled))
+    assert found == pytest.approx({1: 0.4})
+    assert np.isnan(left[1])
+
+
+def test_forces_at_half_their_size_have_half_the_slope():
+    labels = np.random.default_rng(0).normal(size=(5, 3))
+    assert metrics.slope(labels, labels / 2) == pytest.approx(0.5)
+    labels[0] = np.nan
+    assert metrics.slope(labels, np.nan_to_num(labels) / 2) == pytest.approx(0.5)
+
+
+def test_elements_are_told_apart():
+    p = predictions(one([1, 8], 0.2), one([8, 8, 8], -0.6))
+    p.predicted_forces[p.numbers == 8] += 0.5
+    hydrogen, oxygen = metrics.by_element(p)
+    assert (hydrogen["number"], hydrogen["n_structures"], hydrogen["n_atoms"]) == (1, 1, 1)
+    assert (oxygen["number"], oxygen["n_structures"], oxygen["n_atoms"]) == (8, 2, 4)
+    assert hydrogen["forces"]["mae"] == 0.0
+    assert oxygen["forces"]["mae"] == pytest.approx(0.5)
+    assert hydrogen["energy"]["mae"] == pytest.approx(0.1)
+    assert oxygen["energy"]["mae"] == pytest.approx((0.1 + 0.2) / 2)
+
+
+def test_compositions_are_reduced_formulas_the_worst_first():
+    p = predictions(one([8, 1, 1], 0.3), one([1, 1, 1, 1, 8, 8], -0.6), one([8, 8], 1.0))
+    rows = metrics.by_composition(p)
+    assert [(row["formula"], row["n_structures"], row["n_atoms"]) for row in rows] == [
+        ("O", 1, 2),
+        ("H2O", 2, 9),
+    ]
+    assert rows[1]["energy"]["mae"] == pytest.approx(0.1)
+    assert rows[1]["energy"]["mean"] == pytest.approx(0.0)
+
+
+def test_the_worst_structures_are_named():
+    parts = [one([6, 6], error, name=name) for name, error in (("a", 0.2), ("b", -0.8), ("c", 0.0))]
+    p = predictions(*parts)
+    p.predicted_forces[5] += (0.0, 3.0, 4.0)
+    p.forces[0] = np.nan
+    found = metrics.worst(p, 2)
+    assert found["energy"] == [
+        {"name": "b", "error": pytest.approx(0.4)},
+        {"name": "a", "error": pytest.approx(0.1)},
+    ]
+    assert found["force"][0] == {"name": "c", "error": pytest.approx(5.0)}
+
+
+def test_nothing_at_all_has_a_summary():
+    held = metrics.summarise(Predictions.join([]))
+    assert held["n_structures"] == 0
+    assert held["energy"]["mae"] is None

@@ -1,0 +1,127 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+
+from nequix.core.errors import DataError
+from nequix.evaluate.errors import task as errors_task
+from nequix.evaluate.errors.report import read_predictions, write_report
+from nequix.evaluate.errors.task import Errors
+from nequix.evaluate.run import run_items
+from nequix.evaluate.store import Store
+from nequix.evaluate.task import Engine
+from tests.calculator.small import rattled, salt, slab, water, write_small
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def engine(tmp_path):
+    return Engine(str(write_small(tmp_path)), "torch", dtype="float64")
+
+
+def labelled(path, calculator, n=9, shift=0.0):
+    """Structures whose labels are the model's own results, but for a known shift."""
+    frames = []
+    for seed in range(n):
+        atoms = rattled((salt, water, slab)[seed % 3](), seed, 0.02)
+        calculator.calculate(atoms)
+        results = dict(calculator.results)
+        results["energy"] -= shift * len(atoms)
+        results["forces"] = results["forces"] - shift
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        frames.append(atoms)
+    write(path, frames)
+    return frames
+
+
+def run(task, engine, folder, workers=0):
+    store = Store(folder)
+    with store.begin({"settings": task.settings()}):
+        run_items(task, engine, store, task.items(), workers)
+    return store
+
+
+def test_predictions_against_the_models_own_results_are_off_by_the_known_shift(tmp_path, engine, monkeypatch):
+    monkeypatch.setattr(errors_task, "BLOCK", 4)
+    labelled(tmp_path / "data.xyz", engine.calculator(), shift=0.25)
+    task = Errors((str(tmp_path / "data.xyz"),), max_atoms=12)
+    assert task.items() == ["structures-00000000", "structures-00000004", "structures-00000008"]
+    store = run(task, engine, tmp_path / "run")
+    predictions, failures = read_predictions(store, task.items())
+    assert failures == []
+    assert [name.split(":")[1] for name in predictions.names] == [str(i) for i in range(9)]
+    identity = {"task": "errors", "settings": task.settings(), "engine": engine.describe(engine.calculator())}
+    summary = write_report(store, task.items(), identity)
+    assert summary["energy"]["mae"] == pytest.approx(0.25, abs=1e-6)
+    assert summary["energy_without_offsets"]["max_abs"] < 1e-6
+    assert summary["forces"]["mean"] == pytest.approx(0.25, abs=1e-6)
+    assert summary["stress"]["n"] == 9 * 6  # water has none
+    assert summary["stress"]["max_abs"] < 1e-7
+    held = json.loads((tmp_path / "run" / "results.json").read_bytes())
+    assert held["results"]["summary"] == summary
+    assert {"parity.png", "elements.png", "report.md"} <= {path.name for path in (tmp_path / "run").iterdir()}
+    assert str(tmp_path) not in (tmp_path / "run" / "results.json").read_text().replace(engine.model, "")
+
+
+def test_a_structure_that_cannot_be_evaluated_is_named_and_the_others_go_on(tmp_path, engine):
+    frames = labelled(tmp_path / "data.xyz", engine.calculator(), n=3)
+    foreign = frames[0].copy()
+    foreign.symbols[0] = "U"
+    write(tmp_path / "data.xyz", [frames[0], foreign, frames[1]])
+    task = Errors((str(tmp_path / "data.xyz"),))
+    predictions, failures = read_predictions(run(task, engine, tmp_path / "run"), task.items())
+    assert len(predictions.names) == 2
+    ((name, reason),) = failures
+    assert name == "data.xyz:1"
+    assert "U (Z = 92)" in reason
+
+
+def test_other_data_is_another_run(tmp_path, engine):
+    labelled(tmp_path / "data.xyz", engine.calculator(), n=2)
+    task = Errors((str(tmp_path / "data.xyz"),))
+    run(task, engine, tmp_path / "run")
+    labelled(tmp_path / "data.xyz", engine.calculator(), n=2, shift=1.0)
+    with pytest.raises(DataError, match="holds a run with"):
+        run(task, engine, tmp_path / "run")
+
+
+def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path, engine):
+    frames = labelled(tmp_path / "few.xyz", engine.calculator(), n=3)
+    write(tmp_path / "data.xyz", frames * 150)
+    arguments = ["evaluate", "errors", str(tmp_path / "data.xyz"), "--model", engine.model]
+    arguments += ["--backend", "torch", "--dtype", "float64", "-o"]
+    code = "import sys; sys.argv[0] = 'nequix'; from nequix.cli import main; main()"
+    command = [sys.executable, "-c", code, *arguments]
+    process = subprocess.Popen([*command, str(tmp_path / "run")], cwd=ROOT)
+    items = tmp_path / "run" / "items"
+    while len(list(items.glob("*.json"))) < 2:
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    held = {path: path.read_bytes() for path in items.iterdir()}
+    assert not (tmp_path / "run" / "report.md").exists()
+    subprocess.run([*command, str(tmp_path / "run")], cwd=ROOT, check=True)
+    subprocess.run([*command, str(tmp_path / "straight")], cwd=ROOT, check=True)
+    kept = {path: content for path, content in held.items() if path.suffix == ".json"}
+    assert 2 <= len(kept) < 8
+    assert {path: path.read_bytes() for path in kept} == kept
+    results = [json.loads((tmp_path / name / "results.json").read_bytes()) for name in ("run", "straight")]
+    assert results[0]["results"] == results[1]["results"]
+    np.testing.assert_array_equal(
+        *(
+            read_predictions(Store(tmp_path / name), sorted(path.stem for path in items.glob("*.json")))[
+                0
+            ].predicted_forces
+            for name in ("run", "straight")
+        )
+    )
