@@ -9,7 +9,7 @@ import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -99,6 +99,7 @@ class RunConfig:
         checkpoint_every: Steps between checkpoints.
         keep: Checkpoints kept, beside the best.
         validate_every: Epochs between validations.
+        patience: Validations without a new best after which the run ends; by default it takes all epochs.
     """
 
     epochs: int
@@ -110,6 +111,7 @@ class RunConfig:
     checkpoint_every: int
     keep: int
     validate_every: int
+    patience: int | None = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,9 @@ class TrainConfig:
     provenance: ProvenanceConfig
 
 
+C = TypeVar("C", bound=TrainConfig)
+
+
 def read_config(path: str | os.PathLike[str]) -> TrainConfig:
     """Read a configuration.
 
@@ -161,15 +166,30 @@ def read_config(path: str | os.PathLike[str]) -> TrainConfig:
     Raises:
         DataError: If it cannot be read, or a key or value is wrong, naming its line and the nearest key.
     """
-    where = os.fspath(path)
+    return _build(TrainConfig, _compose(path), os.fspath(path))
+
+
+def overlay(config: C, path: str | os.PathLike[str]) -> C:
+    """Replace the values that a file names.
+
+    Args:
+        config: Has all values.
+        path: A YAML file with some of the keys.
+
+    Raises:
+        DataError: If it cannot be read, or a key or value is wrong, naming its line and the nearest key.
+    """
+    return _build(type(config), _compose(path), os.fspath(path), config)
+
+
+def _compose(path: str | os.PathLike[str]) -> yaml.Node | None:
     try:
-        node = yaml.compose(Path(path).read_text(), yaml.SafeLoader)
+        return yaml.compose(Path(path).read_text(), yaml.SafeLoader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{where}: cannot be read as YAML: {error}") from None
-    return _build(TrainConfig, node, where)
+        raise DataError(f"{os.fspath(path)}: cannot be read as YAML: {error}") from None
 
 
-def _build(kind: Any, node: yaml.Node | None, where: str) -> Any:
+def _build(kind: Any, node: yaml.Node | None, where: str, default: Any = None) -> Any:
     if not isinstance(node, yaml.MappingNode):
         raise DataError(f"{_line(node, where)}: expected keys and values")
     types_of = typing.get_type_hints(kind)
@@ -182,16 +202,18 @@ def _build(kind: Any, node: yaml.Node | None, where: str) -> Any:
             raise DataError(f"{_line(key, where)}: unknown key {name!r}; did you mean {near[0]!r}?")
         if name in values:
             raise DataError(f"{_line(key, where)}: the key {name!r} stands twice; remove one")
-        values[name] = _value(types_of[name], name, value, where)
+        values[name] = _value(types_of[name], name, value, where, getattr(default, name, None))
+    if default is not None:
+        return dataclasses.replace(default, **values)
     missing = sorted(required - values.keys())
     if missing:
         raise DataError(f"{_line(node, where)}: the keys {missing} are missing; add them")
     return kind(**values)
 
 
-def _value(kind: Any, name: str, node: yaml.Node, where: str) -> Any:
+def _value(kind: Any, name: str, node: yaml.Node, where: str, default: Any = None) -> Any:
     if dataclasses.is_dataclass(kind):
-        return _build(kind, node, where)
+        return _build(kind, node, where, default)
     loader = yaml.SafeLoader("")
     value = loader.construct_object(node, deep=True)
     for choice in typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,):

@@ -27,7 +27,6 @@ from nequix.core.weights import Provenance, write_weights
 from nequix.data.batch import Batch
 from nequix.data.loader import Loader
 from nequix.data.sources import Source, open_source, split
-from nequix.data.stats import Statistics
 from nequix.jax.kernels import select_kernel
 from nequix.train.checkpoint import load_checkpoint, save_checkpoint
 from nequix.train.config import TrainConfig
@@ -47,6 +46,9 @@ from nequix.train.step import (
 
 MODEL = "model.safetensors"
 """The trained file: the moving average of the parameters."""
+
+BEST = "best.safetensors"
+"""The same at the best validation so far."""
 
 VALID = "valid.npz"
 """Keeps the sizes of the validation data."""
@@ -82,7 +84,7 @@ class Run:
         self.statistics, sizes = measured(
             train, config, folder, begun=bool(self._checkpoints()), progress=progress
         )
-        self.spec = _spec(config, self.statistics)
+        self.spec = self._specify()
         self.mesh = make_mesh()
         run = config.run
         mine = _mine(run.packs)
@@ -109,33 +111,45 @@ class Run:
     def _claim(self) -> None:
         """Note the configuration in the folder, or refuse a folder of another one."""
         path, ours = self.folder / "config.json", json.dumps(asdict(self.config), indent=1)
-        if path.exists() and path.read_text() != ours and self._checkpoints():
+        if path.exists() and self._checkpoints() and _stated(path.read_text()) != _stated(ours):
             raise DataError(f"{self.folder}: holds a run of another configuration; choose another folder")
         write_atomic(path, [ours.encode()])
 
+    def _specify(self) -> ModelSpec:
+        """Return the specification of the model that is trained."""
+        model, data = self.config.model, self.statistics
+        numbers = tuple(model.atomic_numbers or data.atomic_numbers)
+        return model.spec(numbers, data.avg_n_neighbors, data.scale, data.shift)
+
+    def _initial(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Return the initial values of the parameters that are trained, and those of the others."""
+        energies = self.config.model.atom_energies or self.statistics.atom_energies
+        drawn = initialise(self.spec, self.config.run.seed, energies)
+        return drawn, {"atom_energies": drawn.pop("atom_energies")}
+
     def _prepare(self) -> None:
         run, mesh = self.config.run, self.mesh
-        kernel = select_kernel(run.kernel, mesh.devices.flat[0].platform)
-        energies = self.config.model.atom_energies or self.statistics.atom_energies
-        drawn = initialise(self.spec, run.seed, energies)
-        parameters = {name: jnp.asarray(values, run.dtype) for name, values in drawn.items()}
-        frozen = {"atom_energies": parameters.pop("atom_energies")}
+        self.kernel = select_kernel(run.kernel, mesh.devices.flat[0].platform)
+        parameters, frozen = (
+            {name: jnp.asarray(values, run.dtype) for name, values in part.items()}
+            for part in self._initial()
+        )
         self._rate = schedule(self.config.optimizer, self.n_steps, self.loader.steps_per_epoch)
         optimizer = make_optimizer(self.config.optimizer, self.spec, parameters, self._rate)
         self.state: State = everywhere(mesh, initial_state(parameters, frozen, optimizer))
-        self._step = make_step(self.spec, kernel, self.config.loss, optimizer, run.ema_decay, mesh)
-        self._evaluate = make_evaluation(self.spec, kernel, mesh)
+        self._step = make_step(self.spec, self.kernel, self.config.loss, optimizer, run.ema_decay, mesh)
+        self._evaluate = make_evaluation(self.spec, self.kernel, mesh)
 
     def _restore(self) -> None:
-        self.best = float("inf")
+        self.best, self.waited = float("inf"), 0
         self.history = History(self.folder / "history.csv")
         checkpoints = self._checkpoints()
         if checkpoints:
             state, rest = load_checkpoint(checkpoints[-1], self.state)
             self.state = everywhere(self.mesh, state)
             self.loader.restore(rest["loader"])
-            self.best = rest["best"]
-        self.history.cut(self.loader.position)
+            self.best, self.waited = rest["best"], rest.get("waited", 0)
+        self.history.cut(self.loader.position if checkpoints else -1)
 
     def _checkpoints(self) -> list[Path]:
         return sorted((self.folder / "checkpoints").glob("step-*.safetensors"))
@@ -146,7 +160,8 @@ class Run:
             (self.folder / "checkpoints").mkdir(exist_ok=True)
             path = self.folder / "checkpoints" / f"step-{self.loader.position:09d}.safetensors"
             best = self.best if np.isfinite(self.best) else None
-            save_checkpoint(path, self.state, {"loader": self.loader.state(), "best": best or 1e300})
+            rest = {"loader": self.loader.state(), "best": best or 1e300, "waited": self.waited}
+            save_checkpoint(path, self.state, rest)
             for old in self._checkpoints()[: -self.config.run.keep]:
                 old.unlink()
 
@@ -195,7 +210,8 @@ class Run:
         """
         run = self.config.run
         with _stop_signals() as stopped, self.loader:
-            for batches in self.loader:
+            while not self.complete:
+                batches = next(self.loader)
                 started = time.perf_counter()
                 self.state, metrics = self._step(self.state, *spread(self.mesh, batches, run.dtype))
                 values = {name: float(value) for name, value in metrics.items()}
@@ -210,12 +226,21 @@ class Run:
                 per_epoch = self.loader.steps_per_epoch
                 if step % (run.validate_every * per_epoch) == 0 or step == self.n_steps:
                     self._validate(step)
-                if step % run.checkpoint_every == 0 or step == self.n_steps or stopped:
+                if step % run.checkpoint_every == 0 or self.complete or stopped:
                     self.checkpoint()
                 if stopped:
                     return False
-        self.write()
+        self._conclude()
         return True
+
+    @property
+    def complete(self) -> bool:
+        """Whether all steps are done, or validations have been no better for as long as it has patience."""
+        patience = self.config.run.patience
+        return self.loader.position >= self.n_steps or (patience is not None and self.waited >= patience)
+
+    def _conclude(self) -> None:
+        self.write()
 
     def _check_finite(self, values: dict[str, float], batches: Sequence[Batch]) -> None:
         if np.isfinite(list(values.values())).all():
@@ -252,9 +277,10 @@ class Run:
             return
         errors = self.errors(self.valid)
         self.history.add(step, {f"valid_{name}": value for name, value in errors.items()})
+        self.waited += 1
         if errors["loss"] < self.best:
-            self.best = errors["loss"]
-            self.write("best.safetensors")
+            self.best, self.waited = errors["loss"], 0
+            self.write(BEST)
 
     def write(self, name: str = MODEL) -> Path:
         """Write the moving average as a weight file, which either engine reads.
@@ -264,16 +290,28 @@ class Run:
         """
         path = self.folder / name
         if jax.process_index() == 0:
-            parameters = {n: np.asarray(x) for n, x in {**self.state.average, **self.state.frozen}.items()}
-            config = (self.folder / "config.json").read_bytes()
-            extra = {
-                "training_config": hashlib.sha256(config).hexdigest(),
-                "steps": str(self.loader.position),
-            }
-            source = "trained with nequix"
-            told = Provenance(**asdict(self.config.provenance), source=source, extra=extra)
-            write_weights(path, self.spec, parameters, told)
+            write_weights(path, self.spec, self._averaged(), self._provenance())
         return path
+
+    def _averaged(self) -> dict[str, np.ndarray]:
+        """Return what a weight file holds: the moving average, and what is not trained."""
+        return {name: np.asarray(x) for name, x in {**self.state.average, **self.state.frozen}.items()}
+
+    def _provenance(self) -> Provenance:
+        digest = hashlib.sha256((self.folder / "config.json").read_bytes()).hexdigest()
+        extra = {"training_config": digest, "steps": str(self.loader.position)}
+        return Provenance(**asdict(self.config.provenance), source="trained with nequix", extra=extra)
+
+
+def _stated(config: str) -> dict[str, Any]:
+    """Read a noted configuration without the keys that state nothing, such as those an older one lacks."""
+
+    def stated(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {key: stated(inner) for key, inner in value.items() if inner is not None}
+
+    return stated(json.loads(config))
 
 
 def _sources(config: TrainConfig) -> tuple[Source, Source | None]:
@@ -283,11 +321,6 @@ def _sources(config: TrainConfig) -> tuple[Source, Source | None]:
     if config.data.valid_fraction == 0:
         return source, None
     return split(source, config.data.valid_fraction, config.run.seed)
-
-
-def _spec(config: TrainConfig, statistics: Statistics) -> ModelSpec:
-    numbers = tuple(config.model.atomic_numbers or statistics.atomic_numbers)
-    return config.model.spec(numbers, statistics.avg_n_neighbors, statistics.scale, statistics.shift)
 
 
 def _mine(packs: int) -> range:
