@@ -46,8 +46,8 @@ provenance: {{name: emt, training_data: EMT, theory: EMT, licence: MIT, citation
 """
 
 
-def write_config(folder: Path, n_structures: int = 40, **changes) -> Path:
-    """Write data and a configuration; every fourth structure lacks its stress, every seventh its energy."""
+def write_data(path: Path, n_structures: int = 40) -> None:
+    """Write data; every fourth structure lacks its stress, every seventh its energy."""
     rng = np.random.default_rng(1)
     frames = []
     for index in range(n_structures):
@@ -64,7 +64,12 @@ def write_config(folder: Path, n_structures: int = 40, **changes) -> Path:
             del labels["energy"]
         atoms.calc = SinglePointCalculator(atoms, **labels)
         frames.append(atoms)
-    ase.io.write(folder / "data.extxyz", frames)
+    ase.io.write(path, frames)
+
+
+def write_config(folder: Path, n_structures: int = 40, **changes) -> Path:
+    """Write data and a configuration."""
+    write_data(folder / "data.extxyz", n_structures)
     settings = {
         "data": folder / "data.extxyz",
         "valid_fraction": 0.2,

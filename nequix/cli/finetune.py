@@ -1,0 +1,59 @@
+"""The command that adapts a model: ``nequix finetune``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nequix.cli.train import follow, training_packages
+
+
+class Mode(StrEnum):
+    """What ``--mode`` takes (:data:`nequix.finetune.modes.MODES`)."""
+
+    head = "head"
+    last_layer = "last-layer"
+    full = "full"
+
+
+def finetune(
+    data: Annotated[list[Path], typer.Argument(help="Labelled structures; see docs/data.md.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The folder of the run, made or gone on with.")
+    ],
+    parent: Annotated[
+        str, typer.Option("--from", help="The model to begin with: a name or a weight file.")
+    ] = "nequix-mp-1",
+    mode: Annotated[Mode, typer.Option(help="What is trained.")] = Mode.full,
+    valid: Annotated[
+        list[Path] | None, typer.Option(help="Structures for validation; by default a part of DATA.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A YAML file of values that differ; see configs/finetune.yml.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data at most.")] = None,
+    refit: Annotated[
+        bool | None,
+        typer.Option(
+            "--refit-atom-energies/--keep-atom-energies",
+            help="Fit the atom energies to the labels first; the default, for labels of another baseline.",
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and stop.")] = False,
+) -> None:
+    """Adapt a model to other data; interrupted, the same command goes on where it was."""
+    with training_packages():
+        from nequix.finetune.config import configure
+        from nequix.finetune.run import FineTuning
+        from nequix.train.processes import join_processes
+    from nequix.core.registry import load_weights
+
+    join_processes()
+    weights = load_weights(parent)
+    read = configure(
+        weights, parent, mode.value, data, valid or (), path=config, epochs=epochs, refit_atom_energies=refit
+    )
+    follow(lambda progress: FineTuning(read, weights, output, progress), dry_run)

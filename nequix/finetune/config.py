@@ -1,0 +1,133 @@
+"""The configuration of a fine-tuning: everything has a value that need not be given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from nequix.core.errors import DataError
+from nequix.core.weights import Weights
+from nequix.finetune.modes import MODES
+from nequix.train.config import (
+    DataConfig,
+    ModelConfig,
+    ProvenanceConfig,
+    RunConfig,
+    TrainConfig,
+    overlay,
+)
+from nequix.train.loss import LossConfig
+from nequix.train.optimizer import OptimizerConfig
+
+# Each with its reason in configs/finetune.yml, which a test compares with these.
+RATES = {"head": 0.003, "last-layer": 0.003, "full": 0.003}
+"""Learning rate of each mode, as measured (docs/finetuning.md)."""
+
+_RUN = RunConfig(
+    epochs=60,
+    seed=0,
+    dtype="float32",
+    kernel="auto",
+    ema_decay=0.99,
+    packs=1,
+    checkpoint_every=100,
+    keep=2,
+    validate_every=1,
+    patience=20,
+)
+
+
+@dataclass(frozen=True)
+class FinetuneConfig(TrainConfig):
+    """A fine-tuning; ``model`` is that of the parent.
+
+    Attributes:
+        parent: The model that it begins with: a name or a path.
+        parent_digest: SHA-256 of its file.
+        mode: What is trained (:data:`nequix.finetune.modes.MODES`).
+        refit_atom_energies: Whether the atom energies are fitted to the labels before the first step.
+    """
+
+    parent: str
+    parent_digest: str
+    mode: str
+    refit_atom_energies: bool
+
+
+def configure(
+    parent: Weights,
+    source: str,
+    mode: str,
+    train: Sequence[str | os.PathLike[str]],
+    valid: Sequence[str | os.PathLike[str]] = (),
+    *,
+    path: str | os.PathLike[str] | None = None,
+    epochs: int | None = None,
+    refit_atom_energies: bool | None = None,
+) -> FinetuneConfig:
+    """Complete a configuration.
+
+    Args:
+        parent: The model to begin with.
+        source: What it was loaded from, a name or a path.
+        mode: ``head``, ``last-layer`` or ``full``.
+        train: Sources of labelled structures.
+        valid: Sources for validation; by default a part of ``train`` is held out.
+        path: A YAML file with values that differ from the usual ones; see ``configs/finetune.yml``.
+        epochs: Passes over the training data at most; by default those of the file.
+        refit_atom_energies: Whether they are fitted to the labels; by default what the file says.
+
+    Raises:
+        DataError: If the file cannot be read or used, or there is no such mode.
+    """
+    if mode not in MODES:
+        raise DataError(f"mode = {mode!r}, expected one of {', '.join(MODES)}")
+    usual = _usual(parent, source, mode, [os.fspath(name) for name in train])
+    usual = replace(usual, data=replace(usual.data, valid=[os.fspath(name) for name in valid] or None))
+    config = usual if path is None else overlay(usual, path)
+    for given in ("model", "parent", "parent_digest", "mode"):
+        if getattr(config, given) != getattr(usual, given):
+            raise DataError(f"{path}: {given} follows from the command line; remove it from the file")
+    if (config.data.train, config.data.valid) != (usual.data.train, usual.data.valid):
+        raise DataError(f"{path}: data.train and data.valid are named on the command line; remove them")
+    if epochs is not None:
+        config = replace(config, run=replace(config.run, epochs=epochs))
+    if refit_atom_energies is not None:
+        config = replace(config, refit_atom_energies=refit_atom_energies)
+    return config
+
+
+def _usual(parent: Weights, source: str, mode: str, train: list[str]) -> FinetuneConfig:
+    told, names = parent.provenance, ", ".join(Path(name).name for name in train)
+    return FinetuneConfig(
+        model=_model(parent),
+        data=DataConfig(train=train, batch_size=5, workers=0, valid_fraction=0.1),
+        loss=LossConfig(energy=20, forces=20, stress=5),
+        optimizer=OptimizerConfig(
+            name="muon",
+            learning_rate=RATES[mode],
+            warmup_epochs=1,
+            warmup_factor=0.1,
+            weight_decay=0,
+            gradient_clip=100,
+        ),
+        run=_RUN,
+        provenance=ProvenanceConfig(
+            name=f"{told.name}-{mode}",
+            training_data=f"{told.training_data}, then {names}",
+            theory=f"{told.theory}, then that of {names}",
+            licence=told.licence,
+            citation=told.citation,
+        ),
+        parent=source,
+        parent_digest=parent.digest or "unknown",
+        mode=mode,
+        refit_atom_energies=True,
+    )
+
+
+def _model(parent: Weights) -> ModelConfig:
+    own = {f.name: getattr(parent.spec, f.name) for f in fields(ModelConfig) if hasattr(parent.spec, f.name)}
+    return ModelConfig(**{**own, "atomic_numbers": list(parent.spec.atomic_numbers)})

@@ -1,0 +1,90 @@
+"""Atom energies fitted anew, so that a model's energies have the baseline of other labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nequix.core.spec import ModelSpec
+from nequix.core.weights import Weights
+from nequix.data.batch import Batch
+from nequix.data.loader import Loader
+from nequix.jax.convolution import Kernel
+from nequix.jax.model import Model
+from nequix.jax.potential import Arrays
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+_SINGULAR = 1e-10
+
+
+def least_change(
+    fractions: Float[np.ndarray, "n n_species"], errors: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " n_species"]:
+    """Return the change of the atom energies that removes most of the errors, eV.
+
+    Least squares of ``errors - fractions @ change``; of all solutions the one of least norm, so that
+    elements and combinations of elements that the structures say nothing of keep what they have.
+
+    Args:
+        fractions: Composition of every structure; the rows add up to one.
+        errors: Label minus prediction, eV an atom.
+    """
+    change = np.zeros(fractions.shape[1])
+    present = fractions.any(0)
+    a = fractions[:, present]
+    change[present] = np.linalg.pinv(a.T @ a, rcond=_SINGULAR, hermitian=True) @ (a.T @ errors)
+    return change
+
+
+def baseline(
+    parent: Weights, loader: Loader, kernel: Kernel
+) -> tuple[Float[np.ndarray, "n n_species"], Float[np.ndarray, " n"]]:
+    """Evaluate compositions and errors of the energies of one epoch; structures without energy are left out.
+
+    Layers have the precision of the parent's file; everything else is float64, as where models are used.
+
+    Args:
+        parent: The model.
+        loader: One epoch of the data, all of its batches in this process.
+        kernel: Computes the messages.
+
+    Returns:
+        The compositions and the errors that :func:`least_change` takes.
+    """
+    spec = parent.spec
+    # Atom energies may be thousands of eV; the small differences that are fitted need none of them.
+    named = {**parent.parameters, "atom_energies": np.zeros(spec.n_species)}
+    atom_energies = parent.parameters["atom_energies"].astype(float)
+    fractions, errors = [np.zeros((0, spec.n_species))], [np.zeros(0)]
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+        parameters = {name: jnp.asarray(values) for name, values in named.items()}
+        evaluate = jax.jit(lambda arrays: _energies(spec, kernel, parameters, arrays))
+        for batch in (batch for batches in loader for batch in batches):
+            arrays = Arrays(*(jnp.asarray(getattr(batch.layout, name)) for name in Arrays._fields))
+            counts, known = composition(batch, spec), batch.energy_mask
+            predicted = counts @ atom_energies
+            np.add.at(predicted, batch.layout.node_graph, np.asarray(evaluate(arrays)))
+            fractions.append(counts[known] / batch.n_atoms[known, None])
+            errors.append((batch.energy - predicted)[known] / batch.n_atoms[known])
+    return np.concatenate(fractions), np.concatenate(errors)
+
+
+def _energies(spec: ModelSpec, kernel: Kernel, parameters: dict[str, jax.Array], arrays: Arrays) -> jax.Array:
+    return Model(spec, parameters)(arrays.vectors, arrays.senders, arrays.receivers, arrays.species, kernel)
+
+
+def composition(batch: Batch, spec: ModelSpec) -> Float[np.ndarray, "n_graphs n_species"]:
+    """Count the atoms of each species in every structure.
+
+    Args:
+        batch: Packed structures.
+        spec: The model's specification.
+    """
+    counts = np.zeros((len(batch.energy), spec.n_species))
+    np.add.at(counts, (batch.layout.node_graph, batch.layout.species), batch.node_mask)
+    return counts

@@ -1,0 +1,174 @@
+"""The course of a fine-tuning: that of a training, with other values at its beginning and its end."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from nequix.core.errors import DataError
+from nequix.core.files import write_atomic
+from nequix.core.parameters import manifest
+from nequix.core.spec import ModelSpec
+from nequix.core.weights import Provenance, Weights
+from nequix.data.loader import Loader
+from nequix.data.sources import Source
+from nequix.finetune.config import FinetuneConfig
+from nequix.finetune.modes import trained_names
+from nequix.finetune.refit import baseline, least_change
+from nequix.train.loop import BEST, MODEL, Report, Run
+
+
+class FineTuning(Run):
+    """A fine-tuning in a folder; made again with the same configuration, it goes on where it was.
+
+    Args:
+        config: What to do.
+        parent: The model to begin with, that of ``config``.
+        folder: Where the run keeps its files.
+        progress: Called with the number of structures that were read since, while sizes are measured.
+
+    Attributes:
+        parent: The model to begin with.
+        trained: Names of the parameters that are trained.
+        change: What was added to the atom energies, eV by atomic number; empty if they were not refitted, or
+            before this process began.
+
+    Raises:
+        DataError: If the data hold elements that the parent does not know, or cannot be used.
+    """
+
+    config: FinetuneConfig
+
+    def __init__(
+        self,
+        config: FinetuneConfig,
+        parent: Weights,
+        folder: Path,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self.parent = parent
+        self.trained = trained_names(parent.spec, config.mode)
+        self.change: dict[int, float] = {}
+        super().__init__(config, folder, progress)
+
+    def _specify(self) -> ModelSpec:
+        return self.parent.spec
+
+    def _initial(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        for loader in filter(None, (self.loader, self.valid)):
+            refuse_unknown(loader.source, self.parent)
+        values = dict(self.parent.parameters)
+        # A run that goes on has them in its checkpoint.
+        if self.config.refit_atom_energies and not self._checkpoints():
+            values["atom_energies"] = self._refitted()
+        trained = {name: values.pop(name) for name in self.trained}
+        return trained, values
+
+    def _refitted(self) -> np.ndarray:
+        """Fit the atom energies to the training data; every process does so for itself, and alike."""
+        shards = self.config.run.packs
+        loader = Loader(
+            self.loader.source,
+            self.spec,
+            budget=self.loader.budget,
+            sizes=self.loader.sizes,
+            epochs=1,
+            shuffle=False,
+            shards=shards,
+            mine=range(shards),
+            n_workers=self.config.data.workers,
+        )
+        with loader:
+            change = least_change(*baseline(self.parent, loader, self.kernel))
+        numbers = self.parent.spec.atomic_numbers
+        known = set(self.statistics.atomic_numbers)
+        self.change = {n: float(x) for n, x in zip(numbers, change, strict=True) if n in known}
+        return self.parent.parameters["atom_energies"] + change
+
+    def describe(self) -> str:
+        """Say what will be trained on what, in a few lines."""
+        from ase.data import chemical_symbols
+
+        sizes = {parameter.name: parameter.size for parameter in manifest(self.spec)}
+        n_trained = sum(sizes[name] for name in self.trained)
+        lines = [
+            f"{self.config.mode} of {self.parent.provenance.name}: {n_trained:,} parameters in "
+            f"{len(self.trained)} tensors are trained"
+        ]
+        if self.change:
+            told = ", ".join(f"{chemical_symbols[n]} {x:+.4f}" for n, x in self.change.items())
+            lines.append(f"atom energies refitted, eV: {told}")
+        return "\n".join([*lines, super().describe()])
+
+    def train(self, report: Report | None = None) -> bool:
+        """Take all steps that are left; the best at validation, the beginning included, is the result.
+
+        Args:
+            report: Called after every step with the step, their number, and the metrics.
+
+        Returns:
+            Whether the run is complete (:meth:`nequix.train.loop.Run.train`).
+
+        Raises:
+            DataError: If the loss is not finite; the batch's structures are listed in a file.
+        """
+        if self.loader.position == 0:
+            self._validate(0)
+        return super().train(report)
+
+    def _conclude(self) -> None:
+        if self.valid is None:
+            self.write()
+        elif jax.process_index() == 0:
+            write_atomic(self.folder / MODEL, [(self.folder / BEST).read_bytes()])
+
+    def _averaged(self) -> dict[str, np.ndarray]:
+        """Return the parent's own values of all that is not trained, whatever the run's precision."""
+        changed = super()._averaged()
+        own = {*self.trained, *(["atom_energies"] if self.config.refit_atom_energies else [])}
+        return {
+            name: changed[name].astype(values.dtype) if name in own else values
+            for name, values in self.parent.parameters.items()
+        }
+
+    def _provenance(self) -> Provenance:
+        told, parent = super()._provenance(), self.parent.provenance
+        data = ", ".join(Path(name).name for name in self.config.data.train)
+        extra = {
+            **told.extra,
+            "parent": parent.name,
+            "parent_digest": self.config.parent_digest,
+            "finetune_mode": self.config.mode,
+            "finetune_data": f"{data} ({self.statistics.n_structures} structures)",
+            "atom_energies_refitted": "yes" if self.config.refit_atom_energies else "no",
+        }
+        return dataclasses.replace(told, source="fine-tuned with nequix", extra=extra)
+
+
+def refuse_unknown(source: Source, parent: Weights) -> None:
+    """Refuse data with elements that a model does not know.
+
+    Args:
+        source: The data.
+        parent: The model.
+
+    Raises:
+        DataError: Naming the elements, and the first structure that has some.
+    """
+    from ase.data import chemical_symbols
+
+    known, found, first = set(parent.spec.atomic_numbers), set(), ""
+    for structure in source:
+        unknown = set(structure.numbers.tolist()) - known
+        first = first or (structure.name if unknown else "")
+        found |= unknown
+    if found:
+        symbols = ", ".join(chemical_symbols[number] for number in sorted(found))
+        raise DataError(
+            f"{first}: {symbols} unknown to {parent.provenance.name}, which cannot learn new elements; leave "
+            "such structures out, or begin with a model that knows them"
+        )
