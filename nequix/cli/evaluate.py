@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nequix.cli.run import Backend, BackendOption, Device, Dtype, DtypeOption, Kernel, Model, make_calculator
-from nequix.core.errors import BackendUnavailable
+from nequix.core.errors import BackendUnavailable, DataError
 
 if TYPE_CHECKING:
     from nequix.evaluate.store import Store
@@ -22,6 +22,10 @@ app = typer.Typer(
 )
 
 _Output = Annotated[Path, typer.Option("-o", "--output", help="The folder of the run, made or gone on with.")]
+_Data = Annotated[Path, typer.Option(help="The folder of the data; see docs/evaluate.md.")]
+_Only = Annotated[str | None, typer.Option(help="Comma-separated names of the items to run.")]
+_Retry = Annotated[bool, typer.Option("--retry-failed", help="Run items again that have failed.")]
+_ReportOnly = Annotated[bool, typer.Option("--report-only", help="Run nothing; report what is done.")]
 _Workers = Annotated[int, typer.Option(min=0, help="Worker processes; 0 for none.")]
 _Key = Annotated[str | None, typer.Option(help="Where this label is, if not under a usual key.")]
 
@@ -55,6 +59,47 @@ def errors(
     print(f"{output / 'report.md'}: {summary['n_structures']} structures")
 
 
+@app.command()
+def kappa(
+    data: _Data,
+    output: _Output,
+    model: Model = "nequix-mp-1",
+    backend: BackendOption = Backend.auto,
+    dtype: DtypeOption = Dtype.float32,
+    kernel: Kernel = "auto",
+    device: Device = None,
+    workers: _Workers = 0,
+    fmax: Annotated[float, typer.Option(help="Threshold of the relaxation, eV/A.")] = 0.02,
+    only: _Only = None,
+    retry_failed: _Retry = False,
+    report_only: _ReportOnly = False,
+) -> None:
+    """Compare thermal conductivities with DFT (kappa_SRME); interrupted, the same command goes on."""
+    with _needs_extra():
+        from nequix.evaluate.kappa.report import write_report
+        from nequix.evaluate.kappa.task import Kappa
+    task = Kappa(data, fmax)
+    engine = _engine(model, backend, dtype, kernel, device)
+    items = [] if report_only else _chosen(task, only)
+    store, identity = _run(task, engine, output, workers, items, retry_failed)
+    summary = write_report(store, task.items(), identity, data)
+    if summary["n"]:
+        print(f"kappa_SRME {summary['kappa_srme']:.4f}  kappa_SRE {summary['kappa_sre']:.4f}")
+    print(f"{output / 'report.md'}: {summary['n']} of {summary['n_materials']} materials")
+
+
+def _chosen(task: Task, only: str | None) -> list[str]:
+    """Return the items that ``--only`` names, or all."""
+    items = task.items()
+    if only is None:
+        return items
+    names = [name.strip() for name in only.split(",")]
+    unknown = [name for name in names if name not in items]
+    if unknown:
+        raise DataError(f"--only: there is no item {unknown[0]!r}; the items are {', '.join(items)}")
+    return names
+
+
 def _engine(model: str, backend: Backend, dtype: Dtype, kernel: str, device: str | None) -> Engine:
     """Choose the engine that the options ask for, and check that it is there."""
     from nequix.evaluate.task import Engine
@@ -63,15 +108,22 @@ def _engine(model: str, backend: Backend, dtype: Dtype, kernel: str, device: str
     return Engine(model, calculator.backend, kernel, str(dtype), device)
 
 
-def _run(task: Task, engine: Engine, output: Path, workers: int) -> tuple[Store, dict[str, Any]]:
-    """Evaluate what is left of a task; return the finished run, and what it is a run of."""
+def _run(
+    task: Task,
+    engine: Engine,
+    output: Path,
+    workers: int,
+    items: list[str] | None = None,
+    retry_failed: bool = False,
+) -> tuple[Store, dict[str, Any]]:
+    """Evaluate what is left of a task or of some items; return the run, and what it is a run of."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from nequix.evaluate.run import run_items
     from nequix.evaluate.store import Store
 
-    items = task.items()
+    items = task.items() if items is None else items
     described = engine.describe(engine.calculator())
     identity = {"task": task.name, "settings": task.settings(), "engine": described}
     store = Store(output)
@@ -81,6 +133,10 @@ def _run(task: Task, engine: Engine, output: Path, workers: int) -> tuple[Store,
         store.begin(identity),
         Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bar,
     ):
+        if retry_failed:
+            for item in filter(store.done, items):
+                if store.read(item).error is not None:
+                    store.forget(item)
         done = sum(map(store.done, items))
         row = bar.add_task(task.name, total=len(items), completed=done)
         run_items(task, engine, store, items, workers, lambda _: bar.advance(row))

@@ -1,0 +1,1 @@
+"""The evaluation ``kappa``: lattice thermal conductivity."""
