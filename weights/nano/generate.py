@@ -1,0 +1,216 @@
+"""Make the training data of nequix-nano: ``python -m weights.nano.generate FOLDER``.
+
+Structures are labelled in chunks. A chunk's file appears when it is whole, so that an interrupted run goes on
+where it was; several processes can share the work with ``--part``. When all chunks are there, families are
+divided into ``train``, ``valid`` and ``test``, each a folder of ``.aselmdb`` shards.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import ase.io
+import numpy as np
+import typer
+from ase import Atoms
+
+from nequix.core.errors import DataError
+from nequix.core.files import write_atomic
+from nequix.data.convert import convert
+from nequix.models import load_model
+from weights.nano import chemistry, derive
+from weights.nano.perturb import is_sound
+from weights.nano.teacher import Teach, equilibrate, labelled, teach_with
+
+T = TypeVar("T")
+
+CHUNK = 16
+"""Items of a chunk: crystals, molecules, pairs."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to make.
+
+    Attributes:
+        n_ionic: Compounds of cations and anions to choose from.
+        n_metallic: Compounds of metals to choose from.
+        n_crystals: Crystals to take of these and the elements, at random.
+        n_pairs: Pairs of elements.
+        seed: Of all draws.
+    """
+
+    n_ionic: int = 1000
+    n_metallic: int = 550
+    n_crystals: int = 1040
+    n_pairs: int = 350
+    seed: int = 0
+
+
+def chunks(plan: Plan) -> list[Callable[[Teach], list[Atoms]]]:
+    """List what makes each chunk.
+
+    Args:
+        plan: What to make.
+    """
+    bases = chemistry.bases(plan.n_ionic, plan.n_metallic, plan.seed)
+    order = np.random.default_rng([plan.seed, 3]).permutation(len(bases))
+    shuffled = [(int(i), bases[i]) for i in order[: plan.n_crystals]]
+    made: list[Callable[[Teach], list[Atoms]]] = [
+        lambda teach, some=some: _crystals(some, teach, plan.seed) for some in _cut(shuffled)
+    ]
+    pairs = list(enumerate(chemistry.pairs(plan.n_pairs, plan.seed)))
+    names = list(enumerate(derive.molecules()))
+    for stream, items, source in ((5, pairs, derive.from_pair), (6, names, derive.from_molecule)):
+        for some in _cut(items):
+            made.append(
+                lambda teach, some=some, source=source, stream=stream: _label(
+                    [
+                        atoms
+                        for index, item in some
+                        for atoms in source(item, np.random.default_rng([plan.seed, stream, index]))
+                    ],
+                    teach,
+                )
+            )
+    made.append(lambda teach: _label(derive.alone(), teach))
+    return made
+
+
+def _cut(items: list[T]) -> Iterator[list[T]]:
+    for start in range(0, len(items), CHUNK):
+        yield items[start : start + CHUNK]
+
+
+def _crystals(bases: list[tuple[int, chemistry.Base]], teach: Teach, seed: int) -> list[Atoms]:
+    """Bring crystals near their minimum, and label what is derived from them."""
+    starts = [base.prototype.build(base.elements) for _, base in bases]
+    found, seen = equilibrate(starts, teach)
+    kept = [
+        labelled(derive.named(atoms, "crystal", bases[i][1].name), label)
+        for i, atoms, label in seen
+        if label.is_sound and is_sound(atoms)
+    ]
+    derived = []
+    for (index, base), crystal in zip(bases, found, strict=True):
+        if not is_sound(crystal):  # collapsed
+            continue
+        derived += derive.from_crystal(base, crystal, np.random.default_rng([seed, 4, index]))
+    return kept + _label(derived, teach)
+
+
+def _label(structures: list[Atoms], teach: Teach) -> list[Atoms]:
+    """Label what is sound, and keep what has sound labels."""
+    sound = [atoms for atoms in structures if is_sound(atoms)]
+    return [
+        labelled(atoms, label) for atoms, label in zip(sound, teach(sound), strict=True) if label.is_sound
+    ]
+
+
+def make_chunks(
+    plan: Plan, folder: Path, teach: Teach, part: tuple[int, int], progress: Callable[[int], None]
+) -> None:
+    """Make the chunks that are missing.
+
+    Args:
+        plan: What to make.
+        folder: Where; it must not hold chunks of another plan.
+        teach: The teacher.
+        part: Which of how many processes this is.
+        progress: Called with the number of chunks that are done since.
+
+    Raises:
+        DataError: If the folder holds another plan's chunks.
+    """
+    (folder / "chunks").mkdir(parents=True, exist_ok=True)
+    note, ours = folder / "plan.json", json.dumps(asdict(plan), indent=1)
+    if note.exists() and note.read_text() != ours:
+        raise DataError(f"{note}: is of another plan; choose another folder")
+    write_atomic(note, [ours.encode()])
+    for number, make in enumerate(chunks(plan)):
+        path = _chunk(folder, number)
+        if number % part[1] != part[0]:
+            continue
+        if not path.exists():
+            write_atomic(path, [_compressed(make(teach))])
+        progress(1)
+
+
+def _chunk(folder: Path, number: int) -> Path:
+    return folder / "chunks" / f"{number:05d}.extxyz.gz"
+
+
+def _compressed(frames: list[Atoms]) -> bytes:
+    text = io.StringIO()
+    ase.io.write(text, frames, format="extxyz")
+    return gzip.compress(text.getvalue().encode(), mtime=0)
+
+
+def divide(plan: Plan, folder: Path) -> dict[str, Counter[str]]:
+    """Divide the chunks by families and convert the parts into shards.
+
+    Args:
+        plan: What was made.
+        folder: Where the chunks are.
+
+    Returns:
+        For each part, the number of structures of each kind.
+
+    Raises:
+        DataError: If chunks are missing.
+    """
+    paths = [_chunk(folder, number) for number in range(len(chunks(plan)))]
+    missing = sum(not path.exists() for path in paths)
+    if missing:
+        raise DataError(f"{folder}: {missing} of {len(paths)} chunks are missing; make them first")
+    parts: dict[str, list[Atoms]] = {"train": [], "valid": [], "test": []}
+    for path in paths:
+        with gzip.open(path, "rt") as handle:
+            frames = ase.io.read(handle, ":", format="extxyz")
+        for atoms in frames if isinstance(frames, list) else [frames]:
+            parts[derive.part(atoms.info["family"], plan.seed)].append(atoms)
+    counts = {}
+    for name, frames in parts.items():
+        whole = folder / f"{name}.extxyz.gz"
+        write_atomic(whole, [_compressed(frames)])
+        convert([whole], folder / name)
+        counts[name] = Counter(atoms.info["name"].split()[0] for atoms in frames)
+    return counts
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(help="Made, or gone on with.")],
+    teacher: Annotated[str, typer.Option(help="Name or file of the model that labels.")] = "nequix-mp-1",
+    backend: Annotated[str, typer.Option(help="Its engine.")] = "torch",
+    part: Annotated[str, typer.Option(help="Which of how many processes this is: 0/2.")] = "0/1",
+    seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
+) -> None:
+    """Make the training data of nequix-nano."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    plan = Plan(seed=seed)
+    mine, processes = (int(x) for x in part.split("/"))
+    teach = teach_with(load_model(teacher, backend))
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("chunks", total=len(range(mine, len(chunks(plan)), processes)))
+        make_chunks(plan, folder, teach, (mine, processes), lambda n: bar.advance(task, n))
+    try:
+        counts = divide(plan, folder)
+    except DataError as error:
+        print(f"{error} (another process may be at it; the last one to end divides)", file=sys.stderr)
+        return
+    for name, kinds in counts.items():
+        print(f"{name}: {sum(kinds.values())} structures; " + ", ".join(f"{n} {k}" for k, n in kinds.items()))
+
+
+if __name__ == "__main__":
+    typer.run(main)
