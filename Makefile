@@ -26,7 +26,11 @@ format: .venv/stamp-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-.venv/stamp-%: pyproject.toml constraints/cpu.txt
+# A change of what is compiled compiles it anew.
+NATIVE := $(wildcard nequix/native/src/*.cpp nequix/native/src/*.h) nequix/native/src/CMakeLists.txt \
+          nequix/native/generate.py nequix/core/coupling.py
+
+.venv/stamp-%: pyproject.toml constraints/cpu.txt $(NATIVE)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable ".[$*]"
 	touch $@

@@ -25,9 +25,10 @@ BACKENDS = {"jax": ("jax", "equinox"), "torch": ("torch",)}
 
 
 class Kernel(Protocol):
-    """The convolution kernel of a potential: its name, and how often it ran."""
+    """The convolution kernel of a potential: its name, what it computes, and how often it ran."""
 
     name: str
+    whole: bool
     calls: int
 
 

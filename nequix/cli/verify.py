@@ -129,20 +129,23 @@ def _show(made: Certificate, console: Console) -> None:
     from nequix.verify.tolerances import TOLERANCES
 
     title = f"{made.model['name']} ({made.model['checksum'][:12]}), largest errors"
-    table = Table("", title=title, box=None, padding=(0, 1, 0, 0))  # eight configurations in 80 columns
+    table = Table("", title=title, box=None, padding=(0, 1, 0, 0))  # many configurations in few columns
     table.add_column("may\nbe\nf64", justify="right", style="dim")
     table.add_column("\n\nf32", justify="right", style="dim")
+    table.add_column("native\n\nf64", justify="right", style="dim")
     for configuration in made.configurations:
         colour = "green" if configuration.passed else "bold red"
         heading = f"{configuration.backend}\n{configuration.kernel[:6]}\nf{configuration.dtype[5:]}"
         table.add_column(f"[{colour}]{heading}[/]", justify="right")
     for name, tolerance in TOLERANCES.items():
         cells = [_cell(configuration, name) for configuration in made.configurations]
-        table.add_row(name, _short(tolerance.float64), _short(tolerance.float32), *cells)
+        table.add_row(
+            name, _short(tolerance.float64), _short(tolerance.float32), _short(tolerance.tabulated), *cells
+        )
     calls = [str(sum(configuration.calls.values())) for configuration in made.configurations]
-    table.add_row("kernel calls", "", "", *calls)
+    table.add_row("kernel calls", "", "", "", *calls)
     seconds = [f"{sum(configuration.seconds.values()):.0f}" for configuration in made.configurations]
-    table.add_row("seconds", "", "", *seconds)
+    table.add_row("seconds", "", "", "", *seconds)
     console.print(table)
     for line in verdict(made):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

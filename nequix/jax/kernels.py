@@ -9,14 +9,18 @@ import warnings
 import jax
 
 from nequix.core.devices import parse_device
-from nequix.core.errors import BackendUnavailable
+from nequix.core.errors import BackendUnavailable, SpecError
+from nequix.core.spec import ModelSpec
 from nequix.jax.convolution import Kernel, PlainKernel
 from nequix.jax.e3nn_kernel import E3nnKernel
+from nequix.jax.native_kernel import NativeKernel
 from nequix.jax.openequivariance_kernel import OpenEquivarianceKernel
+from nequix.native import library
+from nequix.native.model import check_supported
 
 # A kernel more is a class more here.
 _CLASSES: dict[str, type[Kernel]] = {
-    kernel.name: kernel for kernel in (PlainKernel, E3nnKernel, OpenEquivarianceKernel)
+    kernel.name: kernel for kernel in (PlainKernel, NativeKernel, E3nnKernel, OpenEquivarianceKernel)
 }
 _PACKAGES = {"e3nn": ("e3nn_jax",), "openequivariance": ("openequivariance", "openequivariance_extjax")}
 _INSTALL = {
@@ -26,6 +30,7 @@ _INSTALL = {
         "--no-build-isolation"
     ),
 }
+_CPU_ONLY = ("native",)
 _GPU_ONLY = ("openequivariance",)
 _GPUS = ("gpu", "cuda", "rocm")
 
@@ -55,20 +60,21 @@ def find_device(name: str | None) -> jax.Device:  # pyright: ignore[reportInvali
         raise BackendUnavailable(f"device {name!r} is not there for JAX (there are: {there})") from error
 
 
-def select_kernel(name: str, platform: str) -> Kernel:
+def select_kernel(name: str, platform: str, spec: ModelSpec | None = None) -> Kernel:
     """Make a convolution kernel.
 
     Args:
-        name: ``auto`` or one of ``KERNELS``; ``auto`` is OpenEquivariance on a GPU where it is installed,
-            otherwise plain.
+        name: ``auto`` or one of ``KERNELS``; ``auto`` is OpenEquivariance on a GPU and native on a CPU where
+            it is installed, otherwise plain.
         platform: Where it shall run, ``cpu`` or ``gpu``.
+        spec: The model that it is for, if it need not be trained; without it ``auto`` is never native.
 
     Raises:
         BackendUnavailable: If the kernel is not installed, does not work or is not for this platform.
         ValueError: If there is no kernel of that name.
     """
     if name == "auto":
-        return _select_automatically(platform)
+        return _select_automatically(platform, spec)
     if name not in _CLASSES:
         nearest = difflib.get_close_matches(str(name).lower(), ("auto", *KERNELS), n=1, cutoff=0.4)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
@@ -78,8 +84,15 @@ def select_kernel(name: str, platform: str) -> Kernel:
             f"kernel {name!r} needs a GPU, but the model is on {platform!r}: choose a GPU by device='gpu', "
             "or kernel='plain'"
         )
+    if name in _CPU_ONLY and platform != "cpu":
+        raise BackendUnavailable(
+            f"kernel {name!r} runs on a CPU, but the model is on {platform!r}: choose device='cpu', or "
+            "kernel='plain'"
+        )
     try:
         return _CLASSES[name]()
+    except BackendUnavailable:
+        raise
     except (
         Exception
     ) as error:  # whatever a third party's import or compiler raises, the user needs the reason
@@ -108,12 +121,15 @@ def available_kernels(platform: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _select_automatically(platform: str) -> Kernel:
-    if platform in _GPUS:
-        try:
+def _select_automatically(platform: str, spec: ModelSpec | None) -> Kernel:
+    try:
+        if platform in _GPUS:
             return select_kernel("openequivariance", platform)
-        except _NotInstalled:
-            pass
-        except BackendUnavailable as error:
-            warnings.warn(f"kernel='auto' takes 'plain': {error}", RuntimeWarning, stacklevel=4)
+        if platform == "cpu" and spec is not None and library.path().is_file():
+            check_supported(spec)
+            return select_kernel("native", platform)
+    except _NotInstalled:
+        pass
+    except (BackendUnavailable, SpecError) as error:
+        warnings.warn(f"kernel='auto' takes 'plain': {error}", RuntimeWarning, stacklevel=4)
     return PlainKernel()

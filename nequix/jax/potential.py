@@ -116,13 +116,14 @@ class Potential:
 
     Args:
         weights: The model: specification, parameters, provenance.
-        kernel: ``auto``, ``plain``, ``e3nn`` or ``openequivariance``.
+        kernel: ``auto``, ``plain``, ``native``, ``e3nn`` or ``openequivariance``.
         dtype: Precision of the layers, ``float32`` or ``float64``; edge features, sums over edges and
             outputs are float64 in either.
         device: ``cpu``, ``gpu``, ``gpu:1``, ...; by default the first that the backend offers.
 
     Raises:
         BackendUnavailable: If the kernel or the device is not there.
+        SpecError: If the kernel that was asked for cannot run such a model.
         ValueError: For another dtype.
     """
 
@@ -132,13 +133,14 @@ class Potential:
         self.dtype = dtype
         self.spec = weights.spec
         self.device = find_device(device)
-        self.kernel = select_kernel(kernel, self.platform)
+        self.kernel = select_kernel(kernel, self.platform, weights.spec)
         self._sizes: list[tuple[int, int, int]] = []
         # A partial is a function of its own, so that this potential's compilations are counted alone.
         self._evaluate = jax.jit(partial(_evaluate), static_argnums=(0, 3))
         self._product = jax.jit(partial(_product), static_argnums=0)
         with self._precision():
             self.model = Model(weights.spec, jax.device_put(in_precision(weights, dtype), self.device))
+        self.kernel.prepare(weights, dtype)
 
     @property
     def platform(self) -> str:
@@ -154,6 +156,9 @@ class Potential:
         Raises:
             GraphError: If the graph was built with another cutoff or other elements.
         """
+        if self.kernel.whole:
+            check_graph(graph, self.spec)
+            return collect(graph, *self.kernel.evaluate(graph))
         layout = self._arrange(graph)
         with self._precision():
             arrays = self._arrays(layout)

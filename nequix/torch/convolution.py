@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from nequix.core.coupling import coupling
+from nequix.core.graph import Graph
 from nequix.core.layout import CHUNK_TILES, TILE, chunk_edges
 from nequix.core.paths import LayerPlan
+from nequix.core.weights import Weights
 from nequix.torch import ops
 from nequix.torch.ops import Array
 
@@ -39,14 +43,33 @@ class Kernel:
     Attributes:
         name: What the user calls it.
         chunked: Whether it gets edges chunk by chunk; a fused kernel stores no messages and wants them all.
-        calls: How often it ran: for proof that it did. JAX runs it once for every compilation.
+        whole: Whether it computes energies and forces of whole models and leaves single layers to plain.
+        calls: How often it ran: for proof that it did. JAX runs it once for every compilation, unless it is
+            whole.
     """
 
     name: str
     chunked: bool = True
+    whole: bool = False
 
     def __init__(self) -> None:
         self.calls = 0
+
+    def prepare(self, weights: Weights, dtype: str) -> None:
+        """Make ready for a model; most kernels need nothing.
+
+        Args:
+            weights: The model.
+            dtype: Precision of the layers.
+        """
+
+    def evaluate(self, graph: Graph) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Evaluate energies, eV, forces, eV/A, and virials, eV, of a graph as it is, if the kernel is whole.
+
+        Args:
+            graph: One structure or a batch.
+        """
+        raise NotImplementedError
 
     def convolve(
         self,

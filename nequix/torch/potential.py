@@ -100,13 +100,14 @@ class Potential:
 
     Args:
         weights: The model: specification, parameters, provenance.
-        kernel: ``auto``, ``plain``, ``e3nn`` or ``openequivariance``.
+        kernel: ``auto``, ``plain``, ``native``, ``e3nn`` or ``openequivariance``.
         dtype: Precision of the layers, ``float32`` or ``float64``; edge features, sums over edges and
             outputs are float64 in either.
         device: ``cpu``, ``gpu``, ``gpu:1``, ...; by default the first that the backend offers.
 
     Raises:
         BackendUnavailable: If the kernel or the device is not there.
+        SpecError: If the kernel that was asked for cannot run such a model.
         ValueError: For another dtype.
     """
 
@@ -116,10 +117,11 @@ class Potential:
         self.dtype = dtype
         self.spec = weights.spec
         self.device = find_device(device)
-        self.kernel = select_kernel(kernel, self.platform)
+        self.kernel = select_kernel(kernel, self.platform, weights.spec)
         with torch.inference_mode(False):
             put = {name: self._put(values) for name, values in in_precision(weights, dtype).items()}
             self.model = Model(weights.spec, put).requires_grad_(False)
+        self.kernel.prepare(weights, dtype)
 
     @property
     def platform(self) -> str:
@@ -135,6 +137,9 @@ class Potential:
         Raises:
             GraphError: If the graph was built with another cutoff or other elements.
         """
+        if self.kernel.whole:
+            check_graph(graph, self.spec)
+            return collect(graph, *self.kernel.evaluate(graph))
         layout = self._arrange(graph)
         # A caller's inference mode would forbid the derivatives that forces are.
         with torch.inference_mode(False), torch.no_grad():

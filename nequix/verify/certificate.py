@@ -151,7 +151,7 @@ def certify(
     for first, reference in references[:1]:
         for configuration, observed in done:
             if configuration is not first:
-                compare(observed, configuration.dtype, reference, problem)
+                compare(observed, observed.precision, reference, problem)
     if not references:
         for configuration in configurations:
             configuration.failures.append("there is no float64 plain configuration to compare with")

@@ -98,12 +98,14 @@ class Observed:
         results: Of the unmoved structures.
         products: Hessian products with the direction.
         checks: Those made so far.
-        calls: How often the kernel ran in each stage.
+        calls: How often the kernel ran in each stage that is its own.
+        precision: Which tolerances it has.
         seconds: How long each stage took.
     """
 
     results: Results
     products: Float[np.ndarray, "n_nodes 3"]
+    precision: str
     checks: list[Check] = field(default_factory=list)
     calls: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -165,6 +167,16 @@ def _move(members: list[Structure], weights: Weights, sign: int, rng: np.random.
     return Moved(join(moved, weights.spec), np.array(matrices), np.concatenate(orders))
 
 
+def precision(potential: Potential) -> str:
+    """Tell which tolerances a configuration has: those of its dtype, or of tabulated radial functions.
+
+    Args:
+        potential: The configuration.
+    """
+    tabulated = potential.kernel.whole and potential.dtype == "float64"
+    return "tabulated" if tabulated else potential.dtype
+
+
 def observe(potential: Potential, problem: Problem, differences: bool) -> Observed:
     """Evaluate a configuration and check it against the equations and against itself.
 
@@ -185,30 +197,31 @@ def observe(potential: Potential, problem: Problem, differences: bool) -> Observ
     products = stage(
         "Hessian products", lambda: potential.hessian_vector_product(problem.graph, problem.direction)
     )
-    observed = Observed(results, products)  # pyright: ignore[reportArgumentType]
-    judge = _Judge(problem, potential.dtype, observed.checks)
+    observed = Observed(results, products, precision(potential))  # pyright: ignore[reportArgumentType]
+    judge = _Judge(problem, observed.precision, observed.checks)
     judge.atoms("equations", observed.results.energies, problem.energies)
     start = time.perf_counter()
     for name, moved in problem.moved.items():
         _check_symmetry(judge, name, moved, observed.results, potential.evaluate(moved.graph))
     if differences:
         _check_differences(judge, observed, potential, problem)
-    observed.calls = {name: calls for name, (calls, _) in stages.items()}
+    own = [name for name in stages if name == "evaluate" or not potential.kernel.whole]  # the rest is plain's
+    observed.calls = {name: stages[name][0] for name in own}
     observed.seconds = {name: seconds for name, (_, seconds) in stages.items()}
     observed.seconds["symmetries and differences"] = time.perf_counter() - start
     return observed
 
 
-def compare(observed: Observed, dtype: str, reference: Observed, problem: Problem) -> None:
+def compare(observed: Observed, precision: str, reference: Observed, problem: Problem) -> None:
     """Check a configuration against another one.
 
     Args:
         observed: The configuration, which gets the checks.
-        dtype: Its precision.
+        precision: As from :func:`precision`.
         reference: The other one.
         problem: What they evaluated.
     """
-    judge = _Judge(problem, dtype, observed.checks)
+    judge = _Judge(problem, precision, observed.checks)
     judge.atoms("energies", observed.results.energies, reference.results.energies)
     judge.atoms("forces", observed.results.forces, reference.results.forces)
     judge.graphs("stress", observed.results.stress, reference.results.stress)
@@ -251,7 +264,7 @@ class _Judge:
     """Turns pairs of arrays into checks; several of one name become one, the worst."""
 
     problem: Problem
-    dtype: str
+    precision: str
     checks: list[Check]
 
     def atoms(self, name: str, values: np.ndarray, expected: np.ndarray) -> None:
@@ -272,7 +285,7 @@ class _Judge:
             scale = max(1.0, float(np.abs(wanted).max()) / LARGE)
             errors.append(float(np.abs(value - wanted).max()) / scale)
         worst = int(np.argmax(errors))  # NaN counts as the largest
-        made = Check(name, errors[worst], allowed(name, self.dtype), self.problem.names[worst])
+        made = Check(name, errors[worst], allowed(name, self.precision), self.problem.names[worst])
         for index, check in enumerate(self.checks):
             if check.name == name:
                 if not check.error >= made.error and not np.isnan(check.error):

@@ -7,6 +7,7 @@ import pytest
 
 import nequix.torch.convolution as convolution
 import nequix.torch.e3nn_kernel as e3nn_kernel
+import nequix.torch.native_kernel as native_kernel
 import nequix.torch.potential as potential
 from nequix import cli
 from nequix.core import irreps
@@ -173,14 +174,34 @@ def test_a_kernel_that_never_runs_fails_though_all_numbers_are_right(monkeypatch
     monkeypatch.setattr(e3nn_kernel.E3nnKernel, "convolve", borrowed)
     certificate = certify(WEIGHTS, ["torch"])
     assert failures(certificate) == {"torch e3nn float64": set(), "torch e3nn float32": set()}
-    assert "never ran in: evaluate, Hessian products" in certificate.configurations[2].failures[0]
+    assert "never ran in: evaluate, Hessian products" in certificate.configurations[4].failures[0]
+
+
+def test_a_native_kernel_that_never_runs_fails_though_all_numbers_are_right(monkeypatch):
+    monkeypatch.setattr(native_kernel.NativeKernel, "whole", False)
+    certificate = certify(WEIGHTS, ["torch"])
+    assert failures(certificate) == {"torch native float64": set(), "torch native float32": set()}
+    assert "never ran in: evaluate" in certificate.configurations[2].failures[0]
+
+
+def test_wrong_forces_of_the_native_kernel_fail(monkeypatch):
+    right = native_kernel.NativeKernel.evaluate
+
+    def wrong(self, graph):
+        energies, forces, virials = right(self, graph)
+        return energies, forces * (1 + 1e-4), virials
+
+    monkeypatch.setattr(native_kernel.NativeKernel, "evaluate", wrong)
+    failed = failures(certify(WEIGHTS, ["torch"]))
+    assert failed == {"torch native float64": {"forces"}, "torch native float32": {"forces"}}
 
 
 def test_another_kernel_than_the_one_asked_for_fails(monkeypatch):
-    monkeypatch.setattr(potential, "select_kernel", lambda name, platform: convolution.PlainKernel())
+    monkeypatch.setattr(potential, "select_kernel", lambda *given: convolution.PlainKernel())
     certificate = certify(WEIGHTS, ["torch"])
-    assert set(failures(certificate)) == {"torch e3nn float64", "torch e3nn float32"}
-    assert certificate.configurations[2].failures == ["the kernel 'plain' was chosen instead"]
+    wrong = {f"torch {kernel} {dtype}" for kernel in ("native", "e3nn") for dtype in ("float64", "float32")}
+    assert set(failures(certificate)) == wrong
+    assert certificate.configurations[4].failures == ["the kernel 'plain' was chosen instead"]
 
 
 def test_wrong_forces_of_a_right_energy_fail(monkeypatch):
@@ -216,7 +237,7 @@ def test_numbers_that_are_none_and_errors_are_failures(monkeypatch):
     monkeypatch.setattr(e3nn_kernel.E3nnKernel, "_convolve", broken)
     certificate = certify(WEIGHTS, ["torch"])
     assert len(failures(certificate)) == len(certificate.configurations)
-    assert certificate.configurations[2].failures == ["GraphError: planted"]
+    assert certificate.configurations[4].failures == ["GraphError: planted"]
     json.dumps(certificate.to_dict(), allow_nan=False)
 
 

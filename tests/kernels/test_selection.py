@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from nequix.core.errors import BackendUnavailable
+from nequix.core.errors import BackendUnavailable, SpecError
+from nequix.native import library
 from tests.kernels.engines import ENGINES, engine, spec_with
 from tests.systems import random_weights
 
@@ -38,16 +40,52 @@ def _break(monkeypatch, folder, *modules):
 
 
 def test_kernels_are_named(kernels):
-    assert kernels.KERNELS == ("plain", "e3nn", "openequivariance")
-    for name in ("plain", "e3nn"):
+    assert kernels.KERNELS == ("plain", "native", "e3nn", "openequivariance")
+    for name in ("plain", "native", "e3nn"):
         assert kernels.select_kernel(name, "cpu").name == name
 
 
 def test_kernel_of_potential_is_the_one_asked_for(name):
     weights = random_weights(spec_with("2x0e", lmax=0), 0)
-    for kernel, expected in (("auto", "plain"), ("plain", "plain"), ("e3nn", "e3nn")):
+    for kernel, expected in (("auto", "native"), ("plain", "plain"), ("native", "native"), ("e3nn", "e3nn")):
         potential = engine(name).potential.Potential(weights, kernel=kernel, device="cpu")
         assert potential.kernel.name == expected
+
+
+def test_auto_is_native_on_a_cpu_for_models_that_it_can_run(kernels):
+    assert kernels.select_kernel("auto", "cpu", spec_with("2x0e + 1x3o", lmax=3)).name == "native"
+    assert kernels.select_kernel("auto", "cpu").name == "plain"  # as for training
+    for spec, reason in (
+        (spec_with("2x0e + 1x4e", lmax=4), "up to degree 3"),
+        (replace(spec_with("2x0e", lmax=0), radial_polynomial_p=2.5), "radial_polynomial_p"),
+    ):
+        with pytest.warns(RuntimeWarning, match=f"takes 'plain': .*{reason}"):
+            assert kernels.select_kernel("auto", "cpu", spec).name == "plain"
+
+
+def test_native_refuses_models_that_it_cannot_run(name):
+    weights = random_weights(spec_with("2x0e + 1x4e", lmax=4), 0)
+    with pytest.raises(SpecError, match=r"up to degree 3.*kernel='plain'"):
+        engine(name).potential.Potential(weights, kernel="native", device="cpu")
+
+
+def test_native_that_was_not_built_is_an_error_with_a_hint(kernels, monkeypatch, tmp_path):
+    monkeypatch.setattr(library, "path", lambda: tmp_path / "libnequix.so")
+    library.load.cache_clear()
+    with pytest.raises(BackendUnavailable, match=r"were not built .*compiler.*kernel='plain'"):
+        kernels.select_kernel("native", "cpu")
+    assert kernels.select_kernel("auto", "cpu", spec_with("2x0e", lmax=0)).name == "plain"
+    assert kernels.available_kernels("cpu") == ("plain", "e3nn")
+    (tmp_path / "libnequix.so").write_bytes(b"no library")
+    with pytest.raises(BackendUnavailable, match="cannot be loaded"):
+        kernels.select_kernel("native", "cpu")
+    with pytest.warns(RuntimeWarning, match="takes 'plain': .*cannot be loaded"):
+        assert kernels.select_kernel("auto", "cpu", spec_with("2x0e", lmax=0)).name == "plain"
+
+
+def test_native_on_a_gpu_names_the_kernel_to_use(kernels):
+    with pytest.raises(BackendUnavailable, match=r"runs on a CPU.*kernel='plain'"):
+        kernels.select_kernel("native", "gpu")
 
 
 @pytest.mark.parametrize(
@@ -68,7 +106,7 @@ def test_missing_e3nn_is_an_error_with_the_install_line(kernels, name, monkeypat
     _remove(monkeypatch, *E3NN[name])
     with pytest.raises(BackendUnavailable, match=rf'not installed .*pip install "nequix\[e3nn-{name}\]"'):
         kernels.select_kernel("e3nn", "cpu")
-    assert kernels.available_kernels("cpu") == ("plain",)
+    assert kernels.available_kernels("cpu") == ("plain", "native")
 
 
 def test_broken_e3nn_is_an_error_with_the_reason(kernels, name, monkeypatch, tmp_path):
@@ -82,7 +120,7 @@ def test_openequivariance_on_a_cpu_names_the_kernel_to_use(kernels, double):
     with pytest.raises(BackendUnavailable, match=r"needs a GPU.*kernel='plain'"):
         kernels.select_kernel("openequivariance", "cpu")
     assert kernels.select_kernel("auto", "cpu").name == "plain"
-    assert kernels.available_kernels("cpu") == ("plain", "e3nn")
+    assert kernels.available_kernels("cpu") == ("plain", "native", "e3nn")
     assert double.problems == []
 
 
@@ -90,7 +128,7 @@ def test_openequivariance_on_a_cpu_names_the_kernel_to_use(kernels, double):
 def test_openequivariance_is_taken_on_a_gpu_where_it_is_installed(kernels, double, platform):
     assert kernels.select_kernel("auto", platform).name == "openequivariance"
     assert kernels.select_kernel("openequivariance", platform).name == "openequivariance"
-    assert kernels.available_kernels(platform) == kernels.KERNELS
+    assert kernels.available_kernels(platform) == ("plain", "e3nn", "openequivariance")
 
 
 def test_missing_openequivariance_is_an_error_with_the_install_line(kernels, monkeypatch):

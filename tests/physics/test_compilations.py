@@ -32,7 +32,7 @@ class Compilations:
 
 def test_compilations_are_counted():
     model = "l = 3, norm"
-    potential = Potential(random_weights(SPECS[model], 1))
+    potential = Potential(random_weights(SPECS[model], 1), kernel="plain")
     compilations = Compilations(potential)
     counts = []
     for n_atoms in (3, 3, 40):
@@ -45,7 +45,7 @@ def test_compilations_are_counted():
 
 def test_breathing_crystal_compiles_rarely():
     model = "l = 3, norm"
-    potential = Potential(random_weights(SPECS[model], 1))
+    potential = Potential(random_weights(SPECS[model], 1), kernel="plain")
     compilations, rng = Compilations(potential), np.random.default_rng(0)
     grid = 2.1 * np.argwhere(np.ones((3, 3, 3)))
     at = Structure(rng.choice(potential.spec.atomic_numbers, 27), grid, 6.3 * np.eye(3))
@@ -66,7 +66,7 @@ def test_relaxation_with_the_cell_compiles_rarely(published_folder):
     atoms = bulk("Si", cubic=True)
     atoms.rattle(0.2, seed=1)
     atoms.set_cell(atoms.cell * 0.93, scale_atoms=True)
-    atoms.calc = NequixCalculator(weights, "jax")
+    atoms.calc = NequixCalculator(weights, "jax", kernel="plain")
     compilations, n_edges, start = Compilations(atoms.calc.potential), set(), atoms.get_volume()
     with FIRE(FrechetCellFilter(atoms), logfile=None) as relaxation:
         for _ in relaxation.irun(fmax=0.0, steps=200):
@@ -79,7 +79,7 @@ def test_relaxation_with_the_cell_compiles_rarely(published_folder):
 
 def test_hessians_of_similar_structures_compile_once():
     model = "l = 3, norm"
-    potential = Potential(random_weights(SPECS[model], 1))
+    potential = Potential(random_weights(SPECS[model], 1), kernel="plain")
     for n_atoms in (4, 5, 6):
         numbers, positions = np.full(n_atoms, 8), 1.7 * np.arange(n_atoms)[:, None] * np.ones(3)
         graph = replace(structure(model, "molecule"), numbers=numbers, positions=positions).graph(
@@ -94,7 +94,7 @@ def test_hessians_of_similar_structures_compile_once():
 
 def test_a_batch_after_a_larger_structure_fits():
     model = "l = 3, norm"
-    potential = Potential(random_weights(SPECS[model], 1))
+    potential = Potential(random_weights(SPECS[model], 1), kernel="plain")
     large, small = (
         replace(
             structure(model, "molecule"),

@@ -50,19 +50,21 @@ def assert_conserved(energies):
     assert np.abs(energies - np.polyval(trend, times)).max() < NVE_SWING
 
 
-def test_motion_of_silicon_conserves_energy(published_folder):
+@pytest.mark.parametrize("kernel", ["plain", "native"])
+def test_motion_of_silicon_conserves_energy(kernel, published_folder):
     weights = load_published(published_folder / ENTRIES["nequix-mp-1"].file)
     atoms = bulk("Si", cubic=True)
     atoms.rattle(0.05, seed=1)
-    assert_conserved(energy_along(atoms, NequixCalculator(weights, "torch", dtype="float32")))
+    assert_conserved(energy_along(atoms, NequixCalculator(weights, "torch", kernel=kernel, dtype="float32")))
 
 
-def test_motion_of_a_random_molecule_conserves_energy():
+@pytest.mark.parametrize("kernel", ["plain", "native"])
+def test_motion_of_a_random_molecule_conserves_energy(kernel):
     weights = random_weights(SPECS["l = 3, norm"], 7)
     at = structure("l = 3, norm", "molecule")
     # Heavy and slow, for a random energy surface is rough.
     atoms = Atoms(at.numbers, at.positions, masses=np.full(4, 200.0))
-    calculator = NequixCalculator(weights, "torch", dtype="float64")
+    calculator = NequixCalculator(weights, "torch", kernel=kernel, dtype="float64")
     energies = energy_along(atoms, calculator, femtoseconds=0.2, temperature=30)
     assert_conserved(energies)
 

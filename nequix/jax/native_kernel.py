@@ -1,0 +1,161 @@
+"""The whole model by the compiled library for CPUs: energies and first derivatives."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nequix.core.errors import BackendUnavailable
+from nequix.core.graph import Graph
+from nequix.core.paths import LayerPlan
+from nequix.core.weights import Weights
+from nequix.jax.convolution import Edges, Features, Kernel, PlainKernel
+from nequix.jax.ops import Array
+from nequix.native import library
+from nequix.native.model import NativeModel
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+
+class NativeKernel(Kernel):
+    """The whole model by the compiled library (docs/native.md); second derivatives are plain's.
+
+    Args:
+        threads: How many threads it takes; by default as many as there are, if the system is large.
+
+    Raises:
+        BackendUnavailable: If the library was not built.
+    """
+
+    name = "native"
+    whole = True
+
+    def __init__(self, threads: int | None = None) -> None:
+        super().__init__()
+        library.load()
+        self.threads = threads
+        self.model: NativeModel | None = None
+        self._plain = PlainKernel()
+
+    def prepare(self, weights: Weights, dtype: str) -> None:
+        """Make the library's own copy of a model, its radial functions tabulated.
+
+        Args:
+            weights: The model.
+            dtype: Precision of the layers.
+
+        Raises:
+            SpecError: If the specification has no compiled kernels.
+        """
+        self.model = NativeModel(weights, dtype)
+
+    def evaluate(self, graph: Graph) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Evaluate energies, eV, forces, eV/A, and virials, eV, of a graph as it is.
+
+        Args:
+            graph: One structure or a batch.
+
+        Raises:
+            BackendUnavailable: If no model was prepared.
+        """
+        evaluated = self._prepared().evaluate_graph(graph, self.threads)
+        self.calls += 1
+        return evaluated
+
+    def energies(
+        self,
+        vectors: Float[Array, "n_edges 3"],
+        senders: Int[Array, " n_edges"],
+        receivers: Int[Array, " n_edges"],
+        species: Int[Array, " n_nodes"],
+    ) -> Float[Array, " n_nodes"]:
+        """Evaluate the energy of every atom, eV, within a program that is differentiated or compiled.
+
+        It can be differentiated once, by the vectors.
+
+        Args:
+            vectors: ``r_e``, A.
+            senders: Atom ``j`` of each edge.
+            receivers: Atom ``i`` of each edge, ascending.
+            species: Index into the model's ``atomic_numbers``.
+
+        Raises:
+            BackendUnavailable: If no model was prepared.
+        """
+        ends = (array.astype(jnp.int32) for array in (senders, receivers, species))
+        return _energies((self._prepared().key, self.threads or 0), vectors, *ends)
+
+    def convolve(
+        self, plan: LayerPlan, features: Features, weights: Array, edges: Edges, n_nodes: int
+    ) -> Features:
+        """Leave single layers, whose derivatives of any order are asked for, to the plain kernel.
+
+        Args:
+            plan: The layer's tables.
+            features: Mixed features of the senders, by degree.
+            weights: Radial weights, paths side by side.
+            edges: The edges, tile by tile.
+            n_nodes: Number of atoms that receive.
+        """
+        return self._plain.convolve(plan, features, weights, edges, n_nodes)
+
+    def _prepared(self) -> NativeModel:
+        if self.model is None:
+            raise BackendUnavailable(
+                "the native kernel holds no model: give kernel='native' to Potential, or call prepare()"
+            )
+        return self.model
+
+
+@cache
+def _register() -> None:
+    """Make the library's functions known to XLA."""
+    for name in ("energies", "gradient"):
+        handler = jax.ffi.pycapsule(getattr(library.load(), f"nequix_ffi_{name}"))
+        jax.ffi.register_ffi_target(f"nequix_{name}", handler, platform="cpu")
+
+
+def _call(target: str, shape: jax.ShapeDtypeStruct, model: tuple[int, int], *arrays: Array) -> Array:
+    _register()
+    # One structure after another where a program is mapped over replicas: each is parallel in itself.
+    call = jax.ffi.ffi_call(target, shape, vmap_method="sequential")
+    return call(*arrays, model=np.int64(model[0]), threads=np.int64(model[1]))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _energies(
+    model: tuple[int, int], vectors: Array, senders: Array, receivers: Array, species: Array
+) -> Array:
+    shape = jax.ShapeDtypeStruct(species.shape, vectors.dtype)
+    return _call("nequix_energies", shape, model, vectors, senders, receivers, species)
+
+
+def _forward(model: tuple[int, int], *arrays: Array) -> tuple[Array, tuple[Array, ...]]:
+    return _energies(model, *arrays), arrays
+
+
+def _backward(model: tuple[int, int], arrays: tuple[Array, ...], seed: Array) -> tuple[Array | None, ...]:
+    return _gradient(model, *arrays, seed), None, None, None
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _gradient(
+    model: tuple[int, int], vectors: Array, senders: Array, receivers: Array, species: Array, seed: Array
+) -> Array:
+    shape = jax.ShapeDtypeStruct(vectors.shape, vectors.dtype)
+    return _call("nequix_gradient", shape, model, vectors, senders, receivers, species, seed)
+
+
+@_gradient.defjvp
+def _refuse(model: tuple[int, int], primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    raise NotImplementedError(
+        "the native kernel has no second derivatives: take kernel='plain', or Potential.hessian, which does"
+    )
+
+
+_energies.defvjp(_forward, _backward)

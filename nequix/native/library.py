@@ -1,0 +1,103 @@
+"""The compiled library, loaded by ctypes: its structures, its functions, and their errors as exceptions."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from functools import cache
+from pathlib import Path
+
+from nequix.core.errors import BackendUnavailable
+
+DEGREES, PAD = 4, 16
+
+_DOUBLES = ctypes.POINTER(ctypes.c_double)
+_INTEGERS = ctypes.POINTER(ctypes.c_int32)
+_Counts = ctypes.c_int32 * DEGREES
+_Matrices = _DOUBLES * DEGREES
+
+
+class PathStruct(ctypes.Structure):
+    """``nequix_path``."""
+
+    _fields_ = [(name, ctypes.c_int32) for name in ("l1", "l2", "l3", "channels", "weight", "message")]
+
+
+class LayerStruct(ctypes.Structure):
+    """``nequix_layer``."""
+
+    _fields_ = [
+        *((name, _Counts) for name in ("channels_in", "message", "pre", "out", "gate")),
+        ("n_paths", ctypes.c_int32),
+        ("n_weights", ctypes.c_int32),
+        ("paths", ctypes.POINTER(PathStruct)),
+        ("table", _DOUBLES),
+        *((name, _Matrices) for name in ("linear_1", "linear_2", "skip", "gain")),
+        ("norm", ctypes.c_double * DEGREES),
+    ]
+
+
+class SpecStruct(ctypes.Structure):
+    """``nequix_spec``."""
+
+    _fields_ = [
+        *(
+            (name, ctypes.c_int32)
+            for name in ("n_species", "lmax", "n_layers", "n_cells", "n_segments", "degree", "layer_norm")
+        ),
+        ("cells", _INTEGERS),
+        ("middles", _DOUBLES),
+        ("halves", _DOUBLES),
+        ("cutoff", ctypes.c_double),
+        ("gate_scale", ctypes.c_double),
+        ("epsilon", ctypes.c_double),
+        ("layers", ctypes.POINTER(LayerStruct)),
+        ("readout", _DOUBLES),
+        ("offset", _DOUBLES),
+    ]
+
+
+def path() -> Path:
+    """Return where the library is, or would be."""
+    suffix = {"darwin": "dylib", "win32": "dll"}.get(sys.platform, "so")
+    return Path(__file__).with_name(f"libnequix.{suffix}")
+
+
+@cache
+def load() -> ctypes.CDLL:
+    """Load the library.
+
+    Raises:
+        BackendUnavailable: If it was not built, or cannot be loaded.
+    """
+    if not path().is_file():
+        raise BackendUnavailable(
+            f"the native kernels were not built ({path()} is missing): install nequix anew where there is a "
+            "C++17 compiler, GCC or Clang, or choose kernel='plain'"
+        )
+    try:
+        library = ctypes.CDLL(str(path()))
+    except OSError as error:
+        raise BackendUnavailable(
+            f"the native kernels cannot be loaded ({error}): install nequix anew, or choose kernel='plain'"
+        ) from error
+    for name, result, arguments in _FUNCTIONS:
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+_MODEL, _COUNT, _ARRAY = ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
+_FUNCTIONS = [
+    (
+        "nequix_create",
+        ctypes.c_char_p,
+        [ctypes.POINTER(SpecStruct), ctypes.c_int32, ctypes.c_char_p, ctypes.POINTER(_MODEL)],
+    ),
+    ("nequix_destroy", None, [_MODEL]),
+    ("nequix_register", ctypes.c_char_p, [_MODEL, ctypes.c_int64]),
+    ("nequix_instructions", ctypes.c_char_p, [_MODEL]),
+    ("nequix_calls", ctypes.c_int64, [_MODEL]),
+    ("nequix_evaluate", ctypes.c_char_p, [_MODEL, _COUNT, _COUNT, *[_ARRAY] * 7, ctypes.c_int32]),
+    ("nequix_forces", ctypes.c_char_p, [*[_COUNT] * 3, *[_ARRAY] * 7]),
+]

@@ -1,0 +1,222 @@
+"""A model in the compiled library: energies and their first derivatives, on any number of threads."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nequix.core.errors import GraphError, SpecError
+from nequix.core.graph import Graph
+from nequix.core.parameters import manifest
+from nequix.core.paths import plan
+from nequix.core.spec import ModelSpec
+from nequix.core.weights import Weights
+from nequix.native import library
+from nequix.native.generate import MAX_DEGREE
+from nequix.native.packing import Packed
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int32
+
+EDGES_PER_THREAD = 2000
+"""Fewer edges than these are not worth a thread: some 100 us each, ten times what it takes to start one."""
+
+
+def check_supported(spec: ModelSpec) -> None:
+    """Refuse a specification that has no compiled kernels.
+
+    Args:
+        spec: The model's specification.
+
+    Raises:
+        SpecError: Saying what is beyond them.
+    """
+    highest = max(max(path.l1, path.l2, path.l3) for layer in plan(spec) for path in layer.paths)
+    if highest > MAX_DEGREE or max(spec.hidden) > MAX_DEGREE:
+        raise SpecError(
+            f"the native kernels go up to degree {MAX_DEGREE}, this model ({spec.hidden_irreps}, lmax = "
+            f"{spec.lmax}) up to {max(highest, *spec.hidden)}: use kernel='plain'"
+        )
+    if not spec.radial_polynomial_p.is_integer():
+        raise SpecError(
+            f"the native kernels tabulate the radial functions, which radial_polynomial_p = "
+            f"{spec.radial_polynomial_p} makes rough near zero; only whole powers: use kernel='plain'"
+        )
+
+
+def default_threads() -> int:
+    """Count the threads that a large system gets: ``OMP_NUM_THREADS``, or the processors of this process."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if wanted.isdigit() and int(wanted):
+        return int(wanted)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class NativeModel:
+    """A model whose energies and forces are computed by the library (docs/native.md).
+
+    Args:
+        weights: The model.
+        dtype: Precision of the layers, ``float32`` or ``float64``; results are float64 in either.
+        instructions: ``avx512``, ``avx2`` or ``base``; by default the best of this machine's.
+
+    Attributes:
+        tables: The tabulated radial functions.
+
+    Raises:
+        BackendUnavailable: If the library is not there.
+        SpecError: If the specification has no compiled kernels.
+    """
+
+    def __init__(self, weights: Weights, dtype: str = "float32", instructions: str | None = None) -> None:
+        check_supported(weights.spec)
+        self._library = library.load()
+        packed = Packed(weights, dtype)
+        self.tables, self.spec = packed.tables, weights.spec
+        handle = ctypes.c_void_p()
+        name = instructions.encode() if instructions else None
+        bits = {"float32": 32, "float64": 64}[dtype]
+        message = self._library.nequix_create(packed.struct, bits, name, ctypes.byref(handle))
+        if message:
+            raise SpecError(f"the native kernels refuse this model: {message.decode()}")
+        self.handle = handle
+        self._key = _digest(weights, dtype)
+        self._library.nequix_register(self.handle, self._key)
+
+    def __del__(self) -> None:
+        handle = getattr(self, "handle", None)
+        if handle:
+            self._library.nequix_destroy(handle)
+
+    @property
+    def calls(self) -> int:
+        """How often the library evaluated this model."""
+        return self._library.nequix_calls(self.handle)
+
+    @property
+    def instructions(self) -> str:
+        """The instruction set that runs."""
+        return self._library.nequix_instructions(self.handle).decode()
+
+    @property
+    def key(self) -> int:
+        """A number that stands for specification, parameters and precision, in compiled programs, too."""
+        return self._key
+
+    def evaluate_graph(
+        self, graph: Graph, threads: int | None = None
+    ) -> tuple[
+        Float[np.ndarray, " n_nodes"], Float[np.ndarray, "n_nodes 3"], Float[np.ndarray, "n_graphs 3 3"]
+    ]:
+        """Evaluate energies, eV, forces, eV/A, and virials ``dE/d(strain)``, eV.
+
+        Args:
+            graph: One structure or a batch.
+            threads: How many; by default as many as there are, if the system is large.
+
+        Raises:
+            GraphError: For an atom or an edge that cannot be.
+        """
+        vectors, ends = graph.vectors, (graph.senders, graph.receivers)
+        energies, gradient = self.evaluate(vectors, *ends, graph.species, threads=threads)
+        gradient = np.zeros((0, 3)) if gradient is None else gradient
+        return energies, *self.forces(gradient, vectors, *ends, graph.node_graph, graph.n_graphs)
+
+    def evaluate(
+        self,
+        vectors: Float[np.ndarray, "n_edges 3"],
+        senders: Int32[np.ndarray, " n_edges"],
+        receivers: Int32[np.ndarray, " n_edges"],
+        species: Int32[np.ndarray, " n_nodes"],
+        seed: Float[np.ndarray, " n_nodes"] | None = None,
+        *,
+        gradient: bool = True,
+        threads: int | None = None,
+    ) -> tuple[Float[np.ndarray, " n_nodes"], Float[np.ndarray, "n_edges 3"] | None]:
+        """Evaluate the energy of every atom, eV, and the gradient of their sum by edge vectors, eV/A.
+
+        Edges from the cutoff on contribute nothing.
+
+        Args:
+            vectors: ``r_e``, A.
+            senders: Atom ``j`` of each edge.
+            receivers: Atom ``i`` of each edge, ascending.
+            species: Index into the model's ``atomic_numbers``.
+            seed: Weights of the energies in the sum; by default ones.
+            gradient: Whether to evaluate it.
+            threads: How many; by default as many as there are, if the system is large.
+
+        Raises:
+            GraphError: For an atom or an edge that cannot be.
+        """
+        n_nodes, n_edges = len(species), len(senders)
+        vectors = _array(vectors, np.float64, (n_edges, 3))
+        senders, receivers = (_array(ends, np.int32, (n_edges,)) for ends in (senders, receivers))
+        species = _array(species, np.int32, (n_nodes,))
+        if seed is not None:
+            seed = _array(seed, np.float64, (n_nodes,))
+        energies = np.empty(n_nodes)
+        slopes = np.empty((n_edges, 3)) if gradient else None
+        if threads is None:
+            threads = max(1, min(default_threads(), n_edges // EDGES_PER_THREAD))
+        arrays = map(_address, (vectors, senders, receivers, species, seed, energies, slopes))
+        _check(self._library.nequix_evaluate(self.handle, n_nodes, n_edges, *arrays, threads))
+        return energies, slopes
+
+    def forces(
+        self,
+        gradient: Float[np.ndarray, "n_edges 3"],
+        vectors: Float[np.ndarray, "n_edges 3"],
+        senders: Int32[np.ndarray, " n_edges"],
+        receivers: Int32[np.ndarray, " n_edges"],
+        node_graph: Int32[np.ndarray, " n_nodes"],
+        n_graphs: int,
+    ) -> tuple[Float[np.ndarray, "n_nodes 3"], Float[np.ndarray, "n_graphs 3 3"]]:
+        """Sum forces, eV/A, and virials ``dE/d(strain)``, eV, from the gradient by edge vectors.
+
+        Args:
+            gradient: ``dE/dr_e``, eV/A.
+            vectors: ``r_e``, A.
+            senders: Atom ``j`` of each edge.
+            receivers: Atom ``i`` of each edge.
+            node_graph: Structure of each atom.
+            n_graphs: Number of structures.
+
+        Raises:
+            GraphError: For an atom or an edge that cannot be.
+        """
+        n_nodes, n_edges = len(node_graph), len(senders)
+        vectors, gradient = (_array(values, np.float64, (n_edges, 3)) for values in (vectors, gradient))
+        senders, receivers = (_array(ends, np.int32, (n_edges,)) for ends in (senders, receivers))
+        node_graph = _array(node_graph, np.int32, (n_nodes,))
+        forces, virials = np.empty((n_nodes, 3)), np.empty((n_graphs, 3, 3))
+        arrays = map(_address, (vectors, senders, receivers, node_graph, gradient, forces, virials))
+        _check(self._library.nequix_forces(n_nodes, n_edges, n_graphs, *arrays))
+        return forces, virials
+
+
+def _digest(weights: Weights, dtype: str) -> int:
+    digest = hashlib.blake2b(f"{weights.spec.to_json()} {dtype}".encode(), digest_size=8)
+    for parameter in manifest(weights.spec):
+        digest.update(np.ascontiguousarray(weights.parameters[parameter.name], np.float64).tobytes())
+    return int.from_bytes(digest.digest(), "little") >> 1 or 1
+
+
+def _array(values: Any, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
+    array = np.ascontiguousarray(values, dtype)
+    if array.shape != shape:
+        raise GraphError(f"an array has shape {array.shape}, expected {shape}; one row an edge or an atom")
+    return array
+
+
+def _address(array: np.ndarray | None) -> int | None:
+    return None if array is None else array.ctypes.data
+
+
+def _check(message: bytes | None) -> None:
+    if message:
+        raise GraphError(message.decode())

@@ -1,0 +1,648 @@
+// The model's arithmetic, compiled once for every instruction set (NEQUIX_ISA names it, NEQUIX_BYTES is the width
+// of its vectors). Everything is in a namespace of its own and nothing of the standard library is used: a function
+// compiled for wide vectors must never be linked where another instruction set expects it.
+//
+// docs/native.md explains the loops.
+#include "model.h"
+
+#define INLINE inline __attribute__((always_inline))
+
+namespace nequix {
+namespace NEQUIX_ISA {
+namespace {
+
+template <class T>
+struct Vector {
+  typedef T type __attribute__((vector_size(NEQUIX_BYTES)));
+  typedef T memory __attribute__((vector_size(NEQUIX_BYTES), aligned(alignof(T)), may_alias));
+  static constexpr int size = NEQUIX_BYTES / sizeof(T);
+};
+// One number of each edge of a tile.
+typedef double Doubles __attribute__((vector_size(TILE * sizeof(double))));
+
+template <class T>
+INLINE typename Vector<T>::type load(const T* p) {
+  return *reinterpret_cast<const typename Vector<T>::memory*>(p);
+}
+template <class T>
+INLINE void store(T* p, typename Vector<T>::type v) {
+  *reinterpret_cast<typename Vector<T>::memory*>(p) = v;
+}
+template <class T>
+INLINE T sum(typename Vector<T>::type v) {
+  T lanes[Vector<T>::size];
+  store(lanes, v);
+  for (int half = Vector<T>::size / 2; half; half /= 2)
+    for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
+  return lanes[0];
+}
+
+// B vectors of neighbouring channels.
+template <class V, int B>
+struct Block {
+  V v[B];
+  INLINE Block() {}
+  template <class T>
+  INLINE explicit Block(const T* p) {
+    for (int b = 0; b < B; b++) v[b] = load(p + b * Vector<T>::size);
+  }
+  template <class T>
+  INLINE void save(T* p) const {
+    for (int b = 0; b < B; b++) store(p + b * Vector<T>::size, v[b]);
+  }
+};
+template <class T, class V, int B>
+INLINE void add(Block<V, B>& out, const Block<V, B>& x, T m) {
+  for (int b = 0; b < B; b++) out.v[b] += x.v[b] * m;
+}
+template <class V, int B>
+INLINE V dot(const Block<V, B>& x, const Block<V, B>& y) {
+  V total = x.v[0] * y.v[0];
+  for (int b = 1; b < B; b++) total += x.v[b] * y.v[b];
+  return total;
+}
+
+#include "couplings.inc"
+
+// ---------------------------------------------------------------------------------------------- edges
+
+// Up to TILE edges of one receiver, in order of length.
+template <class T>
+struct Tile {
+  typedef T W __attribute__((vector_size(TILE * sizeof(T))));
+  int n;
+  int edge[TILE], sender[TILE], segment[TILE];
+  T t[TILE];  // place within the segment, -1 ... 1
+  Doubles stretch, unit[3], inverse, harmonic[HARMONICS];
+  W Y[HARMONICS];
+};
+
+template <class T>
+void prepare(const Evaluation<T>& e, long receiver, int start, Tile<T>& tile) {
+  const Model<T>& model = *e.model;
+  const int* order = e.order + e.first[receiver] + start;
+  const int left = e.count[receiver] - start;
+  tile.n = left < TILE ? left : TILE;
+  double d[TILE], r[3][TILE];
+  for (int i = 0; i < TILE; i++) {
+    const int edge = order[i < tile.n ? i : 0];
+    tile.edge[i] = edge;
+    tile.sender[i] = e.senders[edge];
+    for (int c = 0; c < 3; c++) r[c][i] = e.vectors[3 * static_cast<long>(edge) + c];
+  }
+  const double scale = model.n_cells / model.cutoff;
+  for (int i = 0; i < TILE; i++) d[i] = __builtin_sqrt(r[0][i] * r[0][i] + r[1][i] * r[1][i] + r[2][i] * r[2][i]);
+  for (int i = 0; i < TILE; i++) {
+    const int cell = static_cast<int>(d[i] * scale);  // rounding may lead one too far
+    const int segment = model.cells[cell < model.n_cells ? cell : model.n_cells - 1];
+    tile.segment[i] = segment;
+    tile.stretch[i] = 1 / model.halves[segment];
+    tile.t[i] = static_cast<T>((d[i] - model.middles[segment]) * tile.stretch[i]);
+    // Of a vector of no length: its direction is zero, and so is every harmonic above degree 0.
+    const double inverse = d[i] > 0 ? 1 / d[i] : 1;
+    tile.inverse[i] = inverse;
+    for (int c = 0; c < 3; c++) tile.unit[c][i] = r[c][i] * inverse;
+  }
+  Doubles* Y = tile.harmonic;
+  Y[0] = Doubles{} + 1.0;
+  if (model.lmax > 0)
+    for (int c = 0; c < 3; c++) Y[1 + c] = tile.unit[c] * 1.7320508075688772;
+  if (model.lmax > 1) raise_2(Y);
+  if (model.lmax > 2) raise_3(Y);
+  const int n = (model.lmax + 1) * (model.lmax + 1);
+  for (int j = 0; j < n; j++) tile.Y[j] = __builtin_convertvector(Y[j], typename Tile<T>::W);
+}
+
+// Radial weights of E edges of one segment, and with S their slopes; W and dW have a row an edge.
+template <class T, int E, bool S>
+INLINE void polynomials(const T* table, int n_blocks, int degree, const T* t, T* W, T* dW, int channels) {
+  typedef typename Vector<T>::type V;
+  V place[E];
+  for (int e = 0; e < E; e++) place[e] = V{} + t[e];
+  for (int u = 0; u < n_blocks * PAD; u += Vector<T>::size) {
+    const T* c = table + (u / PAD) * (degree + 1) * PAD + u % PAD;
+    V value[E], slope[E];
+    const V top = load(c);
+    for (int e = 0; e < E; e++) value[e] = top, slope[e] = V{};
+    for (int k = 1; k <= degree; k++) {
+      const V next = load(c + k * PAD);
+      for (int e = 0; e < E; e++) {
+        if (S) slope[e] = slope[e] * place[e] + value[e];
+        value[e] = value[e] * place[e] + next;
+      }
+    }
+    for (int e = 0; e < E; e++) {
+      store(W + e * channels + u, value[e]);
+      if (S) store(dW + e * channels + u, slope[e]);
+    }
+  }
+}
+
+template <class T, bool S>
+void radial_weights(const Model<T>& model, const Layer<T>& layer, const Path& path, const Tile<T>& tile, T* W, T* dW) {
+  const long row = static_cast<long>(layer.n_weights) * (model.degree + 1);
+  const T* table = layer.table + static_cast<long>(path.weight) * (model.degree + 1);
+  const int n_blocks = path.channels / PAD;
+  for (int e = 0; e < tile.n;) {
+    const int segment = tile.segment[e];
+    int run = 1;
+    while (run < 4 && e + run < tile.n && tile.segment[e + run] == segment) run++;
+    const T* c = table + segment * row;
+    const T* t = tile.t + e;
+    T *w = W + e * path.channels, *dw = dW + e * path.channels;
+    switch (run) {
+      case 1: polynomials<T, 1, S>(c, n_blocks, model.degree, t, w, dw, path.channels); break;
+      case 2: polynomials<T, 2, S>(c, n_blocks, model.degree, t, w, dw, path.channels); break;
+      case 3: polynomials<T, 3, S>(c, n_blocks, model.degree, t, w, dw, path.channels); break;
+      default: polynomials<T, 4, S>(c, n_blocks, model.degree, t, w, dw, path.channels);
+    }
+    e += run;
+  }
+}
+
+// What the work on a path reads and writes.
+template <class T>
+struct Work {
+  const Tile<T>* tile;
+  int channels;
+  const T *W, *dW;
+  const T* x[TILE];
+  T* dx[TILE];
+  T* A;  // the receiver's messages of this path, or their gradient
+  long stride;
+  typename Vector<T>::type *dY, *slope;  // of each edge: HARMONICS and one
+};
+
+template <class T, int L1, int L2, int L3, int B>
+INLINE void push_channels(const Work<T>& work, const T* M, int u) {
+  typedef typename Vector<T>::type V;
+  constexpr int I = 2 * L1 + 1, K = 2 * L3 + 1;
+  Block<V, B> out[K];
+  for (int k = 0; k < K; k++) out[k] = Block<V, B>(work.A + k * work.stride + u);
+  const T* W = work.W + u;
+  for (int e = 0; e < work.tile->n; e++, W += work.channels) {
+    const Block<V, B> w(W);
+    Block<V, B> x[I];
+    for (int i = 0; i < I; i++) {
+      x[i] = Block<V, B>(work.x[e] + i * work.channels + u);
+      for (int b = 0; b < B; b++) x[i].v[b] *= w.v[b];
+    }
+    Coupling<L1, L2, L3>::template push<T, V, B>(M + e, x, out);
+  }
+  for (int k = 0; k < K; k++) out[k].save(work.A + k * work.stride + u);
+}
+
+template <class T, int L1, int L2, int L3>
+void push(const Work<T>& work) {
+  constexpr int step = Vector<T>::size;
+  T M[Coupling<L1, L2, L3>::size * TILE] __attribute__((aligned(64)));
+  Coupling<L1, L2, L3>::template mix<T>(work.tile->Y + L2 * L2, reinterpret_cast<typename Tile<T>::W*>(M));
+  int u = 0;
+  for (; u + 2 * step <= work.channels; u += 2 * step) push_channels<T, L1, L2, L3, 2>(work, M, u);
+  for (; u < work.channels; u += step) push_channels<T, L1, L2, L3, 1>(work, M, u);
+}
+
+template <class T, int L1, int L2, int L3, int B, bool DX>
+INLINE void pull_channels(const Work<T>& work, const T* M, int e, int u, typename Vector<T>::type* dY,
+                          typename Vector<T>::type& slope) {
+  typedef typename Vector<T>::type V;
+  constexpr int I = 2 * L1 + 1;
+  const Block<V, B> w(work.W + e * work.channels + u);
+  Block<V, B> x[I], q[I];
+  for (int i = 0; i < I; i++) {
+    x[i] = Block<V, B>(work.x[e] + i * work.channels + u);
+    for (int b = 0; b < B; b++) x[i].v[b] *= w.v[b], q[i].v[b] = V{};
+  }
+  Coupling<L1, L2, L3>::template pull<T, V, B>(M + e, work.A + u, work.stride, x, q, dY);
+  Block<V, B> dw;
+  for (int b = 0; b < B; b++) dw.v[b] = V{};
+  for (int i = 0; i < I; i++) {
+    const Block<V, B> given(work.x[e] + i * work.channels + u);
+    for (int b = 0; b < B; b++) dw.v[b] += given.v[b] * q[i].v[b];
+    if (DX) {
+      T* p = work.dx[e] + i * work.channels + u;
+      Block<V, B> dx(p);
+      for (int b = 0; b < B; b++) dx.v[b] += w.v[b] * q[i].v[b];
+      dx.save(p);
+    }
+  }
+  slope += dot(dw, Block<V, B>(work.dW + e * work.channels + u));
+}
+
+template <class T, int L1, int L2, int L3, bool DX>
+void pull(const Work<T>& work) {
+  typedef typename Vector<T>::type V;
+  constexpr int step = Vector<T>::size, J = 2 * L2 + 1;
+  T M[Coupling<L1, L2, L3>::size * TILE] __attribute__((aligned(64)));
+  Coupling<L1, L2, L3>::template mix<T>(work.tile->Y + L2 * L2, reinterpret_cast<typename Tile<T>::W*>(M));
+  for (int e = 0; e < work.tile->n; e++) {
+    V* place = work.dY + e * HARMONICS + L2 * L2;
+    V dY[J], slope = work.slope[e];
+    for (int j = 0; j < J; j++) dY[j] = place[j];
+    int u = 0;
+    for (; u + 2 * step <= work.channels; u += 2 * step)
+      pull_channels<T, L1, L2, L3, 2, DX>(work, M, e, u, dY, slope);
+    for (; u < work.channels; u += step) pull_channels<T, L1, L2, L3, 1, DX>(work, M, e, u, dY, slope);
+    for (int j = 0; j < J; j++) place[j] = dY[j];
+    work.slope[e] = slope;
+  }
+}
+
+// The first layer's features are scalars of the species, whose derivatives nobody wants.
+template <class T>
+void dispatch(const Path& path, const Work<T>& work, bool backward, bool first) {
+  switch (path.l1 * 16 + path.l2 * 4 + path.l3) {
+#define VISIT(L1, L2, L3)                                               \
+  case L1 * 16 + L2 * 4 + L3:                                           \
+    if (!backward)                                                      \
+      push<T, L1, L2, L3>(work);                                        \
+    else if (L1 == 0 && first)                                          \
+      pull<T, L1, L2, L3, L1 != 0>(work);                               \
+    else                                                                \
+      pull<T, L1, L2, L3, true>(work);                                  \
+    break;
+    NEQUIX_PATHS(VISIT)
+#undef VISIT
+  }
+}
+
+// A thread's room: messages of a chunk of receivers, radial weights and slopes of a tile, sums of a tile.
+template <class T>
+struct Room {
+  typedef typename Vector<T>::type V;
+  T* A[DEGREES];
+  T* dz[DEGREES];
+  T *W, *dW;
+  V *dY, *slope;
+};
+
+template <class T>
+long room(const Model<T>& model, T* start, Room<T>* out) {
+  long used = 0, most[2 * DEGREES] = {};
+  for (int t = 0; t < model.n_layers; t++)
+    for (int l = 0; l < DEGREES; l++) {
+      const long rows = CHUNK * (2 * l + 1);
+      const long needs[2] = {rows * model.layers[t].message[l], rows * model.layers[t].pre[l]};
+      for (int i = 0; i < 2; i++)
+        if (needs[i] > most[2 * l + i]) most[2 * l + i] = needs[i];
+    }
+  // Places are only counted where there is no room yet.
+  auto take = [&](long n) {
+    T* place = out ? start + used : nullptr;
+    used += (n + PAD - 1) / PAD * PAD;
+    return place;
+  };
+  Room<T> r;
+  typedef typename Vector<T>::type V;
+  r.dY = reinterpret_cast<V*>(take(TILE * HARMONICS * Vector<T>::size));
+  r.slope = reinterpret_cast<V*>(take(TILE * Vector<T>::size));
+  for (int l = 0; l < DEGREES; l++) r.A[l] = take(most[2 * l]), r.dz[l] = take(most[2 * l + 1]);
+  r.W = take(TILE * model.most_channels);
+  r.dW = take(TILE * model.most_channels);
+  if (out) *out = r;
+  return used;
+}
+
+template <class T>
+void place_work(const Evaluation<T>& e, int t, const Path& path, const Tile<T>& tile, Work<T>& work, int thread) {
+  const Layer<T>& layer = e.model->layers[t];
+  const long row = (2 * path.l1 + 1) * static_cast<long>(path.channels);
+  work.channels = path.channels;
+  for (int i = 0; i < tile.n; i++) {
+    const long sender = tile.sender[i];
+    work.x[i] = t ? e.x[t * DEGREES + path.l1] + sender * row : layer.linear_1[0] + e.species[sender] * row;
+    if (t && e.dx) work.dx[i] = e.dx[thread * DEGREES + path.l1] + sender * row;
+  }
+}
+
+// Alternate receivers go from short edges to long and back, so that the table's last rows are still in the cache.
+INLINE int tile_start(int index, int n_tiles, long receiver) {
+  return TILE * (receiver % 2 ? n_tiles - 1 - index : index);
+}
+
+template <class T>
+void receive(const Evaluation<T>& e, int t, long receiver, long in_chunk, Room<T>& room) {
+  const Layer<T>& layer = e.model->layers[t];
+  for (int l = 0; l < DEGREES; l++) {
+    T* A = room.A[l] + in_chunk * (2 * l + 1) * layer.message[l];
+    for (long i = 0; i < (2 * l + 1) * static_cast<long>(layer.message[l]); i++) A[i] = 0;
+  }
+  const int n_tiles = (e.count[receiver] + TILE - 1) / TILE;
+  for (int index = 0; index < n_tiles; index++) {
+    Tile<T> tile;
+    prepare(e, receiver, tile_start(index, n_tiles, receiver), tile);
+    Work<T> work;
+    work.tile = &tile;
+    work.W = room.W;
+    for (int p = 0; p < layer.n_paths; p++) {
+      const Path& path = layer.paths[p];
+      place_work(e, t, path, tile, work, 0);
+      work.stride = layer.message[path.l3];
+      work.A = room.A[path.l3] + in_chunk * (2 * path.l3 + 1) * work.stride + path.message;
+      radial_weights<T, false>(*e.model, layer, path, tile, room.W, room.W);
+      dispatch(path, work, false, t == 0);
+    }
+  }
+}
+
+// From the derivatives of the harmonics and of the length to that of the vector; adds to the gradient.
+template <class T>
+void differentiate(const Evaluation<T>& e, const Tile<T>& tile, const Room<T>& room) {
+  const Model<T>& model = *e.model;
+  Doubles dY[HARMONICS], slope;
+  const int n = (model.lmax + 1) * (model.lmax + 1);
+  for (int i = 0; i < TILE; i++) {
+    slope[i] = 0;
+    if (i < tile.n) slope[i] = static_cast<double>(sum<T>(room.slope[i])) * tile.stretch[i];
+    for (int j = 1; j < n; j++) dY[j][i] = i < tile.n ? sum<T>(room.dY[i * HARMONICS + j]) : 0;
+  }
+  dY[0] = Doubles{};
+  if (model.lmax > 2) lower_3(tile.harmonic, dY);
+  if (model.lmax > 1) lower_2(tile.harmonic, dY);
+  Doubles along = Doubles{}, g[3];
+  for (int c = 0; c < 3; c++) {
+    g[c] = model.lmax > 0 ? dY[1 + c] * 1.7320508075688772 : Doubles{};
+    along += g[c] * tile.unit[c];
+  }
+  for (int c = 0; c < 3; c++) {
+    const Doubles total = (g[c] - along * tile.unit[c]) * tile.inverse + slope * tile.unit[c];
+    for (int i = 0; i < tile.n; i++) e.gradient[3 * static_cast<long>(tile.edge[i]) + c] += total[i];
+  }
+}
+
+template <class T>
+void send_back(const Evaluation<T>& e, int t, long receiver, long in_chunk, Room<T>& room, int thread) {
+  typedef typename Vector<T>::type V;
+  const Layer<T>& layer = e.model->layers[t];
+  const int n_tiles = (e.count[receiver] + TILE - 1) / TILE;
+  for (int index = 0; index < n_tiles; index++) {
+    Tile<T> tile;
+    prepare(e, receiver, tile_start(index, n_tiles, receiver), tile);
+    for (int i = 0; i < TILE * HARMONICS; i++) room.dY[i] = V{};
+    for (int i = 0; i < TILE; i++) room.slope[i] = V{};
+    Work<T> work;
+    work.tile = &tile;
+    work.W = room.W, work.dW = room.dW;
+    work.dY = room.dY, work.slope = room.slope;
+    for (int p = 0; p < layer.n_paths; p++) {
+      const Path& path = layer.paths[p];
+      place_work(e, t, path, tile, work, thread);
+      work.stride = layer.message[path.l3];
+      work.A = room.A[path.l3] + in_chunk * (2 * path.l3 + 1) * work.stride + path.message;
+      radial_weights<T, true>(*e.model, layer, path, tile, room.W, room.dW);
+      dispatch(path, work, true, t == 0);
+    }
+    differentiate(e, tile, room);
+  }
+}
+
+// ---------------------------------------------------------------------------------------------- atoms
+
+template <class T, int R, int B>
+INLINE void multiply_rows(long K, long N, const T* A, const T* M, T* C, bool accumulate) {
+  typedef typename Vector<T>::type V;
+  Block<V, B> out[R];
+  for (int r = 0; r < R; r++)
+    for (int b = 0; b < B; b++) out[r].v[b] = accumulate ? load(C + r * N + b * Vector<T>::size) : V{};
+  for (long k = 0; k < K; k++) {
+    const Block<V, B> m(M + k * N);
+    for (int r = 0; r < R; r++) add(out[r], m, A[r * K + k]);
+  }
+  for (int r = 0; r < R; r++) out[r].save(C + r * N);
+}
+
+template <class T, int R>
+void multiply_panel(long K, long N, const T* A, const T* M, T* C, bool accumulate) {
+  constexpr int step = Vector<T>::size;
+  long n = 0;
+  for (; n + 2 * step <= N; n += 2 * step) multiply_rows<T, R, 2>(K, N, A, M + n, C + n, accumulate);
+  for (; n < N; n += step) multiply_rows<T, R, 1>(K, N, A, M + n, C + n, accumulate);
+}
+
+// C = A M, or C += A M; sizes are multiples of PAD but for the number of rows.
+template <class T>
+void multiply(long rows, long K, long N, const T* A, const T* M, T* C, bool accumulate) {
+  constexpr int R = NEQUIX_BYTES == 64 ? 8 : 5;
+  long r = 0;
+  for (; r + R <= rows; r += R) multiply_panel<T, R>(K, N, A + r * K, M, C + r * N, accumulate);
+  for (; r < rows; r++) multiply_panel<T, 1>(K, N, A + r * K, M, C + r * N, accumulate);
+}
+
+INLINE float exponential(float x) { return __builtin_expf(x); }
+INLINE double exponential(double x) { return __builtin_exp(x); }
+
+// Norm and gate of one atom. With dh and dz also their derivatives: dz from dh.
+template <class T>
+struct Activation {
+  const Model<T>& model;
+  const Layer<T>& layer;
+
+  T scale(T* const* z) const {
+    if (!model.norm) return 1;
+    T square = 0;
+    for (int l = 0; l < DEGREES; l++) {
+      T part = 0;
+      const long n = (2 * l + 1) * static_cast<long>(layer.pre[l]);
+      typename Vector<T>::type lanes = {};
+      for (long i = 0; i < n; i += Vector<T>::size) lanes += load(z[l] + i) * load(z[l] + i);
+      if (n) part = sum<T>(lanes);
+      square += part * layer.norm[l];
+    }
+    return 1 / static_cast<T>(__builtin_sqrt(square + model.epsilon));
+  }
+
+  T gain(int l, int u) const { return model.norm ? layer.gain[l][u] : T(1); }
+
+  void forward(T* const* z, T* const* h) const {
+    const T s = scale(z);
+    const T c = model.gate_scale;
+    for (int u = 0; u < layer.out[0]; u++) {
+      const T y = z[0][u] * gain(0, u) * s;
+      h[0][u] = y * c / (1 + exponential(-y));
+    }
+    for (int l = 1; l < DEGREES; l++)
+      for (int u = 0; u < layer.out[l]; u++) {
+        const T y = z[0][layer.gate[l] + u] * gain(0, layer.gate[l] + u) * s;
+        const T open = y * c / (1 + exponential(-y)) * gain(l, u) * s;
+        for (int m = 0; m <= 2 * l; m++) h[l][m * layer.out[l] + u] = z[l][m * layer.out[l] + u] * open;
+      }
+  }
+
+  // d(silu(y) c)/dy
+  T slope(T y) const {
+    const T p = 1 / (1 + exponential(-y));
+    return p * (1 + y * (1 - p)) * model.gate_scale;
+  }
+
+  void backward(T* const* z, T* const* dh, T* const* dz) const {
+    const T s = scale(z);
+    const T c = model.gate_scale;
+    T inner = 0;  // sum of z times the derivative of the normalised z, gains included
+    for (int u = 0; u < layer.out[0]; u++) {
+      const T g = gain(0, u);
+      dz[0][u] = dh[0][u] * slope(z[0][u] * g * s) * g;
+      inner += dz[0][u] * z[0][u];
+    }
+    for (int l = 1; l < DEGREES; l++)
+      for (int u = 0; u < layer.out[l]; u++) {
+        const int gate = layer.gate[l] + u;
+        const T g = gain(l, u), y = z[0][gate] * gain(0, gate) * s;
+        const T open = y * c / (1 + exponential(-y));
+        T closing = 0;
+        for (int m = 0; m <= 2 * l; m++) {
+          const long i = m * layer.out[l] + u;
+          closing += dh[l][i] * z[l][i] * g * s;
+          dz[l][i] = dh[l][i] * open * g;
+          inner += dz[l][i] * z[l][i];
+        }
+        dz[0][gate] = closing * slope(y) * gain(0, gate);
+        inner += dz[0][gate] * z[0][gate];
+      }
+    if (!model.norm) return;
+    for (int l = 0; l < DEGREES; l++) {
+      const T pull = s * s * s * inner * layer.norm[l];
+      for (long i = 0; i < (2 * l + 1) * static_cast<long>(layer.pre[l]); i++) dz[l][i] = dz[l][i] * s - z[l][i] * pull;
+    }
+  }
+};
+
+template <class T>
+void mix_senders(const Evaluation<T>& e, int t, long begin, long end) {
+  const Layer<T>& layer = e.model->layers[t];
+  for (int l = 0; l < DEGREES; l++)
+    if (layer.linear_1[l]) {
+      const long n = layer.in[l], from = begin * (2 * l + 1);
+      multiply(end * (2 * l + 1) - from, n, n, e.h[t % 2][l] + from * n, layer.linear_1[l], e.x[t * DEGREES + l] + from * n, false);
+    }
+}
+
+template <class T>
+void forward_chunk(const Evaluation<T>& e, int t, long begin, long end, Room<T>& room) {
+  const Layer<T>& layer = e.model->layers[t];
+  const bool last = t == e.model->n_layers - 1;
+  for (long a = begin; a < end; a++) receive(e, t, a, a - begin, room);
+  for (int l = 0; l < DEGREES; l++) {
+    const long rows = (end - begin) * (2 * l + 1), from = begin * (2 * l + 1), pre = layer.pre[l];
+    if (!pre) continue;
+    T* z = e.z[t * DEGREES + l] + from * pre;
+    bool begun = false;
+    if (layer.linear_2[l]) multiply(rows, layer.message[l], pre, room.A[l], layer.linear_2[l], z, false), begun = true;
+    if (t && layer.skip[l])
+      multiply(rows, layer.in[l], pre, e.h[t % 2][l] + from * layer.in[l], layer.skip[l], z, begun), begun = true;
+    if (!begun)
+      for (long i = 0; i < rows * pre; i++) z[i] = 0;
+    if (t == 0 && layer.skip[l])
+      for (long a = 0; a < rows; a++)
+        for (long u = 0; u < pre; u++) z[a * pre + u] += layer.skip[l][e.species[begin + a] * pre + u];
+  }
+  for (long a = begin; a < end; a++) {
+    T *z[DEGREES], *h[DEGREES];
+    for (int l = 0; l < DEGREES; l++) {
+      z[l] = e.z[t * DEGREES + l] + a * (2 * l + 1) * layer.pre[l];
+      h[l] = e.h[(t + 1) % 2][l] + a * (2 * l + 1) * layer.out[l];
+    }
+    Activation<T>{*e.model, layer}.forward(z, h);
+    if (last) {
+      double energy = 0;
+      for (int u = 0; u < layer.out[0]; u++) energy += h[0][u] * e.model->readout[u];
+      e.energies[a] = energy + e.model->offset[e.species[a]];
+    }
+  }
+}
+
+template <class T>
+void backward_chunk(const Evaluation<T>& e, int t, long begin, long end, Room<T>& room, int thread) {
+  const Layer<T>& layer = e.model->layers[t];
+  for (long a = begin; a < end; a++) {
+    T *z[DEGREES], *dh[DEGREES], *dz[DEGREES];
+    for (int l = 0; l < DEGREES; l++) {
+      z[l] = e.z[t * DEGREES + l] + a * (2 * l + 1) * layer.pre[l];
+      dh[l] = e.dh[(t + 1) % 2][l] + a * (2 * l + 1) * layer.out[l];
+      dz[l] = room.dz[l] + (a - begin) * (2 * l + 1) * layer.pre[l];
+    }
+    Activation<T>{*e.model, layer}.backward(z, dh, dz);
+  }
+  for (int l = 0; l < DEGREES; l++) {
+    const long rows = (end - begin) * (2 * l + 1), from = begin * (2 * l + 1), pre = layer.pre[l];
+    if (t && layer.in[l]) {
+      T* dh = e.dh[t % 2][l] + from * layer.in[l];
+      if (layer.skip[l])
+        multiply(rows, pre, layer.in[l], room.dz[l], layer.skip_t[l], dh, false);
+      else
+        for (long i = 0; i < rows * layer.in[l]; i++) dh[i] = 0;
+    }
+    if (layer.linear_2[l]) multiply(rows, pre, layer.message[l], room.dz[l], layer.linear_2_t[l], room.A[l], false);
+  }
+  for (long a = begin; a < end; a++) send_back(e, t, a, a - begin, room, thread);
+}
+
+template <class T>
+void collect_senders(const Evaluation<T>& e, int t, long begin, long end) {
+  const Layer<T>& layer = e.model->layers[t];
+  for (int l = 0; l < DEGREES; l++) {
+    if (!layer.linear_1[l]) continue;
+    const long n = layer.in[l], from = begin * (2 * l + 1) * n, to = end * (2 * l + 1) * n;
+    T* total = e.dx[l];
+    for (int other = 1; other < e.n_threads; other++)
+      for (long i = from; i < to; i++) total[i] += e.dx[other * DEGREES + l][i];
+    multiply((end - begin) * (2 * l + 1), n, n, total + from, layer.linear_1_t[l], e.dh[t % 2][l] + from, true);
+  }
+}
+
+template <class T>
+void forward(const Evaluation<T>& e, long begin, long end, Room<T>& room) {
+  for (int t = 0; t < e.model->n_layers; t++) {
+    if (t) {
+      mix_senders(e, t, begin, end);
+      e.wait(e.team);
+    }
+    for (long a = begin; a < end; a += CHUNK) forward_chunk(e, t, a, a + CHUNK < end ? a + CHUNK : end, room);
+  }
+}
+
+template <class T>
+void backward(const Evaluation<T>& e, long begin, long end, Room<T>& room, int thread) {
+  const Model<T>& model = *e.model;
+  const int n = model.layers[model.n_layers - 1].out[0];
+  for (long a = begin; a < end; a++)
+    for (int u = 0; u < n; u++)
+      e.dh[model.n_layers % 2][0][a * n + u] = static_cast<T>((e.seed ? e.seed[a] : 1.0) * model.readout[u]);
+  for (long i = 3 * e.first[begin]; i < 3 * e.first[end]; i++) e.gradient[i] = 0;
+  for (int t = model.n_layers - 1; t >= 0; t--) {
+    const Layer<T>& layer = model.layers[t];
+    if (t)
+      for (int l = 0; l < DEGREES; l++)
+        for (long i = 0; i < e.n_nodes * (2 * l + 1) * layer.in[l]; i++) e.dx[thread * DEGREES + l][i] = 0;
+    for (long a = begin; a < end; a += CHUNK)
+      backward_chunk(e, t, a, a + CHUNK < end ? a + CHUNK : end, room, thread);
+    if (t) {
+      e.wait(e.team);
+      collect_senders(e, t, begin, end);
+      e.wait(e.team);
+    }
+  }
+}
+
+template <class T>
+void run(const Evaluation<T>& e, int thread) {
+  Room<T> mine;
+  room(*e.model, e.scratch[thread], &mine);
+  const long begin = e.bounds[thread], end = e.bounds[thread + 1];
+  forward(e, begin, end, mine);
+  if (e.gradient) backward(e, begin, end, mine, thread);
+}
+
+template <class T>
+long scratch(const Model<T>& model) {
+  return room<T>(model, nullptr, nullptr);
+}
+
+}  // namespace
+
+#define TEXT_OF(x) #x
+#define TEXT(x) TEXT_OF(x)
+extern const Instructions instructions;
+const Instructions instructions = {TEXT(NEQUIX_ISA), {run<float>, scratch<float>}, {run<double>, scratch<double>}};
+
+}  // namespace NEQUIX_ISA
+}  // namespace nequix

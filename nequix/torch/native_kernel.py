@@ -1,0 +1,178 @@
+"""The whole model by the compiled library for CPUs: energies and first derivatives."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from nequix.core.errors import BackendUnavailable
+from nequix.core.graph import Graph
+from nequix.core.paths import LayerPlan
+from nequix.core.weights import Weights
+from nequix.native import library
+from nequix.native.model import NativeModel
+from nequix.torch.convolution import Edges, Features, Kernel, PlainKernel
+from nequix.torch.ops import Array
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+_MODELS: weakref.WeakValueDictionary[int, NativeModel] = weakref.WeakValueDictionary()
+
+
+class NativeKernel(Kernel):
+    """The whole model by the compiled library (docs/native.md); second derivatives are plain's.
+
+    Args:
+        threads: How many threads it takes; by default as many as there are, if the system is large.
+
+    Raises:
+        BackendUnavailable: If the library was not built.
+    """
+
+    name = "native"
+    whole = True
+
+    def __init__(self, threads: int | None = None) -> None:
+        super().__init__()
+        library.load()
+        self.threads = threads
+        self.model: NativeModel | None = None
+        self._plain = PlainKernel()
+
+    def prepare(self, weights: Weights, dtype: str) -> None:
+        """Make the library's own copy of a model, its radial functions tabulated.
+
+        Args:
+            weights: The model.
+            dtype: Precision of the layers.
+
+        Raises:
+            SpecError: If the specification has no compiled kernels.
+        """
+        self.model = NativeModel(weights, dtype)
+        _MODELS[self.model.key] = self.model
+
+    def evaluate(self, graph: Graph) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Evaluate energies, eV, forces, eV/A, and virials, eV, of a graph as it is.
+
+        Args:
+            graph: One structure or a batch.
+
+        Raises:
+            BackendUnavailable: If no model was prepared.
+        """
+        evaluated = self._prepared().evaluate_graph(graph, self.threads)
+        self.calls += 1
+        return evaluated
+
+    def energies(
+        self,
+        vectors: Float[Array, "n_edges 3"],
+        senders: Int[Array, " n_edges"],
+        receivers: Int[Array, " n_edges"],
+        species: Int[Array, " n_nodes"],
+    ) -> Float[Array, " n_nodes"]:
+        """Evaluate the energy of every atom, eV, within a program that is differentiated or compiled.
+
+        It can be differentiated once, by the vectors.
+
+        Args:
+            vectors: ``r_e``, A.
+            senders: Atom ``j`` of each edge.
+            receivers: Atom ``i`` of each edge, ascending.
+            species: Index into the model's ``atomic_numbers``.
+
+        Raises:
+            BackendUnavailable: If no model was prepared.
+        """
+        ends = (senders.int(), receivers.int(), species.int())
+        return _energies(vectors, *ends, self._prepared().key, self.threads or 0)
+
+    def convolve(
+        self, plan: LayerPlan, features: Features, weights: Array, edges: Edges, n_nodes: int
+    ) -> Features:
+        """Leave single layers, whose derivatives of any order are asked for, to the plain kernel.
+
+        Args:
+            plan: The layer's tables.
+            features: Mixed features of the senders, by degree.
+            weights: Radial weights, paths side by side.
+            edges: The edges, tile by tile.
+            n_nodes: Number of atoms that receive.
+        """
+        return self._plain.convolve(plan, features, weights, edges, n_nodes)
+
+    def _prepared(self) -> NativeModel:
+        if self.model is None:
+            raise BackendUnavailable(
+                "the native kernel holds no model: give kernel='native' to Potential, or call prepare()"
+            )
+        return self.model
+
+
+def _find(key: int) -> NativeModel:
+    if key not in _MODELS:
+        raise BackendUnavailable("this process holds no such model: make the potential again")
+    return _MODELS[key]
+
+
+@torch.library.custom_op("nequix::native_energies", mutates_args=(), device_types="cpu")
+def _energies(
+    vectors: torch.Tensor,
+    senders: torch.Tensor,
+    receivers: torch.Tensor,
+    species: torch.Tensor,
+    key: int,
+    threads: int,
+) -> torch.Tensor:
+    arrays = (array.detach().numpy() for array in (vectors, senders, receivers, species))
+    energies = _find(key).evaluate(*arrays, gradient=False, threads=threads or None)[0]
+    return torch.from_numpy(energies).to(vectors.dtype)
+
+
+@torch.library.custom_op("nequix::native_gradient", mutates_args=(), device_types="cpu")
+def _gradient(
+    vectors: torch.Tensor,
+    senders: torch.Tensor,
+    receivers: torch.Tensor,
+    species: torch.Tensor,
+    seed: torch.Tensor,
+    key: int,
+    threads: int,
+) -> torch.Tensor:
+    arrays = (array.detach().numpy() for array in (vectors, senders, receivers, species, seed))
+    gradient = _find(key).evaluate(*arrays, threads=threads or None)[1]
+    return torch.from_numpy(gradient).to(vectors.dtype)
+
+
+@_energies.register_fake
+def _(vectors, senders, receivers, species, key, threads):
+    return vectors.new_empty(species.shape[0])
+
+
+@_gradient.register_fake
+def _(vectors, senders, receivers, species, seed, key, threads):
+    return torch.empty_like(vectors)
+
+
+def _remember(ctx, inputs, output):
+    *arrays, ctx.key, ctx.threads = inputs
+    ctx.save_for_backward(*arrays)
+
+
+def _backward(ctx, seed):
+    return _gradient(*ctx.saved_tensors, seed, ctx.key, ctx.threads), None, None, None, None, None
+
+
+def _refuse(ctx, slope):
+    raise NotImplementedError(
+        "the native kernel has no second derivatives: take kernel='plain', or Potential.hessian, which does"
+    )
+
+
+_energies.register_autograd(_backward, setup_context=_remember)
+_gradient.register_autograd(_refuse)
