@@ -5,28 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from nequix.calculator import NequixCalculator
 from nequix.core.errors import DataError, GraphError
-from nequix.core.graph import Graph, batch
+from nequix.core.graph import Graph
 from nequix.data.batch import graph_of
 from nequix.data.sources import Source, open_source
 from nequix.data.structure import LabelKeys, Structure, refuse_not_finite
+from nequix.evaluate.batches import MAX_ATOMS, evaluate_graphs
 from nequix.evaluate.digests import describe_paths
 from nequix.evaluate.errors.predictions import Predictions
 from nequix.evaluate.task import Outcome
 
-if TYPE_CHECKING:
-    from nequix.models import Potential
-
 BLOCK = 64
 """Structures of an item: what a killed run has to do again at most, for each worker."""
-
-MAX_ATOMS = 512
-"""Atoms evaluated at once; more would cost memory and gain nothing on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +67,15 @@ class Errors:
         failures: list[list[str]] = []
         prepared = list(_prepare(source, range(start, min(start + BLOCK, len(source))), calculator, failures))
         parts = []
-        for some in batches(prepared, self.max_atoms):
-            predicted, refused = _predict(some, calculator.potential)
-            parts.append(predicted)
-            failures += refused
+        graphs = [graph for _, graph in prepared]
+        for (structure, _), results in zip(
+            prepared, evaluate_graphs(calculator.potential, graphs, self.max_atoms), strict=True
+        ):
+            energy = float(results.energy[0])
+            if np.isfinite(energy) and np.isfinite(results.forces).all():
+                parts.append(Predictions.of(structure, energy, results.forces, results.stress[0]))
+            else:
+                failures.append([structure.name, f"energy {energy} eV, or forces that are not finite"])
         together = Predictions.join(parts)
         return Outcome({"names": list(together.names), "failures": failures}, together.arrays())
 
@@ -93,42 +93,6 @@ def _prepare(
             yield structure, graph_of(structure, calculator.spec)
         except (DataError, GraphError) as error:
             failures.append([name, str(error)])
-
-
-def batches(
-    prepared: Iterable[tuple[Structure, Graph]], max_atoms: int
-) -> Iterator[list[tuple[Structure, Graph]]]:
-    """Group structures in their order, as many as the number of atoms allows, one at least.
-
-    Args:
-        prepared: Structures and their graphs.
-        max_atoms: Atoms of a group at most, unless a single structure has more.
-    """
-    some: list[tuple[Structure, Graph]] = []
-    for pair in prepared:
-        if some and sum(graph.n_nodes for _, graph in some) + pair[1].n_nodes > max_atoms:
-            yield some
-            some = []
-        some.append(pair)
-    if some:
-        yield some
-
-
-def _predict(
-    some: list[tuple[Structure, Graph]], potential: Potential
-) -> tuple[Predictions, list[list[str]]]:
-    """Evaluate structures at once; those whose results are not finite are told apart."""
-    results = potential.evaluate(batch([graph for _, graph in some]))
-    ends = np.cumsum([graph.n_nodes for _, graph in some])
-    kept, refused = [], []
-    for number, ((structure, _), end) in enumerate(zip(some, ends.tolist(), strict=True)):
-        forces = results.forces[end - len(structure.numbers) : end]
-        energy, stress = float(results.energy[number]), results.stress[number]
-        if np.isfinite(energy) and np.isfinite(forces).all():
-            kept.append(Predictions.of(structure, energy, forces, stress))
-        else:
-            refused.append([structure.name, f"energy {energy} eV, or forces that are not finite"])
-    return Predictions.join(kept), refused
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,69 @@
+"""Many structures evaluated at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nequix.core.graph import Graph, batch, graph_from_atoms
+from nequix.core.results import Results
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from nequix.models import Potential
+
+MAX_ATOMS = 512
+"""Atoms evaluated at once; more would cost memory and gain nothing on a CPU."""
+
+
+def evaluate_graphs(
+    potential: Potential, graphs: Iterable[Graph], max_atoms: int = MAX_ATOMS
+) -> Iterator[Results]:
+    """Evaluate graphs in batches; the results come in their order, one for each.
+
+    Args:
+        potential: The model.
+        graphs: The structures.
+        max_atoms: Atoms of a batch at most, unless a single structure has more.
+    """
+    some: list[Graph] = []
+    for graph in graphs:
+        if some and sum(held.n_nodes for held in some) + graph.n_nodes > max_atoms:
+            yield from _evaluate(potential, some)
+            some = []
+        some.append(graph)
+    if some:
+        yield from _evaluate(potential, some)
+
+
+def evaluate_atoms(
+    potential: Potential, frames: Iterable[Atoms], max_atoms: int = MAX_ATOMS
+) -> list[Results]:
+    """Evaluate structures of ASE in batches.
+
+    Args:
+        potential: The model.
+        frames: The structures.
+        max_atoms: Atoms of a batch at most, unless a single structure has more.
+
+    Raises:
+        GraphError: For a structure that the model cannot evaluate.
+    """
+    graphs = (graph_from_atoms(atoms, potential.spec) for atoms in frames)
+    return list(evaluate_graphs(potential, graphs, max_atoms))
+
+
+def _evaluate(potential: Potential, graphs: list[Graph]) -> Iterator[Results]:
+    together = potential.evaluate(batch(graphs))
+    ends = np.cumsum([graph.n_nodes for graph in graphs]).tolist()
+    for number, (graph, end) in enumerate(zip(graphs, ends, strict=True)):
+        atoms = slice(end - graph.n_nodes, end)
+        yield Results(
+            together.energy[number : number + 1],
+            together.energies[atoms],
+            together.forces[atoms],
+            together.stress[number : number + 1],
+        )

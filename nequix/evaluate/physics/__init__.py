@@ -1,0 +1,1 @@
+"""Whether a potential can be trusted for dynamics: ``nequix evaluate physics``."""
