@@ -21,6 +21,9 @@ app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Compare a model with references; see docs/evaluate.md."
 )
 
+FAILED = 3
+"""Exit code of a battery in which a check has failed; 1 is an error, 2 a wrong command line."""
+
 _Output = Annotated[Path, typer.Option("-o", "--output", help="The folder of the run, made or gone on with.")]
 _Data = Annotated[Path, typer.Option(help="The folder of the data; see docs/evaluate.md.")]
 _Only = Annotated[str | None, typer.Option(help="Comma-separated names of the items to run.")]
@@ -86,6 +89,43 @@ def kappa(
     if summary["n"]:
         print(f"kappa_SRME {summary['kappa_srme']:.4f}  kappa_SRE {summary['kappa_sre']:.4f}")
     print(f"{output / 'report.md'}: {summary['n']} of {summary['n_materials']} materials")
+
+
+@app.command()
+def physics(
+    output: _Output,
+    data: Annotated[
+        Path | None, typer.Option(help="The folder of the DFT references; see docs/evaluate.md.")
+    ] = None,
+    checks: Annotated[
+        str | None, typer.Option(help="Some checks, separated by commas; by default all.")
+    ] = None,
+    n_elastic: Annotated[int, typer.Option(min=0, help="Crystals for elastic constants.")] = 20,
+    picoseconds: Annotated[float, typer.Option(min=0.05, help="Length of the dynamics.")] = 1.0,
+    model: Model = "nequix-mp-1",
+    backend: BackendOption = Backend.auto,
+    dtype: DtypeOption = Dtype.float32,
+    kernel: Kernel = "auto",
+    device: Device = None,
+    workers: _Workers = 0,
+) -> None:
+    """Find out whether a model can be trusted for dynamics; exit code 3 if a check has failed."""
+    with _needs_extra():
+        from nequix.core.registry import load_weights
+        from nequix.evaluate.physics.report import write_report
+        from nequix.evaluate.physics.task import CHECKS, Physics, elements_of
+        from nequix.evaluate.physics.verdicts import Verdict
+    chosen = CHECKS if checks is None else tuple(name.strip() for name in checks.split(","))
+    engine = _engine(model, backend, dtype, kernel, device)
+    elements = elements_of(load_weights(model).spec.atomic_numbers)
+    task = Physics(chosen, elements, data, n_elastic, picoseconds)
+    store, identity = _run(task, engine, output, workers)
+    verdicts = write_report(store, task, identity)
+    for check, verdict in verdicts.items():
+        print(f"{verdict.value:5} {check}")
+    print(output / "report.md")
+    if Verdict.failed in verdicts.values():
+        raise typer.Exit(FAILED)
 
 
 def _chosen(task: Task, only: str | None) -> list[str]:
