@@ -25,23 +25,28 @@ POINTS = 200
 PROMINENCE = 0.05
 """eV: minima that are less deep than this, seen from their lower rim, are not counted."""
 
-LEVELS = (1.0, 5.0, 10.0, 20.0, 50.0)
-"""eV above the separated atoms, where the walls are compared."""
-
 WALL = 10.0
 """eV above the separated atoms: dynamics at any usual temperature does not come beyond."""
+
+LEVELS = (1.0, 2.0, 5.0, WALL)
+"""eV above the separated atoms, where the walls are compared."""
 
 LIMITS = {
     "wall deficit": Limit(
         "eV",
         0.0,
         8.0,
-        f"how much less than {WALL:g} eV above the separated atoms one has to climb to fall into the hole; "
-        "above a barrier of 2 eV atoms do not meet below about 3000 K",
+        f"what the highest energy lacks of {WALL:g} eV above the separated atoms, where a hole or the end of "
+        "the curve comes first; a wall of 2 eV is twelve times kT at 2000 K",
     ),
-    "spurious minima": Limit("", 0.0, 1.0, f"beside the well, deeper than {PROMINENCE:g} eV"),
+    "spurious minima": Limit(
+        "", 0.0, 1.0, f"beside the well, outside the wall, deeper than {PROMINENCE:g} eV"
+    ),
     "wall radius error": Limit(
-        "A", 0.1, 0.3, "mean over the levels that DFT reaches; 0.1 A is the width of a thermal vibration"
+        "A",
+        0.1,
+        0.3,
+        "mean over the levels that both the model and DFT reach; 0.1 A is the width of a thermal vibration",
     ),
 }
 """Of every element."""
@@ -87,35 +92,35 @@ def compute(potential: Potential, number: int) -> Curve:
 def describe(curve: Curve) -> dict[str, Any]:
     """Find wall, well and spurious minima.
 
-    The well is the deepest minimum; the wall's top is the highest energy at less than the well's distance,
-    and what lies at still shorter distances, below the top, is a hole.
+    The wall is the outermost place at :data:`WALL`, or the highest one if there is none so high. The well is
+    the deepest minimum outside it; what lies within is a hole.
 
     Args:
         curve: The curve.
 
     Returns:
-        ``minimum`` (A) and ``depth`` (eV) of the well, None without one; ``wall`` and ``wall_distance``, the
-        highest energy within the well's distance; ``hole``, how far the energy falls again from there inwards
-        (eV); ``collapses``, whether it falls below the well; ``wall_deficit`` (see :data:`LIMITS`);
+        ``minimum`` (A) and ``depth`` (eV) of the well, None without one; ``wall`` (eV) and ``wall_distance``,
+        the highest energy and its place; ``wall_deficit`` (see :data:`LIMITS`); ``hole``, how far the energy
+        falls inwards of the wall (eV); ``collapses``, whether it falls there below the well; and
         ``spurious_minima``, their distances.
     """
     r, energy = curve.distance, curve.energy
-    # Beyond the ends the curve goes up: a minimum at the shortest distance is a hole, found below.
-    wells = find_peaks(-np.append(energy, np.inf), prominence=PROMINENCE)[0]
+    high = np.flatnonzero(energy >= WALL)
+    top = int(high[-1]) if len(high) else int(np.argmax(energy))
+    minima = find_peaks(-energy, prominence=PROMINENCE)[0]
+    wells = minima[minima > top]
     well = int(wells[np.argmin(energy[wells])]) if len(wells) else None
-    end = len(r) - 1 if well is None or energy[well] > -PROMINENCE else well
-    top = int(np.argmax(energy[: end + 1]))
-    hole = float(energy[top] - energy[: top + 1].min())
-    spurious = [float(r[w]) for w in wells if w != end]
+    lowest = float(energy[: top + 1].min())
+    highest = int(np.argmax(energy))
     return {
-        "minimum": float(r[end]) if end == well else None,
-        "depth": float(-energy[end]) if end == well else None,
-        "wall": float(energy[top]),
-        "wall_distance": float(r[top]),
-        "hole": hole,
-        "collapses": bool(energy[: top + 1].min() < energy[end]),
-        "wall_deficit": max(0.0, WALL - float(energy[top])) if hole > PROMINENCE else 0.0,
-        "spurious_minima": spurious,
+        "minimum": None if well is None else float(r[well]),
+        "depth": None if well is None else float(-energy[well]),
+        "wall": float(energy[highest]),
+        "wall_distance": float(r[highest]),
+        "wall_deficit": max(0.0, WALL - float(energy[highest])),
+        "hole": float(energy[highest]) - lowest if lowest < energy[top] - PROMINENCE else 0.0,
+        "collapses": lowest < (0.0 if well is None else float(energy[well])),
+        "spurious_minima": [float(r[w]) for w in wells if w != well],
     }
 
 
@@ -148,16 +153,14 @@ def compare(curve: Curve, reference: Curve) -> dict[str, float | None]:
         reference: For example that of DFT.
 
     Returns:
-        ``wall_radius_error``, A, the mean over the levels that the reference reaches, a level that the model
-        does not reach counting with its whole radius; ``minimum_error`` (A) and ``depth_error`` (eV), None
-        without a well in either; ``mae``, eV, over the reference's distances from 0.9 covalent radii on.
+        ``wall_radius_error``, A, the mean over the levels that both reach; ``minimum_error`` (A) and
+        ``depth_error`` (eV), None without a well in either; ``mae``, eV, over the reference's distances from
+        1.125 times the first on (0.9 covalent radii).
     """
-    errors = []
-    for level in LEVELS:
-        expected = wall_radius(reference, level)
-        if expected is not None:
-            found = wall_radius(curve, level)
-            errors.append(abs(found - expected) if found is not None else expected)
+    radii = [(wall_radius(curve, level), wall_radius(reference, level)) for level in LEVELS]
+    errors = [
+        abs(found - expected) for found, expected in radii if found is not None and expected is not None
+    ]
     ours, theirs = describe(curve), describe(reference)
     inside = reference.distance >= max(1.125 * reference.distance[0], curve.distance[0])
     difference = (

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms, units
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 from ase.md.verlet import VelocityVerlet
 
 from nequix.evaluate.physics import structures
@@ -100,15 +99,20 @@ def run(
     """
     moving = atoms.copy()
     moving.calc = calculator
-    MaxwellBoltzmannDistribution(
-        moving, temperature_K=temperature, rng=np.random.default_rng(structures.SEED)
-    )
-    Stationary(moving)
+    moving.set_momenta(_momenta(moving, temperature))
     energies: list[float] = []
     dynamics = VelocityVerlet(moving, timestep=step * units.fs)
     dynamics.attach(lambda: energies.append(moving.get_total_energy() / len(moving)))
     dynamics.run(n_steps)
     return step / 1000 * np.arange(len(energies)), np.array(energies)
+
+
+def _momenta(atoms: Atoms, temperature: float) -> Float[np.ndarray, "n 3"]:
+    """Draw momenta of a temperature whose sum is zero; ASE's functions for it have changed their names."""
+    masses = atoms.get_masses()[:, None]
+    normal = np.random.default_rng(structures.SEED).normal(size=(len(atoms), 3))
+    momenta = normal * np.sqrt(masses * units.kB * temperature)
+    return momenta - masses * momenta.sum(axis=0) / masses.sum()
 
 
 def summarise(time: Float[np.ndarray, " n"], energy: Float[np.ndarray, " n"]) -> tuple[float, float]:

@@ -41,9 +41,9 @@ WEIGHTS = (1.0, 1 / 20, 1 / 400)
 LATTICES = {"BCC": "bcc", "FCC": "fcc", "SC": "sc", "Diamond": "diamond"}
 
 LIMITS = {
-    "V0 error": Limit("%", 3.0, 10.0, "1 % in length, about what functionals differ by"),
-    "B0 error": Limit("%", 15.0, 40.0, "what functionals differ by"),
-    "Delta": Limit("meV/atom", 10.0, 50.0, "codes of one functional differ by 1, functionals by 10 to 20"),
+    "V0 error": Limit("%", 3.0, 10.0, "3 % in volume is 1 % in length"),
+    "B0 error": Limit("%", 15.0, 40.0, "a curvature; three to four times as sensitive as the volume"),
+    "Delta": Limit("meV/atom", 10.0, 50.0, "DFT codes of one functional agree to about 1 meV/atom"),
 }
 """Medians over the crystals."""
 

@@ -55,7 +55,8 @@ def judge_dimer(values: Mapping[str, Any]) -> tuple[Verdict, str]:
     }
     told = []
     if found["wall deficit"] != Verdict.passed:
-        told.append(f"hole behind a wall of {values['wall']:.1f} eV at {values['wall_distance']:.2f} A")
+        what = "falls into a hole" if values["hole"] else "ends"
+        told.append(f"{what} behind a wall of {values['wall']:.1f} eV at {values['wall_distance']:.2f} A")
     if values["spurious_minima"]:
         told.append("minima at " + ", ".join(f"{r:.2f}" for r in values["spurious_minima"]) + " A")
     error = values.get("comparison", {}).get("wall_radius_error")

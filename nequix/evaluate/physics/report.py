@@ -161,7 +161,7 @@ def _show_eos(report: Report, groups: Mapping[str, Mapping[str, Outcome]]) -> di
     report.heading("Equations of state")
     report.text(
         "Medians over crystals of one element (BCC, FCC, SC, diamond), against all-electron PBE without "
-        "magnetism and without U. Magnetic elements and those with f electrons differ for that reason alone."
+        "magnetism and without U. Magnetic elements and those with f electrons differ for these reasons, too."
     )
     keys = ("n", "without_minimum", "V0 error", "B0 error", "B1 error", "Delta", "epsilon", "nu", "B0_ratio")
     header = ("crystals", "n", "no minimum", "V0, %", "B0, %", "B1, %", "Delta, meV/atom", "epsilon", "nu, %")
@@ -190,7 +190,8 @@ def _show_elastic(report: Report, groups: Mapping[str, Mapping[str, Outcome]]) -
     summary = judge.summarise_elastic(outcomes)
     report.text(
         f"Hill averages of {summary['n']} crystals against the reference; {summary['unstable']} are "
-        f"unstable, {summary['not_converged']} did not relax. The median ratio is {1 - summary['softening'] / 100:.3f}."
+        f"unstable, {summary['not_converged']} did not relax. The median ratio is "
+        f"{1 - summary['softening'] / 100:.3f}."
     )
     report.figure("elastic", "Moduli against the reference.", figures.elastic_moduli(outcomes))
     rows = [

@@ -1,0 +1,93 @@
+import json
+import sys
+
+import numpy as np
+import pytest
+from ase.io import write
+
+from nequix import cli
+from nequix.core.errors import DataError
+from nequix.evaluate.physics import eos
+from nequix.evaluate.physics.task import Physics
+from tests.calculator.small import rattled, salt, write_small
+
+
+@pytest.fixture
+def references(tmp_path):
+    """References made up for the test, in the shapes of the real ones."""
+    folder = tmp_path / "data"
+    (folder / "inner").mkdir(parents=True)
+    distances = np.geomspace(0.5, 6.0, 30).tolist()
+    curve = {"distances": distances, "energies": [3 / r - 4 / r**0.5 for r in distances]}
+    (folder / "inner" / "diatomics-dft.json").write_text(json.dumps({"PBE": {"Cu-Cu": curve}}))
+    crystals = {name: {"natoms": 1, "ae": [12.0, 140.0, 5.0]} for name in ("Cu-X/FCC", "U-X/FCC")}
+    (folder / "acwf-unaries.json").write_text(json.dumps(crystals))
+    frames = [rattled(salt())]
+    frames[0].info = {"mp_id": "mp-1", "bulk_modulus_vrh": 25.0, "shear_modulus_vrh": 15.0}
+    write(folder / "binary_elasticity.extxyz", frames)
+    return folder
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["nequix", "evaluate", "physics", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return caught.value.code
+
+
+def test_the_battery_judges_reports_and_goes_on(tmp_path, monkeypatch, capsys, references):
+    common = ("--model", str(write_small(tmp_path)), "--backend", "torch", "--dtype", "float64")
+    arguments = (*common, "--data", str(references), "-o", str(tmp_path / "run"), "--picoseconds", "0.05")
+    arguments += ("--n-elastic", "1", "--checks", "molecule,one-atom-cell,nve,dimers,eos,elastic")
+    code = run(monkeypatch, *arguments)
+    out = capsys.readouterr().out
+    assert "pass  molecule" in out
+    held = json.loads((tmp_path / "run" / "results.json").read_bytes())
+    results = held["results"]
+    assert code == (3 if "fail" in results["verdicts"].values() else 0)
+    assert set(results["verdicts"]) == {"molecule", "one-atom-cell", "nve", "dimers", "eos", "elastic"}
+    assert results["verdicts"]["molecule"] == "pass"
+    assert {"reference", "comparison"} <= set(results["items"]["dimer-Cu"])
+    assert "reference" not in results["items"]["dimer-O"]
+    assert results["items"]["eos-Cu-X-FCC"]["reference"]["V0"] == 12.0
+    assert "eos-U-X-FCC" not in results["items"]
+    assert results["items"]["elastic-mp-1"]["reference"] == {"bulk": 25.0, "shear": 15.0}
+    assert set(held["settings"]["references"]) == {
+        "diatomics-dft.json", "acwf-unaries.json", "binary_elasticity.extxyz"
+    }  # fmt: skip
+    files = {path.name for path in (tmp_path / "run").glob("*.png")}
+    assert files == {"nve.png", "dimers.png", "eos.png", "elastic.png"}
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert "Not made, for want of a reference or unasked: equivariance" in report
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "items").iterdir()}
+    assert run(monkeypatch, *arguments) == code
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert json.loads((tmp_path / "run" / "results.json").read_bytes())["results"] == results
+
+
+def test_an_item_that_cannot_be_made_fails_its_check(tmp_path, monkeypatch, capsys):
+    arguments = ("--model", str(write_small(tmp_path)), "--backend", "torch", "--dtype", "float64")
+
+    def broken(*_):
+        raise ValueError("on purpose")
+
+    monkeypatch.setattr(eos, "measure", broken)
+    from nequix.evaluate.physics import laws
+
+    monkeypatch.setitem(laws.CHECKS, "slab", broken)
+    assert run(monkeypatch, *arguments, "-o", str(tmp_path / "run"), "--checks", "slab,molecule") == 3
+    out = capsys.readouterr().out
+    assert "fail  slab" in out
+    assert "pass  molecule" in out
+    assert "on purpose" in (tmp_path / "run" / "report.md").read_text()
+
+
+def test_an_unknown_check_is_refused():
+    with pytest.raises(DataError, match="the checks are equivariance"):
+        Physics(("equivarience",), ("Cu",))
+
+
+def test_without_references_their_checks_are_left_out(tmp_path):
+    task = Physics(("dimers", "eos", "elastic"), ("Cu", "O"))
+    assert task.items() == ["dimer-Cu", "dimer-O"]
+    assert task.settings()["references"] == {}
