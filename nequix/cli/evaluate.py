@@ -128,15 +128,49 @@ def physics(
         raise typer.Exit(FAILED)
 
 
+@app.command()
+def phonons(
+    data: _Data,
+    output: _Output,
+    model: Model = "nequix-mp-1",
+    backend: BackendOption = Backend.auto,
+    dtype: DtypeOption = Dtype.float64,
+    kernel: Kernel = "auto",
+    device: Device = None,
+    workers: _Workers = 0,
+    fixed_cell: Annotated[
+        str, typer.Option(help="Comma-separated materials whose cell stays, as DFT's is under pressure.")
+    ] = "",
+    only: _Only = None,
+    retry_failed: _Retry = False,
+    report_only: _ReportOnly = False,
+) -> None:
+    """Compare phonons and thermal properties with DFT; interrupted, the same command goes on."""
+    with _needs_extra():
+        from nequix.evaluate.phonons.report import COMPARED, METHODS, write_report
+        from nequix.evaluate.phonons.task import Phonons
+    task = Phonons(data, tuple(_names("--fixed-cell", fixed_cell, Phonons(data).items())))
+    engine = _engine(model, backend, dtype, kernel, device)
+    items = [] if report_only else _chosen(task, only)
+    store, identity = _run(task, engine, output, workers, items, retry_failed)
+    summary = write_report(store, task.items(), identity)
+    for name, title in COMPARED.items() if summary["n"] else ():
+        errors = (f"{summary['mae'][method][name]:.4g} ({method})" for method in METHODS)
+        print(f"{title:24} MAE {', '.join(errors)}")
+    print(f"{output / 'report.md'}: {summary['n']} of {summary['n_materials']} materials")
+
+
 def _chosen(task: Task, only: str | None) -> list[str]:
     """Return the items that ``--only`` names, or all."""
-    items = task.items()
-    if only is None:
-        return items
-    names = [name.strip() for name in only.split(",")]
-    unknown = [name for name in names if name not in items]
+    return task.items() if only is None else _names("--only", only, task.items())
+
+
+def _names(option: str, given: str, known: list[str]) -> list[str]:
+    """Split what an option lists, and refuse names that are not known."""
+    names = [name.strip() for name in given.split(",") if name.strip()]
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise DataError(f"--only: there is no item {unknown[0]!r}; the items are {', '.join(items)}")
+        raise DataError(f"{option}: there is no item {unknown[0]!r}; the items are {', '.join(known)}")
     return names
 
 

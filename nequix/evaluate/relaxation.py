@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,9 @@ from nequix.core.errors import DataError
 
 SYMPREC = 1e-4
 """A; within it, atoms count as equivalent when space groups before and after are compared."""
+
+FREE, NO_SHEAR, FIXED = (True,) * 6, (True,) * 3 + (False,) * 3, (False,) * 6
+"""Which components of the strain are free in a relaxation: all, the diagonal ones, none."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Relaxed:
 
 
 def relax_symmetric(
-    atoms: Atoms, calculator: NequixCalculator, fmax: float, steps: int, *, shear: bool
+    atoms: Atoms, calculator: NequixCalculator, fmax: float, steps: int, strain: Sequence[bool] = FREE
 ) -> Relaxed:
     """Relax cell and atoms by FIRE in the Frechet filter, symmetry kept.
 
@@ -51,13 +55,13 @@ def relax_symmetric(
         calculator: The model.
         fmax: Converged when no force on an atom or on the cell (ASE's filter) is larger, eV/A.
         steps: Steps at most.
-        shear: Whether the off-diagonal components of the strain are free.
+        strain: Which components of the strain are free: xx, yy, zz, yz, xz, xy.
     """
     relaxed = atoms.copy()
     before = space_group(relaxed)
     relaxed.calc = calculator
     relaxed.set_constraint(FixSymmetry(relaxed))
-    subject = FrechetCellFilter(relaxed, mask=[True] * 3 + [shear] * 3)
+    subject = FrechetCellFilter(relaxed, mask=list(strain))
     optimizer = FIRE(subject, logfile=None)  # pyright: ignore[reportArgumentType]
     converged = optimizer.run(fmax=fmax, steps=steps)
     energy = float(relaxed.get_potential_energy())

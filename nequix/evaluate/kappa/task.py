@@ -12,7 +12,7 @@ import numpy as np
 from nequix.calculator import NequixCalculator
 from nequix.evaluate.kappa import conductivity, srme
 from nequix.evaluate.kappa.data import Reference, estimate_cost, read_reference, read_structures
-from nequix.evaluate.relaxation import relax_symmetric
+from nequix.evaluate.relaxation import NO_SHEAR, relax_symmetric
 from nequix.evaluate.task import Outcome
 
 FMAX = 1e-4
@@ -61,7 +61,7 @@ class Kappa:
         """
         atoms, reference = read_structures(self.folder)[item], read_reference(self.folder)[item]
         times = [time.perf_counter()]
-        relaxed = relax_symmetric(atoms, calculator, self.fmax, self.steps, shear=False)
+        relaxed = relax_symmetric(atoms, calculator, self.fmax, self.steps, NO_SHEAR)
         times.append(time.perf_counter())
         info = relaxed.atoms.info
         phonons = conductivity.prepare(

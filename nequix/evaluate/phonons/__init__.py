@@ -1,0 +1,1 @@
+"""The evaluation ``phonons``: harmonic phonons against DFT's."""

@@ -1,0 +1,95 @@
+"""Reference phonons: displaced supercells and their DFT forces, in phonopy's files."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nequix.core.errors import DataError
+
+if TYPE_CHECKING:
+    from phonopy import Phonopy
+
+FORCES = "FORCE_SETS"
+
+_OPENERS: dict[str, Callable[[bytes], bytes]] = {
+    ".yaml": bytes,
+    ".xz": lzma.decompress,
+    ".bz2": bz2.decompress,
+    ".gz": gzip.decompress,
+}
+
+
+def find_references(folder: Path) -> dict[str, Path]:
+    """Name the references of a folder.
+
+    Args:
+        folder: Holds a folder with ``FORCE_SETS`` for each material, or a phonopy YAML file, compressed or
+            not, with displacements and forces, as MDR has them.
+
+    Raises:
+        DataError: If there is none.
+    """
+    found = {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{FORCES}"))}
+    for path in sorted(folder.glob("*.yaml*")):
+        found[path.name.partition(".yaml")[0]] = path
+    if not found:
+        raise DataError(f"{folder}: no folder with {FORCES} and no phonopy YAML file; check --data")
+    return found
+
+
+def read_reference(path: Path) -> Phonopy:
+    """Read one reference, its force constants made from its forces and symmetrised, without charges (NAC).
+
+    Args:
+        path: One of :func:`find_references`.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    import phonopy
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of primitive_matrix, which is what we want
+            if path.is_dir():
+                return _read_folder(path)
+            text = _OPENERS[path.suffix](path.read_bytes()).decode()
+            return phonopy.load(io.StringIO(text), is_nac=False)
+    except (OSError, KeyError, ValueError, RuntimeError, AttributeError, TypeError) as error:
+        raise DataError(f"{path}: cannot be read as phonons ({type(error).__name__}: {error})") from error
+
+
+def _read_folder(folder: Path) -> Phonopy:
+    import phonopy
+
+    files = sorted(folder.glob("phonopy*.yaml*"))
+    if files:
+        return phonopy.load(files[0], force_sets_filename=folder / FORCES, is_nac=False)
+    unit_cell = folder / "POSCAR-unitcell"
+    return phonopy.load(
+        unitcell_filename=unit_cell,
+        supercell_matrix=_supercell_matrix(folder / "disp.yaml", unit_cell),
+        force_sets_filename=folder / FORCES,
+        is_nac=False,
+    )
+
+
+def _supercell_matrix(displacements: Path, unit_cell: Path) -> np.ndarray:
+    """Infer the supercell's matrix from the old format, which has its lattice alone."""
+    import yaml
+    from phonopy.interface.vasp import read_vasp
+
+    lattice = np.array(yaml.safe_load(displacements.read_bytes())["lattice"])
+    exact = lattice @ np.linalg.inv(read_vasp(unit_cell).cell)
+    if not np.allclose(exact, exact.round(), atol=1e-3):
+        raise ValueError(f"{displacements.name} has no supercell of {unit_cell.name}")
+    return exact.round().astype(int).T

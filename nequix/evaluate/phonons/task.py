@@ -1,0 +1,109 @@
+"""The task ``phonons``: harmonic phonons of relaxed crystals against DFT's, as in the MDR benchmark."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase import Atoms
+
+from nequix.calculator import NequixCalculator
+from nequix.evaluate.phonons import bands, harmonic
+from nequix.evaluate.phonons.data import find_references, read_reference
+from nequix.evaluate.relaxation import FIXED, FREE, relax_symmetric
+from nequix.evaluate.task import Outcome
+
+if TYPE_CHECKING:
+    from phonopy import Phonopy
+
+FMAX = 0.005
+"""eV/A."""
+
+STEPS = 500
+"""Steps of the relaxation at most."""
+
+METHODS = {"displacements": harmonic.by_displacements, "hessian": harmonic.by_hessian}
+"""Both ways to the model's force constants."""
+
+
+@dataclass(frozen=True)
+class Phonons:
+    """Phonons of the materials of a folder, against DFT.
+
+    Attributes:
+        folder: Where the references are (see :func:`nequix.evaluate.phonons.data.find_references`).
+        fixed_cell: Names of materials whose cell is not relaxed, since DFT's is under pressure or strain.
+        fmax: Threshold of the relaxation, eV/A.
+        steps: Steps of the relaxation at most.
+    """
+
+    folder: Path
+    fixed_cell: tuple[str, ...] = ()
+    fmax: float = FMAX
+    steps: int = STEPS
+    name: str = "phonons"
+
+    def settings(self) -> dict[str, Any]:
+        """List what the numbers depend on besides the model."""
+        return {
+            "fmax_eV_per_A": self.fmax,
+            "steps": self.steps,
+            "fixed_cell": sorted(self.fixed_cell),
+            "displacement_A": harmonic.DISPLACEMENT,
+            "temperature_K": harmonic.TEMPERATURE,
+            "mesh_A": harmonic.MESH,
+        }
+
+    def items(self) -> list[str]:
+        """Name the materials, those with small files first."""
+        found = find_references(self.folder)
+        return sorted(found, key=lambda name: (_size(found[name]), name))
+
+    def evaluate(self, item: str, calculator: NequixCalculator) -> Outcome:
+        """Relax one material, and compare its phonons with DFT's.
+
+        Args:
+            item: Its name.
+            calculator: The model.
+        """
+        reference = read_reference(find_references(self.folder)[item])
+        strain = FIXED if item in self.fixed_cell else FREE
+        relaxed = relax_symmetric(unit_cell(reference), calculator, self.fmax, self.steps, strain)
+        several: dict[str, Phonopy] = {"dft": reference}
+        for name, method in METHODS.items():
+            several[name] = harmonic.prepare(relaxed.atoms, reference)
+            method(several[name], calculator.potential)
+        path = bands.find_path(reference)
+        arrays = {"cell": relaxed.atoms.cell.array, "positions": relaxed.atoms.positions}
+        arrays["distances"] = bands.distances(reference, path)
+        arrays |= {f"bands_{name}": bands.band_frequencies(p, path) for name, p in several.items()}
+        values = {
+            "formula": relaxed.atoms.get_chemical_formula(empirical=True),
+            "n_atoms_primitive": len(reference.primitive),
+            "n_atoms_supercell": len(reference.supercell),
+            "relaxation_steps": relaxed.steps,
+            "relaxation_converged": relaxed.converged,
+            "broken_symmetry": relaxed.broken_symmetry,
+            "volume_ratio": float(relaxed.atoms.get_volume() / reference.unitcell.volume),
+            "path": path.labels,
+            "disagreement_THz": float(np.abs(arrays["bands_hessian"] - arrays["bands_displacements"]).max()),
+            **{name: asdict(harmonic.properties(phonons)) for name, phonons in several.items()},
+        }
+        return Outcome(values, arrays | bands.densities(several))
+
+
+def unit_cell(reference: Phonopy) -> Atoms:
+    """Return the unit cell of a reference.
+
+    Args:
+        reference: The phonons.
+    """
+    cell = reference.unitcell
+    return Atoms(cell.symbols, positions=cell.positions, cell=cell.cell, pbc=True)
+
+
+def _size(path: Path) -> int:
+    file = path / "FORCE_SETS" if path.is_dir() else path
+    return file.stat().st_size
