@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("phono3py")
-
 from nequix.core.errors import DataError
 from nequix.evaluate.kappa import conductivity, data
 from nequix.evaluate.kappa.report import write_report

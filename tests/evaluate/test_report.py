@@ -1,14 +1,12 @@
 import json
 import struct
 
-import pytest
+from matplotlib.figure import Figure
 
 from nequix.core.registry import load_weights
 from nequix.evaluate.report import Report
 from nequix.evaluate.task import Engine
 from tests.calculator.small import write_small
-
-Figure = pytest.importorskip("matplotlib.figure").Figure
 
 
 def test_a_report_holds_text_table_figure_and_origin(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -60,7 +60,7 @@ def band_frequencies(phonons: Phonopy, path: Path) -> Float[np.ndarray, "n_stret
         phonons: Has force constants.
         path: The path.
     """
-    return np.array([[phonons.get_frequencies(q) for q in stretch] for stretch in path.points])
+    return np.array([phonons.run_qpoints(stretch).frequencies for stretch in path.points])
 
 
 def distances(phonons: Phonopy, path: Path) -> Float[np.ndarray, "n_stretches n_points"]:
@@ -88,10 +88,9 @@ def densities(several: dict[str, Phonopy]) -> dict[str, np.ndarray]:
     pitch = (highest - lowest) / (N_FREQUENCIES - 1)
     held: dict[str, np.ndarray] = {}
     for name, phonons in several.items():
-        phonons.run_total_dos(freq_min=lowest, freq_max=highest, freq_pitch=pitch)
-        dos: Any = phonons.get_total_dos_dict()
-        held["dos_frequencies"] = np.asarray(dos["frequency_points"])
-        held[f"dos_{name}"] = np.asarray(dos["total_dos"])
+        dos = phonons.run_total_dos(freq_min=lowest, freq_max=highest, freq_pitch=pitch)
+        held["dos_frequencies"] = np.asarray(dos.frequency_points)
+        held[f"dos_{name}"] = np.asarray(dos.dos)
     return held
 
 

@@ -117,8 +117,8 @@ def properties(phonons: Phonopy) -> Properties:
     run_mesh(phonons)
     # The acoustic modes at Gamma have the frequency of rounding errors, but logarithms of it in the entropy.
     phonons.run_thermal_properties(temperatures=[TEMPERATURE], exclude_gamma_acoustic=True)
-    thermal: Any = phonons.get_thermal_properties_dict()
-    values = (float(thermal[name][0]) for name in ("entropy", "free_energy", "heat_capacity"))
+    thermal: Any = phonons.thermal_properties
+    values = (float(getattr(thermal, name)[0]) for name in ("entropy", "free_energy", "heat_capacity"))
     return Properties(float(frequencies.max()) * THZ_TO_K, float(frequencies.min()), *values)
 
 
@@ -144,4 +144,4 @@ def commensurate_frequencies(phonons: Phonopy) -> Float[np.ndarray, "n_q n_bands
     from phonopy.harmonic.dynmat_to_fc import get_commensurate_points
 
     points = get_commensurate_points(phonons.supercell_matrix)
-    return np.array([phonons.get_frequencies(q) for q in points])
+    return np.array(phonons.run_qpoints(points).frequencies)
