@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     Matrices = Sequence[Float[np.ndarray, "n_in n_out"]]
 
-DEGREES = {"float32": 5, "float64": 11}
+DEGREES = {"float32": 6, "float64": 11}
 """Of the polynomials, by precision: measured, see docs/native.md."""
 
-BOUNDS = {"float32": 5e-7, "float64": 1e-11}
+BOUNDS = {"float32": 1e-7, "float64": 1e-11}
 """How far a table may be from the MLP, over the largest radial weight of the layer in the segment, or a
 thirtieth of the largest of all. Slopes count per half a segment."""
 

@@ -11,10 +11,22 @@ namespace nequix {
 namespace NEQUIX_ISA {
 namespace {
 
+template <int bytes>
+struct Integer;
+template <>
+struct Integer<4> {
+  typedef int type;
+};
+template <>
+struct Integer<8> {
+  typedef long long type;
+};
+
 template <class T>
 struct Vector {
   typedef T type __attribute__((vector_size(NEQUIX_BYTES)));
   typedef T memory __attribute__((vector_size(NEQUIX_BYTES), aligned(alignof(T)), may_alias));
+  typedef typename Integer<sizeof(T)>::type index __attribute__((vector_size(NEQUIX_BYTES)));
   static constexpr int size = NEQUIX_BYTES / sizeof(T);
 };
 // One number of each edge of a tile.
@@ -35,6 +47,27 @@ INLINE T sum(typename Vector<T>::type v) {
   for (int half = Vector<T>::size / 2; half; half /= 2)
     for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
   return lanes[0];
+}
+
+// The sums of HARMONICS vectors. Halves of two vectors are added at a time: far fewer steps than one after the other.
+template <class T>
+INLINE void sum_rows(const typename Vector<T>::type* rows, T* sums) {
+  typedef typename Vector<T>::type V;
+  typedef typename Vector<T>::index Index;
+  constexpr int L = Vector<T>::size;
+  for (int first = 0; first < HARMONICS; first += L) {
+    V v[L];
+    for (int i = 0; i < L; i++) v[i] = rows[first + i];
+#pragma GCC unroll 8
+    for (int half = L / 2; half; half /= 2) {
+      Index own, other;
+      for (int i = 0; i < L; i++) own[i] = i & half ? L + i : i, other[i] = i & half ? L + (i ^ half) : i ^ half;
+#pragma GCC unroll 8
+      for (int i = 0; i < half; i++)
+        v[i] = __builtin_shuffle(v[i], v[i + half], own) + __builtin_shuffle(v[i], v[i + half], other);
+    }
+    store(sums + first, v[0]);
+  }
 }
 
 // B vectors of neighbouring channels.
@@ -73,9 +106,16 @@ struct Tile {
   int n;
   int edge[TILE], sender[TILE], segment[TILE];
   T t[TILE];  // place within the segment, -1 ... 1
-  Doubles stretch, unit[3], inverse, harmonic[HARMONICS];
+  // Element by element through arrays: single elements of vectors are slow to set.
+  double stretch[TILE], unit[3][TILE], inverse[TILE] __attribute__((aligned(128)));
+  Doubles harmonic[HARMONICS];
   W Y[HARMONICS];
 };
+
+INLINE Doubles doubles(const double* values) {
+  typedef double Unaligned __attribute__((vector_size(TILE * sizeof(double)), aligned(8), may_alias));
+  return *reinterpret_cast<const Unaligned*>(values);
+}
 
 template <class T>
 void prepare(const Evaluation<T>& e, long receiver, int start, Tile<T>& tile) {
@@ -106,7 +146,7 @@ void prepare(const Evaluation<T>& e, long receiver, int start, Tile<T>& tile) {
   Doubles* Y = tile.harmonic;
   Y[0] = Doubles{} + 1.0;
   if (model.lmax > 0)
-    for (int c = 0; c < 3; c++) Y[1 + c] = tile.unit[c] * 1.7320508075688772;
+    for (int c = 0; c < 3; c++) Y[1 + c] = doubles(tile.unit[c]) * 1.7320508075688772;
   if (model.lmax > 1) raise_2(Y);
   if (model.lmax > 2) raise_3(Y);
   const int n = (model.lmax + 1) * (model.lmax + 1);
@@ -115,16 +155,18 @@ void prepare(const Evaluation<T>& e, long receiver, int start, Tile<T>& tile) {
 
 // Radial weights of E edges of one segment, and with S their slopes; W and dW have a row an edge.
 template <class T, int E, bool S>
-INLINE void polynomials(const T* table, int n_blocks, int degree, const T* t, T* W, T* dW, int channels) {
+INLINE void polynomials(const T* table, const T* t, T* W, T* dW, int channels) {
   typedef typename Vector<T>::type V;
+  constexpr int degree = Radial<T>::degree;
   V place[E];
   for (int e = 0; e < E; e++) place[e] = V{} + t[e];
-  for (int u = 0; u < n_blocks * PAD; u += Vector<T>::size) {
+  for (int u = 0; u < channels; u += Vector<T>::size) {
     const T* c = table + (u / PAD) * (degree + 1) * PAD + u % PAD;
     V value[E], slope[E];
-    const V top = load(c);
-    for (int e = 0; e < E; e++) value[e] = top, slope[e] = V{};
-    for (int k = 1; k <= degree; k++) {
+    const V top = load(c), next = load(c + PAD);
+    for (int e = 0; e < E; e++) slope[e] = top, value[e] = top * place[e] + next;
+#pragma GCC unroll 16
+    for (int k = 2; k <= degree; k++) {
       const V next = load(c + k * PAD);
       for (int e = 0; e < E; e++) {
         if (S) slope[e] = slope[e] * place[e] + value[e];
@@ -139,10 +181,10 @@ INLINE void polynomials(const T* table, int n_blocks, int degree, const T* t, T*
 }
 
 template <class T, bool S>
-void radial_weights(const Model<T>& model, const Layer<T>& layer, const Path& path, const Tile<T>& tile, T* W, T* dW) {
-  const long row = static_cast<long>(layer.n_weights) * (model.degree + 1);
-  const T* table = layer.table + static_cast<long>(path.weight) * (model.degree + 1);
-  const int n_blocks = path.channels / PAD;
+void radial_weights(const Layer<T>& layer, const Path& path, const Tile<T>& tile, T* W, T* dW) {
+  constexpr int powers = Radial<T>::degree + 1;
+  const long row = static_cast<long>(layer.n_weights) * powers;
+  const T* table = layer.table + static_cast<long>(path.weight) * powers;
   for (int e = 0; e < tile.n;) {
     const int segment = tile.segment[e];
     int run = 1;
@@ -151,10 +193,10 @@ void radial_weights(const Model<T>& model, const Layer<T>& layer, const Path& pa
     const T* t = tile.t + e;
     T *w = W + e * path.channels, *dw = dW + e * path.channels;
     switch (run) {
-      case 1: polynomials<T, 1, S>(c, n_blocks, model.degree, t, w, dw, path.channels); break;
-      case 2: polynomials<T, 2, S>(c, n_blocks, model.degree, t, w, dw, path.channels); break;
-      case 3: polynomials<T, 3, S>(c, n_blocks, model.degree, t, w, dw, path.channels); break;
-      default: polynomials<T, 4, S>(c, n_blocks, model.degree, t, w, dw, path.channels);
+      case 1: polynomials<T, 1, S>(c, t, w, dw, path.channels); break;
+      case 2: polynomials<T, 2, S>(c, t, w, dw, path.channels); break;
+      case 3: polynomials<T, 3, S>(c, t, w, dw, path.channels); break;
+      default: polynomials<T, 4, S>(c, t, w, dw, path.channels);
     }
     e += run;
   }
@@ -164,13 +206,13 @@ void radial_weights(const Model<T>& model, const Layer<T>& layer, const Path& pa
 template <class T>
 struct Work {
   const Tile<T>* tile;
-  int channels;
+  int l1 = -1, channels;
   const T *W, *dW;
   const T* x[TILE];
   T* dx[TILE];
   T* A;  // the receiver's messages of this path, or their gradient
   long stride;
-  typename Vector<T>::type *dY, *slope;  // of each edge: HARMONICS and one
+  typename Vector<T>::type* dY;  // HARMONICS of each edge; in the place of the first, a constant, the slope
 };
 
 template <class T, int L1, int L2, int L3, int B>
@@ -178,7 +220,8 @@ INLINE void push_channels(const Work<T>& work, const T* M, int u) {
   typedef typename Vector<T>::type V;
   constexpr int I = 2 * L1 + 1, K = 2 * L3 + 1;
   Block<V, B> out[K];
-  for (int k = 0; k < K; k++) out[k] = Block<V, B>(work.A + k * work.stride + u);
+  for (int k = 0; k < K; k++)
+    for (int b = 0; b < B; b++) out[k].v[b] = V{};  // sums of tiles are added: less rounding than edge by edge
   const T* W = work.W + u;
   for (int e = 0; e < work.tile->n; e++, W += work.channels) {
     const Block<V, B> w(W);
@@ -189,7 +232,11 @@ INLINE void push_channels(const Work<T>& work, const T* M, int u) {
     }
     Coupling<L1, L2, L3>::template push<T, V, B>(M + e, x, out);
   }
-  for (int k = 0; k < K; k++) out[k].save(work.A + k * work.stride + u);
+  for (int k = 0; k < K; k++) {
+    Block<V, B> total(work.A + k * work.stride + u);
+    for (int b = 0; b < B; b++) total.v[b] += out[k].v[b];
+    total.save(work.A + k * work.stride + u);
+  }
 }
 
 template <class T, int L1, int L2, int L3>
@@ -237,14 +284,15 @@ void pull(const Work<T>& work) {
   Coupling<L1, L2, L3>::template mix<T>(work.tile->Y + L2 * L2, reinterpret_cast<typename Tile<T>::W*>(M));
   for (int e = 0; e < work.tile->n; e++) {
     V* place = work.dY + e * HARMONICS + L2 * L2;
-    V dY[J], slope = work.slope[e];
+    V dY[J], slope = work.dY[e * HARMONICS];
     for (int j = 0; j < J; j++) dY[j] = place[j];
     int u = 0;
     for (; u + 2 * step <= work.channels; u += 2 * step)
       pull_channels<T, L1, L2, L3, 2, DX>(work, M, e, u, dY, slope);
     for (; u < work.channels; u += step) pull_channels<T, L1, L2, L3, 1, DX>(work, M, e, u, dY, slope);
-    for (int j = 0; j < J; j++) place[j] = dY[j];
-    work.slope[e] = slope;
+    if (L2 > 0)
+      for (int j = 0; j < J; j++) place[j] = dY[j];
+    work.dY[e * HARMONICS] = slope;
   }
 }
 
@@ -273,7 +321,7 @@ struct Room {
   T* A[DEGREES];
   T* dz[DEGREES];
   T *W, *dW;
-  V *dY, *slope;
+  V* dY;
 };
 
 template <class T>
@@ -295,7 +343,6 @@ long room(const Model<T>& model, T* start, Room<T>* out) {
   Room<T> r;
   typedef typename Vector<T>::type V;
   r.dY = reinterpret_cast<V*>(take(TILE * HARMONICS * Vector<T>::size));
-  r.slope = reinterpret_cast<V*>(take(TILE * Vector<T>::size));
   for (int l = 0; l < DEGREES; l++) r.A[l] = take(most[2 * l]), r.dz[l] = take(most[2 * l + 1]);
   r.W = take(TILE * model.most_channels);
   r.dW = take(TILE * model.most_channels);
@@ -308,6 +355,8 @@ void place_work(const Evaluation<T>& e, int t, const Path& path, const Tile<T>& 
   const Layer<T>& layer = e.model->layers[t];
   const long row = (2 * path.l1 + 1) * static_cast<long>(path.channels);
   work.channels = path.channels;
+  if (path.l1 == work.l1) return;  // paths of one degree follow one another
+  work.l1 = path.l1;
   for (int i = 0; i < tile.n; i++) {
     const long sender = tile.sender[i];
     work.x[i] = t ? e.x[t * DEGREES + path.l1] + sender * row : layer.linear_1[0] + e.species[sender] * row;
@@ -339,7 +388,7 @@ void receive(const Evaluation<T>& e, int t, long receiver, long in_chunk, Room<T
       place_work(e, t, path, tile, work, 0);
       work.stride = layer.message[path.l3];
       work.A = room.A[path.l3] + in_chunk * (2 * path.l3 + 1) * work.stride + path.message;
-      radial_weights<T, false>(*e.model, layer, path, tile, room.W, room.W);
+      radial_weights<T, false>(layer, path, tile, room.W, room.W);
       dispatch(path, work, false, t == 0);
     }
   }
@@ -349,24 +398,30 @@ void receive(const Evaluation<T>& e, int t, long receiver, long in_chunk, Room<T
 template <class T>
 void differentiate(const Evaluation<T>& e, const Tile<T>& tile, const Room<T>& room) {
   const Model<T>& model = *e.model;
-  Doubles dY[HARMONICS], slope;
+  Doubles dY[HARMONICS];
   const int n = (model.lmax + 1) * (model.lmax + 1);
+  double sums[HARMONICS][TILE];
   for (int i = 0; i < TILE; i++) {
-    slope[i] = 0;
-    if (i < tile.n) slope[i] = static_cast<double>(sum<T>(room.slope[i])) * tile.stretch[i];
-    for (int j = 1; j < n; j++) dY[j][i] = i < tile.n ? sum<T>(room.dY[i * HARMONICS + j]) : 0;
+    T of_edge[HARMONICS];
+    sum_rows<T>(room.dY + i * HARMONICS, of_edge);
+    for (int j = 0; j < HARMONICS; j++) sums[j][i] = of_edge[j];
   }
+  for (int j = 0; j < n; j++) dY[j] = doubles(sums[j]);
+  const Doubles slope = dY[0] * doubles(tile.stretch);
   dY[0] = Doubles{};
   if (model.lmax > 2) lower_3(tile.harmonic, dY);
   if (model.lmax > 1) lower_2(tile.harmonic, dY);
   Doubles along = Doubles{}, g[3];
   for (int c = 0; c < 3; c++) {
     g[c] = model.lmax > 0 ? dY[1 + c] * 1.7320508075688772 : Doubles{};
-    along += g[c] * tile.unit[c];
+    along += g[c] * doubles(tile.unit[c]);
   }
   for (int c = 0; c < 3; c++) {
-    const Doubles total = (g[c] - along * tile.unit[c]) * tile.inverse + slope * tile.unit[c];
-    for (int i = 0; i < tile.n; i++) e.gradient[3 * static_cast<long>(tile.edge[i]) + c] += total[i];
+    const Doubles unit = doubles(tile.unit[c]);
+    const Doubles total = (g[c] - along * unit) * doubles(tile.inverse) + slope * unit;
+    double of_edge[TILE];
+    __builtin_memcpy(of_edge, &total, sizeof total);
+    for (int i = 0; i < tile.n; i++) e.gradient[3 * static_cast<long>(tile.edge[i]) + c] += of_edge[i];
   }
 }
 
@@ -379,17 +434,16 @@ void send_back(const Evaluation<T>& e, int t, long receiver, long in_chunk, Room
     Tile<T> tile;
     prepare(e, receiver, tile_start(index, n_tiles, receiver), tile);
     for (int i = 0; i < TILE * HARMONICS; i++) room.dY[i] = V{};
-    for (int i = 0; i < TILE; i++) room.slope[i] = V{};
     Work<T> work;
     work.tile = &tile;
     work.W = room.W, work.dW = room.dW;
-    work.dY = room.dY, work.slope = room.slope;
+    work.dY = room.dY;
     for (int p = 0; p < layer.n_paths; p++) {
       const Path& path = layer.paths[p];
       place_work(e, t, path, tile, work, thread);
       work.stride = layer.message[path.l3];
       work.A = room.A[path.l3] + in_chunk * (2 * path.l3 + 1) * work.stride + path.message;
-      radial_weights<T, true>(*e.model, layer, path, tile, room.W, room.dW);
+      radial_weights<T, true>(layer, path, tile, room.W, room.dW);
       dispatch(path, work, true, t == 0);
     }
     differentiate(e, tile, room);
@@ -399,33 +453,43 @@ void send_back(const Evaluation<T>& e, int t, long receiver, long in_chunk, Room
 // ---------------------------------------------------------------------------------------------- atoms
 
 template <class T, int R, int B>
-INLINE void multiply_rows(long K, long N, const T* A, const T* M, T* C, bool accumulate) {
+INLINE void multiply_rows(long n, long K, long N, const T* A, const T* M, T* C, bool accumulate) {
   typedef typename Vector<T>::type V;
   Block<V, B> out[R];
   for (int r = 0; r < R; r++)
-    for (int b = 0; b < B; b++) out[r].v[b] = accumulate ? load(C + r * N + b * Vector<T>::size) : V{};
-  for (long k = 0; k < K; k++) {
+    for (int b = 0; b < B; b++) out[r].v[b] = V{};
+  for (long k = 0; k < n; k++) {
     const Block<V, B> m(M + k * N);
     for (int r = 0; r < R; r++) add(out[r], m, A[r * K + k]);
   }
-  for (int r = 0; r < R; r++) out[r].save(C + r * N);
+  for (int r = 0; r < R; r++) {
+    if (accumulate)
+      for (int b = 0; b < B; b++) out[r].v[b] += load(C + r * N + b * Vector<T>::size);
+    out[r].save(C + r * N);
+  }
 }
 
 template <class T, int R>
-void multiply_panel(long K, long N, const T* A, const T* M, T* C, bool accumulate) {
+void multiply_panel(long n, long K, long N, const T* A, const T* M, T* C, bool accumulate) {
   constexpr int step = Vector<T>::size;
-  long n = 0;
-  for (; n + 2 * step <= N; n += 2 * step) multiply_rows<T, R, 2>(K, N, A, M + n, C + n, accumulate);
-  for (; n < N; n += step) multiply_rows<T, R, 1>(K, N, A, M + n, C + n, accumulate);
+  long u = 0;
+  for (; u + 2 * step <= N; u += 2 * step) multiply_rows<T, R, 2>(n, K, N, A, M + u, C + u, accumulate);
+  for (; u < N; u += step) multiply_rows<T, R, 1>(n, K, N, A, M + u, C + u, accumulate);
 }
 
 // C = A M, or C += A M; sizes are multiples of PAD but for the number of rows.
 template <class T>
 void multiply(long rows, long K, long N, const T* A, const T* M, T* C, bool accumulate) {
   constexpr int R = NEQUIX_BYTES == 64 ? 8 : 5;
-  long r = 0;
-  for (; r + R <= rows; r += R) multiply_panel<T, R>(K, N, A + r * K, M, C + r * N, accumulate);
-  for (; r < rows; r++) multiply_panel<T, 1>(K, N, A + r * K, M, C + r * N, accumulate);
+  // Sums of parts are added: less rounding than in one go.
+  constexpr long part = 64;
+  for (long k = 0; k < K; k += part) {
+    const long n = K - k < part ? K - k : part;
+    const bool add = accumulate || k > 0;
+    long r = 0;
+    for (; r + R <= rows; r += R) multiply_panel<T, R>(n, K, N, A + r * K + k, M + k * N, C + r * N, add);
+    for (; r < rows; r++) multiply_panel<T, 1>(n, K, N, A + r * K + k, M + k * N, C + r * N, add);
+  }
 }
 
 INLINE float exponential(float x) { return __builtin_expf(x); }
@@ -437,9 +501,9 @@ struct Activation {
   const Model<T>& model;
   const Layer<T>& layer;
 
-  T scale(T* const* z) const {
+  double scale(T* const* z) const {
     if (!model.norm) return 1;
-    T square = 0;
+    double square = 0;
     for (int l = 0; l < DEGREES; l++) {
       T part = 0;
       const long n = (2 * l + 1) * static_cast<long>(layer.pre[l]);
@@ -448,14 +512,14 @@ struct Activation {
       if (n) part = sum<T>(lanes);
       square += part * layer.norm[l];
     }
-    return 1 / static_cast<T>(__builtin_sqrt(square + model.epsilon));
+    return 1 / __builtin_sqrt(square + model.epsilon);
   }
 
   T gain(int l, int u) const { return model.norm ? layer.gain[l][u] : T(1); }
 
   void forward(T* const* z, T* const* h) const {
-    const T s = scale(z);
-    const T c = model.gate_scale;
+    const T s = static_cast<T>(scale(z));
+    const T c = static_cast<T>(model.gate_scale);
     for (int u = 0; u < layer.out[0]; u++) {
       const T y = z[0][u] * gain(0, u) * s;
       h[0][u] = y * c / (1 + exponential(-y));
@@ -468,16 +532,27 @@ struct Activation {
       }
   }
 
+  // The readout of the last layer's scalars, in float64: they are few.
+  double energy(T* const* z) const {
+    const double s = scale(z);
+    double total = 0;
+    for (int u = 0; u < layer.out[0]; u++) {
+      const double y = z[0][u] * s * gain(0, u);
+      total += y * model.gate_scale / (1 + exponential(-y)) * model.readout[u];
+    }
+    return total;
+  }
+
   // d(silu(y) c)/dy
   T slope(T y) const {
     const T p = 1 / (1 + exponential(-y));
-    return p * (1 + y * (1 - p)) * model.gate_scale;
+    return p * (1 + y * (1 - p)) * static_cast<T>(model.gate_scale);
   }
 
   void backward(T* const* z, T* const* dh, T* const* dz) const {
-    const T s = scale(z);
-    const T c = model.gate_scale;
-    T inner = 0;  // sum of z times the derivative of the normalised z, gains included
+    const T s = static_cast<T>(scale(z));
+    const T c = static_cast<T>(model.gate_scale);
+    double inner = 0;  // sum of z times the derivative of the normalised z, gains included
     for (int u = 0; u < layer.out[0]; u++) {
       const T g = gain(0, u);
       dz[0][u] = dh[0][u] * slope(z[0][u] * g * s) * g;
@@ -500,7 +575,7 @@ struct Activation {
       }
     if (!model.norm) return;
     for (int l = 0; l < DEGREES; l++) {
-      const T pull = s * s * s * inner * layer.norm[l];
+      const T pull = static_cast<T>(s * s * s * inner * layer.norm[l]);
       for (long i = 0; i < (2 * l + 1) * static_cast<long>(layer.pre[l]); i++) dz[l][i] = dz[l][i] * s - z[l][i] * pull;
     }
   }
@@ -541,12 +616,10 @@ void forward_chunk(const Evaluation<T>& e, int t, long begin, long end, Room<T>&
       z[l] = e.z[t * DEGREES + l] + a * (2 * l + 1) * layer.pre[l];
       h[l] = e.h[(t + 1) % 2][l] + a * (2 * l + 1) * layer.out[l];
     }
-    Activation<T>{*e.model, layer}.forward(z, h);
-    if (last) {
-      double energy = 0;
-      for (int u = 0; u < layer.out[0]; u++) energy += h[0][u] * e.model->readout[u];
-      e.energies[a] = energy + e.model->offset[e.species[a]];
-    }
+    if (last)
+      e.energies[a] = Activation<T>{*e.model, layer}.energy(z) + e.model->offset[e.species[a]];
+    else
+      Activation<T>{*e.model, layer}.forward(z, h);
   }
 }
 

@@ -7,6 +7,18 @@ namespace nequix {
 
 enum { DEGREES = 4, HARMONICS = 16, TILE = 16, PAD = 16 };
 
+// Degree of the radial polynomials: known to the compiler, as their evaluation takes a third of all time.
+template <class T>
+struct Radial;
+template <>
+struct Radial<float> {
+  static constexpr int degree = 6;
+};
+template <>
+struct Radial<double> {
+  static constexpr int degree = 11;
+};
+
 // One tensor-product path; channels are padded to a multiple of PAD.
 struct Path {
   int l1, l2, l3;
@@ -32,11 +44,11 @@ struct Layer {
 
 template <class T>
 struct Model {
-  int n_species, lmax, n_layers, n_cells, degree;
+  int n_species, lmax, n_layers, n_cells;
   const int* cells;  // segment of each of equal parts of [0, cutoff]
   const double *middles, *halves;
   double cutoff;
-  T gate_scale, epsilon;
+  double gate_scale, epsilon;
   bool norm;
   const Layer<T>* layers;
   const double *readout, *offset;

@@ -143,8 +143,8 @@ class Made : public Base {
     cells_.assign(spec.cells, spec.cells + spec.n_cells);
     middles_.assign(spec.middles, spec.middles + spec.n_segments);
     halves_.assign(spec.halves, spec.halves + spec.n_segments);
-    model_ = {spec.n_species, spec.lmax, spec.n_layers, spec.n_cells, spec.degree, cells_.data(), middles_.data(),
-              halves_.data(), spec.cutoff, static_cast<T>(spec.gate_scale), static_cast<T>(spec.epsilon), spec.layer_norm != 0, layers_.data(),
+    model_ = {spec.n_species, spec.lmax, spec.n_layers, spec.n_cells, cells_.data(), middles_.data(),
+              halves_.data(), spec.cutoff, spec.gate_scale, spec.epsilon, spec.layer_norm != 0, layers_.data(),
               readout_.data(), offset_.data(), most_channels_};
   }
 
@@ -179,7 +179,9 @@ void Made<T>::check(const nequix_spec& spec) {
   require(spec.n_layers >= 1 && spec.layers && spec.readout && spec.offset, "the specification lacks a part");
   require(spec.n_species >= 1, "n_species = " + text(spec.n_species));
   require(spec.lmax >= 0 && spec.lmax < DEGREES, "lmax = " + text(spec.lmax) + ", but kernels go to 3");
-  require(spec.n_segments >= 1 && spec.n_cells >= 1 && spec.degree >= 1 && spec.cells && spec.middles && spec.halves,
+  require(spec.degree == Radial<T>::degree, "the radial table has degree " + text(spec.degree) + ", expected " +
+                                                text(Radial<T>::degree));
+  require(spec.n_segments >= 1 && spec.n_cells >= 1 && spec.cells && spec.middles && spec.halves,
           "the radial table is empty");
   for (int c = 0; c < spec.n_cells; c++)
     require(spec.cells[c] >= (c ? spec.cells[c - 1] : 0) && spec.cells[c] < spec.n_segments,
@@ -228,6 +230,8 @@ void Made<T>::copy_layer(const nequix_spec& spec, int t) {
     paths_[t].push_back({path.l1, path.l2, path.l3, path.channels, path.weight, path.message});
     if (path.channels > most_channels_) most_channels_ = path.channels;
   }
+  // Paths that read the same features follow one another, so that these stay in the cache.
+  std::stable_sort(paths_[t].begin(), paths_[t].end(), [](const Path& a, const Path& b) { return a.l1 < b.l1; });
   layer.n_paths = given.n_paths;
   layer.paths = paths_[t].data();
   layer.n_weights = given.n_weights;
