@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 
+from nequix.core.errors import SpecError
 from nequix.core.graph import Graph
 from nequix.core.layout import CHUNK_TILES, Layout, arrange, round_up, tiles_needed
 from nequix.core.results import Results, check_direction, check_graph, collect, in_precision
@@ -140,7 +142,13 @@ class Potential:
         self._product = jax.jit(partial(_product), static_argnums=0)
         with self._precision():
             self.model = Model(weights.spec, jax.device_put(in_precision(weights, dtype), self.device))
-        self.kernel.prepare(weights, dtype)
+        try:
+            self.kernel.prepare(weights, dtype)
+        except SpecError as error:
+            if kernel != "auto":
+                raise
+            warnings.warn(f"kernel='auto' takes 'plain': {error}", RuntimeWarning, stacklevel=2)
+            self.kernel = select_kernel("plain", self.platform)
 
     @property
     def platform(self) -> str:

@@ -76,7 +76,8 @@ def radial_mlp(
     slopes = 2 / spec.cutoff * (bend * envelope + bessel * steepness)
     for index, matrix in enumerate(matrices):
         if index:
-            sigmoid = 1 / (1 + np.exp(-values))
+            with np.errstate(over="ignore"):  # of 1 / infinity
+                sigmoid = 1 / (1 + np.exp(-values))
             slopes = slopes * sigmoid * (1 + values * (1 - sigmoid))
             values = values * sigmoid
         values, slopes = values @ matrix, slopes @ matrix

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
+from nequix.core.errors import SpecError
 from nequix.core.graph import Graph
 from nequix.core.layout import Layout, arrange
 from nequix.core.results import Results, check_direction, check_graph, collect, in_precision
@@ -121,7 +123,13 @@ class Potential:
         with torch.inference_mode(False):
             put = {name: self._put(values) for name, values in in_precision(weights, dtype).items()}
             self.model = Model(weights.spec, put).requires_grad_(False)
-        self.kernel.prepare(weights, dtype)
+        try:
+            self.kernel.prepare(weights, dtype)
+        except SpecError as error:
+            if kernel != "auto":
+                raise
+            warnings.warn(f"kernel='auto' takes 'plain': {error}", RuntimeWarning, stacklevel=2)
+            self.kernel = select_kernel("plain", self.platform)
 
     @property
     def platform(self) -> str:

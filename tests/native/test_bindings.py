@@ -1,0 +1,131 @@
+"""The operators of both engines: differentiable, compilable, and found to be missing when they are."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+import nequix.jax
+import nequix.torch
+from nequix.core.errors import BackendUnavailable
+from tests.kernels.engines import ENGINES, engine, spec_with
+from tests.systems import random_weights, structure
+from tests.tolerances import PARITY_FLOAT64
+
+SPEC = spec_with("3x0e + 2x1o + 1x2e", lmax=2)
+WEIGHTS = random_weights(SPEC, 3)
+GRAPH = structure(SPEC, 0, 3)
+ARRAYS = (GRAPH.vectors, GRAPH.senders, GRAPH.receivers, GRAPH.species)
+SEED = np.random.default_rng(0).normal(size=GRAPH.n_nodes)
+
+
+def kernel_of(name):
+    return engine(name).potential.Potential(WEIGHTS, kernel="native", dtype="float64", device="cpu").kernel
+
+
+def plain_gradient():
+    potential = nequix.torch.Potential(WEIGHTS, kernel="plain", dtype="float64", device="cpu")
+    layout = potential._arrange(GRAPH)
+    arrays = potential._arrays(layout)
+    vectors = arrays.vectors.requires_grad_()
+    energies = potential.model(vectors, *arrays[1:4], potential.kernel)
+    (gradient,) = torch.autograd.grad((energies * torch.tensor(SEED)).sum(), vectors)
+    return energies.detach().numpy(), gradient.numpy()[layout.slots]
+
+
+def test_torch_operator_has_plain_s_gradient_compiled_or_not():
+    kernel, (expected, slopes) = kernel_of("torch"), plain_gradient()
+    vectors, *rest = map(torch.tensor, ARRAYS)
+    vectors.requires_grad_()
+
+    def energies(vectors):
+        return kernel.energies(vectors, *rest)
+
+    for function in (energies, torch.compile(energies, fullgraph=True, backend="aot_eager")):
+        evaluated = function(vectors)
+        (gradient,) = torch.autograd.grad((evaluated * torch.tensor(SEED)).sum(), vectors)
+        np.testing.assert_allclose(evaluated.detach(), expected, rtol=PARITY_FLOAT64, atol=PARITY_FLOAT64)
+        np.testing.assert_allclose(gradient, slopes, rtol=0, atol=1e-9 * np.abs(slopes).max())
+
+
+def test_torch_operator_passes_torch_s_own_checks():
+    kernel = kernel_of("torch")
+    vectors, *rest = map(torch.tensor, ARRAYS)
+    vectors.requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda v: kernel.energies(v, *rest), vectors, eps=1e-6, atol=1e-5, rtol=1e-4
+    )
+    torch.library.opcheck(
+        torch.ops.nequix.native_energies.default,
+        (vectors, *rest, kernel.model.key, 1),
+        test_utils=("test_schema", "test_faketensor", "test_autograd_registration"),
+    )
+
+
+def test_torch_refuses_second_derivatives():
+    kernel = kernel_of("torch")
+    vectors, *rest = map(torch.tensor, ARRAYS)
+    vectors.requires_grad_()
+    (gradient,) = torch.autograd.grad(kernel.energies(vectors, *rest).sum(), vectors, create_graph=True)
+    with pytest.raises(NotImplementedError, match=r"no second derivatives.*kernel='plain'"):
+        gradient.sum().backward()
+
+
+def test_jax_function_has_plain_s_gradient_mapped_or_not():
+    kernel, (expected, slopes) = kernel_of("jax"), plain_gradient()
+    with jax.enable_x64(True):
+        vectors, *rest = map(jnp.asarray, ARRAYS)
+
+        def total(vectors):
+            energies = kernel.energies(vectors, *rest)
+            return (energies * SEED).sum(), energies
+
+        gradient, energies = jax.jit(jax.grad(total, has_aux=True))(vectors)
+        replicas = jnp.stack([vectors, 1.01 * vectors])
+        mapped = jax.jit(jax.vmap(jax.grad(total, has_aux=True)))(replicas)[0]
+        apart = [jax.grad(total, has_aux=True)(replica)[0] for replica in replicas]
+    np.testing.assert_allclose(energies, expected, rtol=PARITY_FLOAT64, atol=PARITY_FLOAT64)
+    np.testing.assert_allclose(gradient, slopes, rtol=0, atol=1e-9 * np.abs(slopes).max())
+    np.testing.assert_array_equal(mapped, np.stack(apart))
+
+
+def test_jax_function_takes_single_precision_and_refuses_second_derivatives():
+    kernel, (expected, _) = kernel_of("jax"), plain_gradient()
+    vectors, *rest = (jnp.asarray(array) for array in ARRAYS)
+    energies = jax.jit(kernel.energies)(vectors, *rest)
+    assert energies.dtype == jnp.float32
+    np.testing.assert_allclose(energies, expected, rtol=1e-4, atol=1e-4)
+    slope = jax.grad(lambda v: kernel.energies(v, *rest).sum())
+    with pytest.raises((NotImplementedError, TypeError)):
+        jax.grad(lambda v: slope(v).sum())(vectors)
+
+
+def test_jax_tells_what_is_wrong():
+    kernel = kernel_of("jax")
+    vectors, senders, receivers, species = (jnp.asarray(array) for array in ARRAYS)
+    with pytest.raises(Exception, match="atom 0 has species 7"):
+        kernel.energies(vectors, senders, receivers, species.at[0].set(7)).block_until_ready()
+    energies = jax.jit(kernel.energies)
+    energies(vectors, senders, receivers, species)
+    kernel.model = None
+    with pytest.raises(Exception, match="no such model"):
+        energies(vectors, senders, receivers, species).block_until_ready()
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_potential_evaluates_by_the_library_and_hessians_by_plain(name):
+    potential = engine(name).potential.Potential(WEIGHTS, dtype="float64", device="cpu")
+    assert potential.kernel.name == "native"
+    potential.evaluate(GRAPH)
+    assert potential.kernel.calls == potential.kernel.model.calls == 1
+    product = potential.hessian_vector_product(GRAPH, np.ones((GRAPH.n_nodes, 3)))
+    assert np.abs(product).max() < 1e-8  # a translation
+    assert potential.kernel.model.calls == 1
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_kernel_without_a_model_is_an_error(name):
+    kernel = engine(name).kernels.select_kernel("native", "cpu")
+    with pytest.raises(BackendUnavailable, match="holds no model"):
+        kernel.evaluate(GRAPH)

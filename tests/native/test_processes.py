@@ -1,0 +1,55 @@
+"""The library among threads and processes."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nequix.native.model import NativeModel
+from tests.native.test_model import WEIGHTS, graph_of
+
+FORK = """
+import os
+from tests.native.test_model import WEIGHTS, graph_of
+from nequix.native.model import NativeModel
+model, graph = NativeModel(WEIGHTS, "float64"), graph_of()
+expected = model.evaluate_graph(graph, threads=3)[1]  # threads have run, and are gone
+child = os.fork()
+if child == 0:
+    os._exit(0 if (model.evaluate_graph(graph, threads=3)[1] == expected).all() else 1)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_child_after_fork_evaluates_as_its_parent():
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    ran = subprocess.run([sys.executable, "-c", FORK], cwd=root, env=environment, timeout=300)
+    assert ran.returncode == 0
+
+
+def test_models_are_evaluated_by_several_threads_at_once():
+    graph = graph_of()
+    models = [NativeModel(WEIGHTS, dtype) for dtype in ("float64", "float32", "float64")]
+    expected = [model.evaluate_graph(graph, threads=2)[1] for model in models]
+    differing = []
+
+    def work(model, forces):
+        for _ in range(20):
+            if not np.array_equal(model.evaluate_graph(graph, threads=2)[1], forces):
+                differing.append(model)
+
+    threads = [
+        threading.Thread(target=work, args=pair) for pair in zip(models * 2, expected * 2, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not differing
+    assert [model.calls for model in models] == [41, 41, 41]
