@@ -160,6 +160,49 @@ def phonons(
     print(f"{output / 'report.md'}: {summary['n']} of {summary['n_materials']} materials")
 
 
+@app.command()
+def speed(
+    output: _Output,
+    sizes: Annotated[str, typer.Option(help="Numbers of atoms, separated by commas.")] = "8,64,216,512,1000",
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each contender.")] = 5,
+    beside: Annotated[
+        list[str] | None, typer.Option(help="Another engine, BACKEND:KERNEL:DTYPE; may be repeated.")
+    ] = None,
+    calculator: Annotated[
+        list[str] | None,
+        typer.Option(help="Another calculator of ASE, MODULE:NAME or MODULE:NAME=JSON; may be repeated."),
+    ] = None,
+    memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Measure memory, too.")] = True,
+    model: Model = "nequix-mp-1",
+    backend: BackendOption = Backend.auto,
+    dtype: DtypeOption = Dtype.float32,
+    kernel: Kernel = "auto",
+    device: Device = None,
+) -> None:
+    """Time steps of dynamics on diamond, several engines and other calculators in turn."""
+    with _needs_extra():
+        from nequix.evaluate.speed.contenders import of_engine, parse_calculator, parse_engine
+        from nequix.evaluate.speed.report import write_report
+        from nequix.evaluate.speed.task import Speed
+    engine = _engine(model, backend, dtype, kernel, device)
+    others = [parse_engine(text, model, device) for text in beside or []]
+    others += [parse_calculator(text) for text in calculator or []]
+    try:
+        numbers = tuple(int(size) for size in sizes.split(","))
+    except ValueError:
+        raise DataError(f"--sizes {sizes}: expected numbers of atoms, separated by commas") from None
+    task = Speed((of_engine(engine), *others), numbers, rounds, memory)
+    store, identity = _run(task, engine, output, 0)
+    for row in write_report(store, task, identity):
+        if row["error"] is None:
+            print(
+                f"{row['n_atoms']:7} atoms  {row['steps_per_day'][0]:12,.0f} steps a day  {row['contender']}"
+            )
+        else:
+            print(f"{row['n_atoms']:7} atoms  {row['error']}  {row['contender']}")
+    print(output / "report.md")
+
+
 def _chosen(task: Task, only: str | None) -> list[str]:
     """Return the items that ``--only`` names, or all."""
     return task.items() if only is None else _names("--only", only, task.items())
@@ -179,7 +222,7 @@ def _engine(model: str, backend: Backend, dtype: Dtype, kernel: str, device: str
     from nequix.evaluate.task import Engine
 
     calculator = make_calculator(model, backend, dtype, kernel, device)
-    return Engine(model, calculator.backend, kernel, str(dtype), device)
+    return Engine(model, calculator.backend, calculator.kernel, str(dtype), device)
 
 
 def _run(

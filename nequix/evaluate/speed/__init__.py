@@ -1,0 +1,1 @@
+"""Steps of dynamics a day, and memory: ``nequix evaluate speed``."""

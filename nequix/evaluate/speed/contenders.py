@@ -1,0 +1,100 @@
+"""What is timed: engines of the project, and other calculators of ASE by their import paths."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nequix.core.errors import BackendUnavailable, DataError
+from nequix.evaluate.task import Engine
+
+if TYPE_CHECKING:
+    from ase.calculators.calculator import Calculator
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A calculator that can be made in any process.
+
+    Attributes:
+        label: What the report calls it.
+        engine: An engine of the project; None for another calculator.
+        path: ``module:name`` of another calculator, or of a function that returns one.
+        options: Its arguments, as JSON.
+    """
+
+    label: str
+    engine: Engine | None = None
+    path: str = ""
+    options: str = "{}"
+
+    def calculator(self) -> Calculator:
+        """Make the calculator.
+
+        Raises:
+            BackendUnavailable: If it cannot be imported.
+            DataError: If there is nothing of that name, or it refuses its arguments.
+        """
+        if self.engine is not None:
+            return self.engine.calculator()
+        module, _, name = self.path.partition(":")
+        try:
+            make = getattr(importlib.import_module(module), name)
+        except ImportError as error:
+            raise BackendUnavailable(f"{self.path}: cannot be imported ({error}); install it") from error
+        except AttributeError:
+            raise DataError(f"{self.path}: the module has no {name!r}; check the name") from None
+        try:
+            return make(**json.loads(self.options))
+        except TypeError as error:
+            raise DataError(f"{self.path}: {error}; give its arguments as {self.path}=JSON") from error
+
+
+def parse_engine(text: str, model: str, device: str | None) -> Contender:
+    """Read ``BACKEND[:KERNEL[:DTYPE]]``.
+
+    Args:
+        text: Such as ``torch:plain:float64``.
+        model: The model that it runs.
+        device: Where.
+
+    Raises:
+        DataError: For more than three parts, or an empty one.
+    """
+    parts = text.split(":")
+    if len(parts) > 3 or not all(parts):
+        raise DataError(f"engine {text!r}, expected BACKEND, BACKEND:KERNEL or BACKEND:KERNEL:DTYPE")
+    backend, kernel, dtype = (*parts, *("auto", "float32")[len(parts) - 1 :])
+    return of_engine(Engine(model, backend, kernel, dtype, device))
+
+
+def of_engine(engine: Engine) -> Contender:
+    """Name an engine of the project.
+
+    Args:
+        engine: The engine.
+    """
+    return Contender(f"nequix {engine.backend} {engine.kernel} {engine.dtype}", engine)
+
+
+def parse_calculator(text: str) -> Contender:
+    """Read ``MODULE:NAME[=JSON]``.
+
+    Args:
+        text: Such as ``ase.calculators.lj:LennardJones={"rc": 6}``.
+
+    Raises:
+        DataError: If it is of another form.
+    """
+    path, equals, options = text.partition("=")
+    module, colon, name = path.partition(":")
+    try:
+        held: Any = json.loads(options) if equals else {}
+    except ValueError:
+        held = None
+    if not (module and colon and name) or not isinstance(held, dict):
+        raise DataError(f"calculator {text!r}, expected MODULE:NAME or MODULE:NAME={{JSON of its arguments}}")
+    label = path if not held else f"{path} {json.dumps(held)}"
+    return Contender(label, None, path, json.dumps(held))

@@ -1,0 +1,125 @@
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from nequix import cli
+from nequix.core.errors import BackendUnavailable, DataError
+from nequix.evaluate.speed import clock
+from nequix.evaluate.speed.contenders import Contender, parse_calculator, parse_engine
+from nequix.evaluate.speed.report import rows_of
+from nequix.evaluate.speed.task import Speed
+from tests.calculator.small import write_small
+
+SLOW = "tests.evaluate.speed.slow:Slow"
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"), [(1, 8), (8, 8), (64, 64), (70, 72), (216, 216), (1000, 1000), (96, 96)]
+)
+def test_diamond_has_about_the_atoms_asked_for(asked, found):
+    atoms = clock.diamond(asked)
+    assert len(atoms) == found
+    assert atoms.get_volume() / len(atoms) == pytest.approx(clock.LATTICE**3 / 8)
+    first = atoms.get_distances(0, range(1, len(atoms)), mic=True)
+    assert np.sum(first < 1.8) == 4
+    assert max(atoms.cell.lengths()) <= 3 * min(atoms.cell.lengths())
+
+
+def test_steps_a_day_and_ratios_of_known_times():
+    assert clock.steps_per_day([0.5, 1.0, 2.0]) == (86400.0, 43200.0, 172800.0)
+    assert clock.paired_ratio([2.0, 6.0, 3.0], [1.0, 2.0, 3.0]) == (2.0, 1.0, 3.0)
+
+
+def test_a_step_takes_the_time_of_its_calculator():
+    held = clock.race([(name, parse_calculator(f'{SLOW}={{"seconds": {s}}}').calculator()) for name, s in
+                       (("quick", 0.02), ("slow", 0.06))], 8, 3)  # fmt: skip
+    assert len(held["quick"]["seconds"]) == 3
+    assert min(held["quick"]["seconds"]) >= 0.02
+    assert min(held["slow"]["seconds"]) >= 0.06
+    assert clock.paired_ratio(held["slow"]["seconds"], held["quick"]["seconds"])[0] > 1.0
+
+
+def test_contenders_take_turns(monkeypatch):
+    seen = []
+    monkeypatch.setattr(clock.Runner, "_time", lambda self, n: seen.append(self.atoms.calc.seconds) or 1.0)
+    ready = [(str(s), parse_calculator(f'{SLOW}={{"seconds": {s}}}').calculator()) for s in (1.0, 2.0)]
+    clock.race(ready, 8, 3)
+    assert seen[-6:] == [1.0, 2.0] * 3
+
+
+def test_one_that_breaks_does_not_stop_the_others():
+    ready = [(str(n), parse_calculator(f'{SLOW}={{"n_max": {n}}}').calculator()) for n in (4, 100)]
+    held = clock.race(ready, 8, 2)
+    assert held["4"] == {"error": "MemoryError: too many atoms"}
+    assert len(held["100"]["seconds"]) == 2
+
+
+def test_memory_is_that_of_a_process_of_its_own():
+    small, large = (clock.memory(parse_calculator(f'{SLOW}={{"megabytes": {n}}}'), 8) for n in (1, 400))
+    assert large["peak"] - large["loaded"] > 300 * 2**20
+    assert large["peak"] - small["peak"] > 300 * 2**20
+    assert clock.memory(parse_calculator(f'{SLOW}={{"n_max": 1}}'), 8) == {}
+
+
+def test_engines_and_calculators_are_read():
+    contender = parse_engine("torch:plain:float64", "model", None)
+    assert contender.label == "nequix torch plain float64"
+    assert parse_engine("jax", "model", None).label == "nequix jax auto float32"
+    assert parse_engine("jax:native", "m", "cpu").engine.kernel == "native"
+    other = parse_calculator('a.b:C={"rc": 6}')
+    assert (other.path, json.loads(other.options)) == ("a.b:C", {"rc": 6})
+
+
+@pytest.mark.parametrize("text", ["a.b.C", ":C", "a:", "a:B=[1]", "a:B={"])
+def test_a_malformed_calculator_is_refused(text):
+    with pytest.raises(DataError, match="expected MODULE:NAME"):
+        parse_calculator(text)
+
+
+@pytest.mark.parametrize("text", ["", "a:b:c:d", "torch::float32"])
+def test_a_malformed_engine_is_refused(text):
+    with pytest.raises(DataError, match="expected BACKEND"):
+        parse_engine(text, "m", None)
+
+
+def test_calculators_that_are_not_there_are_told():
+    with pytest.raises(BackendUnavailable, match="no_such_module"):
+        parse_calculator("no_such_module:X").calculator()
+    with pytest.raises(DataError, match="no 'Nothing'"):
+        parse_calculator("tests.evaluate.speed.slow:Nothing").calculator()
+    with pytest.raises(DataError, match="arguments"):
+        parse_calculator(f'{SLOW}={{"wrong": 1}}').calculator()
+
+
+def test_rows_compare_with_the_first_contender():
+    held = {"b": {"seconds": [4.0, 4.0]}, "a": {"seconds": [1.0, 2.0], "peak": 5}, "c": {"error": "x"}}
+    rows = {row["contender"]: row for row in rows_of({"n_atoms": 8, "contenders": held}, "a")}
+    assert rows["b"]["ratio"] == (3.0, 2.0, 4.0)
+    assert rows["a"]["ratio"] == (1.0, 1.0, 1.0)
+    assert rows["c"]["ratio"] is rows["c"]["steps_per_day"] is None
+    assert rows["a"]["peak"] == 5
+
+
+def test_a_contender_is_named_once():
+    with pytest.raises(DataError, match="twice"):
+        Speed((Contender("a"), Contender("a")))
+
+
+def test_the_command_times_and_reports(tmp_path, monkeypatch, capsys):
+    arguments = ["evaluate", "speed", "-o", str(tmp_path / "run"), "--model", str(write_small(tmp_path))]
+    arguments += ["--backend", "torch", "--sizes", "8,16", "--rounds", "2", "--no-memory"]
+    arguments += ["--beside", "torch:plain:float64", "--calculator", f'{SLOW}={{"n_max": 8}}']
+    monkeypatch.setattr(sys, "argv", ["nequix", *arguments, "--calculator", "no_such_module:X"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 0
+    assert "steps a day" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "run" / "results.json").read_bytes())["results"]["rows"]
+    assert len(rows) == 8
+    assert sum(row["error"] is None for row in rows) == 5
+    assert (tmp_path / "run" / "speed.png").exists()
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert "too many atoms" in report
+    assert "no_such_module" in report
