@@ -56,6 +56,9 @@ def judge_dimer(values: Mapping[str, Any]) -> tuple[Verdict, str]:
     told = []
     if found["wall deficit"] != Verdict.passed:
         what = "falls into a hole" if values["hole"] else "ends"
+        if values["collapses"]:  # below the well, so that atoms that come over the wall stay there
+            found["wall deficit"] = Verdict.failed
+            what = "collapses"
         told.append(f"{what} behind a wall of {values['wall']:.1f} eV at {values['wall_distance']:.2f} A")
     if values["spurious_minima"]:
         told.append("minima at " + ", ".join(f"{r:.2f}" for r in values["spurious_minima"]) + " A")

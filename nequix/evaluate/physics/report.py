@@ -138,7 +138,8 @@ def _show_dimers(report: Report, groups: Mapping[str, Mapping[str, Outcome]]) ->
         return {}
     report.heading("Dimers")
     report.text(
-        "Green passes, orange warns, red fails; grey is DFT (PBE, lowest spin). Energies count from 6 A."
+        "Green passes, orange warns, red fails; grey is DFT (PBE, lowest spin), which for some lanthanides "
+        "is not smooth itself. Energies count from 6 A."
     )
     report.figure("dimers", "Two atoms of every element.", figures.dimer_curves(outcomes))
     judged = {symbol: judge.judge_dimer(outcome.values) for symbol, outcome in outcomes.items()}

@@ -54,6 +54,9 @@ def test_a_hole_behind_a_low_wall_is_found():
     assert found["wall_deficit"] == pytest.approx(10 - found["wall"])
     verdict, told = judge_dimer(found)
     assert verdict == Verdict.failed
+    assert "collapses" in told
+    verdict, told = judge_dimer({**found, "collapses": False, "wall_deficit": 5.0})
+    assert verdict == Verdict.warned
     assert "hole" in told
 
 
