@@ -153,20 +153,20 @@ def summarise_elastic(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
         outcomes: By identifier.
 
     Returns:
-        ``n``, ``unstable``, ``not_converged``, medians of the absolute errors (%) and of the ratios.
+        ``n``, ``unstable``, ``not_converged``, medians of the absolute errors (%), and what the median ratios
+        lack (%).
     """
     held = [outcome.values for outcome in outcomes.values()]
     ratios = {k: np.array([v[k] / v["reference"][k] for v in held]) for k in ("bulk", "shear")}
     errors = {
         f"{name} modulus error": float(100 * np.median(np.abs(ratio - 1))) for name, ratio in ratios.items()
     }
-    both = np.concatenate(list(ratios.values()))
     return {
         "n": len(held),
         "unstable": sum(not values["stable"] for values in held),
         "not_converged": sum(not values["converged"] for values in held),
         **errors,
-        "softening": float(100 * (1 - np.median(both))),
+        **{f"{name} softening": float(100 * (1 - np.median(ratio))) for name, ratio in ratios.items()},
     }
 
 

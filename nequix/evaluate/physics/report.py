@@ -192,7 +192,8 @@ def _show_elastic(report: Report, groups: Mapping[str, Mapping[str, Outcome]]) -
     report.text(
         f"Hill averages of {summary['n']} crystals against the reference; {summary['unstable']} are "
         f"unstable, {summary['not_converged']} did not relax. The median ratio is "
-        f"{1 - summary['softening'] / 100:.3f}."
+        f"{1 - summary['bulk softening'] / 100:.3f} of the bulk moduli, "
+        f"{1 - summary['shear softening'] / 100:.3f} of the shear moduli."
     )
     report.figure("elastic", "Moduli against the reference.", figures.elastic_moduli(outcomes))
     rows = [

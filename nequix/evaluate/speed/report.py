@@ -53,7 +53,9 @@ def write_report(store: Store, task: Speed, identity: dict[str, Any]) -> list[di
         report.heading("What could not be timed")
         report.table(("atoms", "contender", "reason"), broken)
     if any(row["error"] is None for row in rows):
-        report.figure("speed", "Steps a day and memory against the number of atoms.", draw(rows))
+        report.figure(
+            "speed", "Steps a day, and memory if measured, against the number of atoms.", draw(rows)
+        )
     report.write(identity, {"rows": rows, "failures": failures})
     return rows
 
@@ -107,8 +109,10 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    measured = any(row["peak"] is not None for row in rows)
+    figure = Figure(figsize=(11 if measured else 6, 4.2), layout="constrained")
+    axes = figure.subplots(1, 1 + measured, squeeze=False)[0]
+    left, right = axes[0], axes[-1]
     for label in dict.fromkeys(row["contender"] for row in rows):
         own = [row for row in rows if row["contender"] == label and row["error"] is None]
         if not own:
@@ -121,7 +125,7 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
         held = [(row["n_atoms"], row["peak"] / GIB) for row in own if row["peak"] is not None]
         if held:
             right.plot(*zip(*held, strict=True), marker="o", markersize=4, label=label)
-    for axis, label in ((left, "steps a day"), (right, "peak memory (GiB)")):
+    for axis, label in zip(axes, ("steps a day", "peak memory (GiB)"), strict=False):
         axis.set_xscale("log")
         axis.set_yscale("log")
         axis.set_xlabel("atoms of diamond")
