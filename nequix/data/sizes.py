@@ -94,7 +94,8 @@ def _read(cache: Path, source: Source, cutoff: float) -> Sizes | None:
     if not cache.is_file():
         return None
     try:
-        with np.load(cache, allow_pickle=False) as kept:
+        # Opened here, since NumPy leaves a file open that is no archive.
+        with open(cache, "rb") as handle, np.load(handle, allow_pickle=False) as kept:
             table = kept["sizes"]
             if float(kept["cutoff"]) != cutoff or str(kept["source"]) != _fingerprint(source):
                 return None

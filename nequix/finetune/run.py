@@ -16,6 +16,7 @@ from nequix.core.spec import ModelSpec
 from nequix.core.weights import Provenance, Weights
 from nequix.data.loader import Loader
 from nequix.data.sources import Source
+from nequix.data.stats import Statistics
 from nequix.finetune.config import FinetuneConfig
 from nequix.finetune.modes import trained_names
 from nequix.finetune.refit import baseline, least_change
@@ -58,9 +59,11 @@ class FineTuning(Run):
     def _specify(self) -> ModelSpec:
         return self.parent.spec
 
+    def _refuse_unknown(self, source: Source, found: Statistics) -> None:
+        if not set(found.atomic_numbers) <= set(self.spec.atomic_numbers):
+            refuse_unknown(source, self.parent)
+
     def _initial(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        for loader in filter(None, (self.loader, self.valid)):
-            refuse_unknown(loader.source, self.parent)
         values = dict(self.parent.parameters)
         # A run that goes on has them in its checkpoint.
         if self.config.refit_atom_energies and not self._checkpoints():

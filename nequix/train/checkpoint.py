@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,10 @@ import safetensors.numpy
 
 from nequix.core.errors import DataError
 from nequix.core.files import write_atomic
+
+
+class DamagedCheckpoint(DataError):
+    """A checkpoint that is not what was written."""
 
 
 def leaves_by_name(tree: Any) -> dict[str, Any]:
@@ -53,7 +59,8 @@ def load_checkpoint(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
         The state, as NumPy arrays in the tree of ``like``, and the rest.
 
     Raises:
-        DataError: If it is missing, damaged or of another configuration, naming the array.
+        DamagedCheckpoint: If it is missing, or not what was written.
+        DataError: If it is of another configuration, naming the array.
     """
     try:
         with safetensors.safe_open(path, "numpy") as handle:
@@ -61,9 +68,11 @@ def load_checkpoint(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
             arrays = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
         rest, whole = metadata["rest"], metadata["checksum"] == _checksum(arrays)
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-        raise DataError(f"{path}: no checkpoint, or a damaged one ({error!r}); use another one") from None
+        raise DamagedCheckpoint(
+            f"{path}: no checkpoint, or a damaged one ({error!r}); use another one"
+        ) from None
     if not whole:
-        raise DataError(f"{path}: the checksum does not fit the arrays: damaged; use another one")
+        raise DamagedCheckpoint(f"{path}: the checksum does not fit the arrays: damaged; use another one")
     expected = leaves_by_name(like)
     if arrays.keys() != expected.keys():
         odd = sorted(arrays.keys() ^ expected.keys())
@@ -77,6 +86,37 @@ def load_checkpoint(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
                 f"{leaf.dtype}{list(leaf.shape)}; use that of the run"
             )
     return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in expected]), rest
+
+
+def load_newest(paths: Sequence[Path], like: Any) -> tuple[Any, dict[str, Any]] | None:
+    """Read the newest checkpoint that is whole, with a warning that names those that are not.
+
+    Args:
+        paths: Checkpoints, the newest last.
+        like: A state of the same configuration.
+
+    Returns:
+        What :func:`load_checkpoint` returns; None where there are no paths.
+
+    Raises:
+        DamagedCheckpoint: If none is whole.
+        DataError: If one is of another configuration.
+    """
+    damaged: DamagedCheckpoint | None = None
+    for path in reversed(paths):
+        try:
+            loaded = load_checkpoint(path, like)
+        except DamagedCheckpoint as error:
+            damaged = error
+            continue
+        if damaged is not None:
+            warnings.warn(f"{damaged}; going on from {path}", RuntimeWarning, stacklevel=2)
+        return loaded
+    if damaged is not None:
+        raise DamagedCheckpoint(
+            f"{damaged} of {len(paths)}, but none is whole; delete {paths[0].parent} to begin anew"
+        )
+    return None
 
 
 def _checksum(arrays: dict[str, np.ndarray]) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import os
 import types
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,8 +16,10 @@ import yaml
 
 from nequix.core.errors import DataError
 from nequix.core.spec import ModelSpec
+from nequix.train.guard import StopConfig
 from nequix.train.loss import LossConfig
 from nequix.train.optimizer import OptimizerConfig
+from nequix.train.trackers import LogConfig
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,8 @@ class TrainConfig:
         optimizer: How parameters are updated.
         run: The course of the run.
         provenance: What the trained file says of itself.
+        stop: When a loss counts as exploding.
+        log: Who is told what is measured.
     """
 
     model: ModelConfig
@@ -152,6 +157,8 @@ class TrainConfig:
     optimizer: OptimizerConfig
     run: RunConfig
     provenance: ProvenanceConfig
+    stop: StopConfig = field(default_factory=StopConfig, kw_only=True)
+    log: LogConfig = field(default_factory=LogConfig, kw_only=True)
 
 
 C = TypeVar("C", bound=TrainConfig)
@@ -189,11 +196,34 @@ def _compose(path: str | os.PathLike[str]) -> yaml.Node | None:
         raise DataError(f"{os.fspath(path)}: cannot be read as YAML: {error}") from None
 
 
+def same_run(one: str, other: str) -> bool:
+    """Compare two configurations that runs have noted, but for what changes no number of a run.
+
+    That is who is told, what counts as exploding, and keys that state nothing, which older ones lack.
+
+    Args:
+        one: JSON.
+        other: JSON.
+    """
+
+    def stated(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {key: stated(inner) for key, inner in value.items() if inner is not None}
+
+    try:
+        read = [{**json.loads(text), "log": None, "stop": None} for text in (one, other)]
+    except (ValueError, TypeError):
+        return False
+    return stated(read[0]) == stated(read[1])
+
+
 def _build(kind: Any, node: yaml.Node | None, where: str, default: Any = None) -> Any:
     if not isinstance(node, yaml.MappingNode):
         raise DataError(f"{_line(node, where)}: expected keys and values")
     types_of = typing.get_type_hints(kind)
-    required = {f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING}
+    optional = (dataclasses.MISSING, dataclasses.MISSING)
+    required = {f.name for f in dataclasses.fields(kind) if (f.default, f.default_factory) == optional}
     values: dict[str, Any] = {}
     for key, value in node.value:
         name = str(key.value)

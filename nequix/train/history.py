@@ -6,6 +6,7 @@ import csv
 import io
 from pathlib import Path
 
+from nequix.core.errors import DataError
 from nequix.core.files import write_atomic
 
 COLUMNS: tuple[str, ...] = ("step", "loss", "energy", "forces", "stress", "gradient_norm", "rate", "seconds")
@@ -23,11 +24,11 @@ class History:
         self.path = path
 
     def rows(self) -> list[dict[str, str]]:
-        """Read all rows."""
+        """Read all rows; what a full disk has left of the last one is none."""
         if not self.path.exists():
             return []
         with open(self.path, newline="") as handle:
-            return list(csv.DictReader(handle))
+            return list(csv.DictReader(line for line in handle if line.endswith("\n")))
 
     def cut(self, step: int) -> None:
         """Forget what lies after a step, from which the run goes on.
@@ -48,6 +49,18 @@ class History:
         Args:
             step: The step.
             values: Some of the columns.
+
+        Raises:
+            DataError: If it cannot be written.
         """
-        with open(self.path, "a", newline="") as handle:
-            csv.DictWriter(handle, COLUMNS).writerow({"step": step, **values})
+        try:
+            with open(self.path, "a", newline="") as handle:
+                csv.DictWriter(handle, COLUMNS).writerow({"step": step, **values})
+        except OSError as error:
+            raise DataError(
+                f"{self.path}: cannot be written ({error.strerror or error}); free disk space, then give the "
+                "same command: it goes on from the last checkpoint"
+            ) from error
+
+    def close(self) -> None:
+        """Do nothing: every row is in the file already."""

@@ -6,10 +6,9 @@ import contextlib
 import hashlib
 import json
 import resource
-import signal
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,41 +16,43 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ase.data import chemical_symbols
 
 from nequix.core.errors import DataError
 from nequix.core.files import write_atomic
 from nequix.core.layout import TILE
 from nequix.core.parameters import count, initialise
 from nequix.core.spec import ModelSpec
-from nequix.core.weights import Provenance, write_weights
-from nequix.data.batch import Batch
+from nequix.core.weights import Provenance, read_weights, write_weights
 from nequix.data.loader import Loader
 from nequix.data.sources import Source, open_source, split
+from nequix.data.stats import Statistics
 from nequix.jax.kernels import select_kernel
-from nequix.train.checkpoint import load_checkpoint, save_checkpoint
-from nequix.train.config import TrainConfig
+from nequix.train.checkpoint import load_newest, save_checkpoint
+from nequix.train.config import TrainConfig, same_run
+from nequix.train.evaluation import Evaluation
+from nequix.train.figures import draw
+from nequix.train.guard import Guard
 from nequix.train.history import History
-from nequix.train.loss import TERMS, weighted_loss
-from nequix.train.measured import measured
+from nequix.train.measured import measured, measured_valid
 from nequix.train.optimizer import make_optimizer, schedule
+from nequix.train.processes import anywhere, losses_named, same_everywhere
+from nequix.train.signals import stop_signals
 from nequix.train.step import (
     State,
     everywhere,
     initial_state,
-    make_evaluation,
     make_mesh,
     make_step,
     spread,
 )
+from nequix.train.trackers import Tracker, close_all, open_trackers
 
 MODEL = "model.safetensors"
 """The trained file: the moving average of the parameters."""
 
 BEST = "best.safetensors"
 """The same at the best validation so far."""
-
-VALID = "valid.npz"
-"""Keeps the sizes of the validation data."""
 
 Report = Callable[[int, int, dict[str, float]], None]
 
@@ -85,25 +86,18 @@ class Run:
             train, config, folder, begun=bool(self._checkpoints()), progress=progress
         )
         self.spec = self._specify()
+        self._refuse_unknown(train, self.statistics)
         self.mesh = make_mesh()
         run = config.run
-        mine = _mine(run.packs)
-        packing = {"seed": run.seed, "shards": run.packs, "mine": mine, "n_workers": config.data.workers}
         per_pack = max(1, round(config.data.batch_size / run.packs))
-        self.loader = Loader(train, self.spec, batch_size=per_pack, sizes=sizes, epochs=run.epochs, **packing)
-        self.valid = (
-            None
-            if valid is None
-            else Loader(
-                valid,
-                self.spec,
-                batch_size=per_pack,
-                epochs=1,
-                shuffle=False,
-                cache=folder / VALID,
-                **packing,
-            )
-        )
+        shared: dict[str, Any] = {"seed": run.seed, "shards": run.packs, "mine": _mine(run.packs)}
+        shared |= {"batch_size": per_pack, "n_workers": config.data.workers}
+        self.loader = Loader(train, self.spec, sizes=sizes, epochs=run.epochs, **shared)
+        self.valid = None
+        if valid is not None:
+            found, sizes = measured_valid(valid, config, folder, progress=progress)
+            self._refuse_unknown(valid, found)
+            self.valid = Loader(valid, self.spec, sizes=sizes, epochs=1, shuffle=False, **shared)
         self.n_steps = run.epochs * self.loader.steps_per_epoch
         self._prepare()
         self._restore()
@@ -111,7 +105,7 @@ class Run:
     def _claim(self) -> None:
         """Note the configuration in the folder, or refuse a folder of another one."""
         path, ours = self.folder / "config.json", json.dumps(asdict(self.config), indent=1)
-        if path.exists() and self._checkpoints() and _stated(path.read_text()) != _stated(ours):
+        if path.exists() and self._checkpoints() and not same_run(path.read_text(), ours):
             raise DataError(f"{self.folder}: holds a run of another configuration; choose another folder")
         write_atomic(path, [ours.encode()])
 
@@ -120,6 +114,18 @@ class Run:
         model, data = self.config.model, self.statistics
         numbers = tuple(model.atomic_numbers or data.atomic_numbers)
         return model.spec(numbers, data.avg_n_neighbors, data.scale, data.shift)
+
+    def _refuse_unknown(self, source: Source, found: Statistics) -> None:
+        """Refuse data with elements that the model does not know, before any step is taken."""
+        known = set(self.spec.atomic_numbers)
+        unknown = set(found.atomic_numbers) - known
+        if unknown:
+            first = next(structure.name for structure in source if not known.issuperset(structure.numbers))
+            symbols = ", ".join(chemical_symbols[number] for number in sorted(unknown))
+            raise DataError(
+                f"{first}: {symbols} unknown to the model; add structures with them to the training data, leave "
+                "these out, or choose another seed if validation data were split off"
+            )
 
     def _initial(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Return the initial values of the parameters that are trained, and those of the others."""
@@ -138,18 +144,23 @@ class Run:
         optimizer = make_optimizer(self.config.optimizer, self.spec, parameters, self._rate)
         self.state: State = everywhere(mesh, initial_state(parameters, frozen, optimizer))
         self._step = make_step(self.spec, self.kernel, self.config.loss, optimizer, run.ema_decay, mesh)
-        self._evaluate = make_evaluation(self.spec, self.kernel, mesh)
+        self._evaluation = Evaluation(self.spec, self.kernel, mesh, self.config.loss, run.dtype)
 
     def _restore(self) -> None:
         self.best, self.waited = float("inf"), 0
         self.history = History(self.folder / "history.csv")
-        checkpoints = self._checkpoints()
-        if checkpoints:
-            state, rest = load_checkpoint(checkpoints[-1], self.state)
+        saved = load_newest(self._checkpoints(), self.state)
+        if saved is not None:
+            state, rest = saved
             self.state = everywhere(self.mesh, state)
             self.loader.restore(rest["loader"])
             self.best, self.waited = rest["best"], rest.get("waited", 0)
-        self.history.cut(self.loader.position if checkpoints else -1)
+        if not same_everywhere(self.loader.position):
+            raise DataError(f"{self.folder}: not every process finds the same checkpoints; share the folder")
+        self._trackers: list[Tracker] = []
+        if jax.process_index() == 0:
+            self._trackers.append(self.history)
+            self.history.cut(-1 if saved is None else self.loader.position)
 
     def _checkpoints(self) -> list[Path]:
         return sorted((self.folder / "checkpoints").glob("step-*.safetensors"))
@@ -206,31 +217,32 @@ class Run:
             after a checkpoint.
 
         Raises:
-            DataError: If the loss is not finite; the batch's structures are listed in a file.
+            DataError: If the loss is not finite or explodes; the structures are then listed in a file.
         """
         run = self.config.run
-        with _stop_signals() as stopped, self.loader:
+        with stop_signals() as stopped, losses_named(), self.loader, self._followed():
             while not self.complete:
                 batches = next(self.loader)
                 started = time.perf_counter()
                 self.state, metrics = self._step(self.state, *spread(self.mesh, batches, run.dtype))
                 values = {name: float(value) for name, value in metrics.items()}
-                self._check_finite(values, batches)
-                step = self.loader.position
-                seconds = time.perf_counter() - started
-                self.history.add(
-                    step, {**values, "rate": float(np.asarray(self._rate(step - 1))), "seconds": seconds}
-                )
+                step, names = self.loader.position, [name for batch in batches for name in batch.names]
+                values["seconds"] = time.perf_counter() - started
+                self._guard.judge(step, values, names)
+                self._note(step, {**values, "rate": float(np.asarray(self._rate(step - 1)))})
+                values["structures"] = len(names)
                 if report is not None:
                     report(step, self.n_steps, values)
                 per_epoch = self.loader.steps_per_epoch
                 if step % (run.validate_every * per_epoch) == 0 or step == self.n_steps:
                     self._validate(step)
-                if step % run.checkpoint_every == 0 or self.complete or stopped:
+                stop = anywhere(bool(stopped))
+                if step % run.checkpoint_every == 0 or self.complete or stop:
                     self.checkpoint()
-                if stopped:
+                if stop:
                     return False
         self._conclude()
+        self._draw()
         return True
 
     @property
@@ -242,16 +254,24 @@ class Run:
     def _conclude(self) -> None:
         self.write()
 
-    def _check_finite(self, values: dict[str, float], batches: Sequence[Batch]) -> None:
-        if np.isfinite(list(values.values())).all():
-            return
-        path, step = self.folder / f"not-finite-{jax.process_index()}.json", self.loader.position
-        names = [name for batch in batches for name in batch.names]
-        path.write_text(json.dumps({"step": step, "metrics": str(values), "names": names}, indent=1))
-        raise DataError(
-            f"step {step}: the loss is not finite ({values}); its structures are listed in {path}: check "
-            "them with `nequix data check`, or lower the learning rate in another folder"
-        )
+    @contextlib.contextmanager
+    def _followed(self) -> Iterator[None]:
+        """Have the guard and the trackers at hand while steps are taken."""
+        losses = [float(row["loss"]) for row in self.history.rows() if row["loss"]]
+        bad = self.folder / f"bad-steps-{jax.process_index()}.json"
+        self._guard = Guard(self.config.stop, bad, losses)
+        if jax.process_index() == 0:
+            self._trackers += open_trackers(
+                self.config.log, self.folder, self.loader.position, asdict(self.config)
+            )
+        try:
+            yield
+        finally:
+            close_all(self._trackers)
+
+    def _note(self, step: int, values: dict[str, float]) -> None:
+        for tracker in self._trackers:
+            tracker.add(step, values)
 
     def errors(self, loader: Loader) -> dict[str, float]:
         """Evaluate the moving average on a data set: the loss, and the mean error of each term.
@@ -259,24 +279,26 @@ class Run:
         Args:
             loader: One epoch of it.
         """
-        parameters = {**self.state.average, **self.state.frozen}
-        sums, totals = dict.fromkeys(TERMS, 0.0), dict.fromkeys(TERMS, 0.0)
-        loader.restore({**loader.state(), "position": 0})
-        for batches in loader:
-            parts = self._evaluate(parameters, *spread(self.mesh, batches, self.config.run.dtype))
-            for total, part in zip((sums, totals), parts, strict=True):
-                for name in TERMS:
-                    total[name] += float(part[name])
-        loss = weighted_loss(
-            self.config.loss, *({n: jnp.asarray(x[n]) for n in TERMS} for x in (sums, totals))
-        )
-        return {"loss": float(loss), **{name: sums[name] / max(totals[name], 1e-30) for name in TERMS}}
+        return self._evaluation.errors({**self.state.average, **self.state.frozen}, loader)
+
+    def _draw(self) -> None:
+        """Draw learning curves, and what the trained file says of this process's part of the validation."""
+        anywhere(True)  # all wait for the file
+        if self.config.log.figures:
+            told, dtype = None, self.config.run.dtype
+            if self.valid is not None:
+                parameters = read_weights(self.folder / MODEL).parameters
+                parameters = {name: jnp.asarray(values, dtype) for name, values in parameters.items()}
+                told = self._evaluation.predictions(everywhere(self.mesh, parameters), self.valid)
+            if jax.process_index() == 0:
+                draw(self.folder, self.history.rows(), told)
+        anywhere(True)  # none ends while another is busy
 
     def _validate(self, step: int) -> None:
         if self.valid is None:
             return
         errors = self.errors(self.valid)
-        self.history.add(step, {f"valid_{name}": value for name, value in errors.items()})
+        self._note(step, {f"valid_{name}": value for name, value in errors.items()})
         self.waited += 1
         if errors["loss"] < self.best:
             self.best, self.waited = errors["loss"], 0
@@ -303,17 +325,6 @@ class Run:
         return Provenance(**asdict(self.config.provenance), source="trained with nequix", extra=extra)
 
 
-def _stated(config: str) -> dict[str, Any]:
-    """Read a noted configuration without the keys that state nothing, such as those an older one lacks."""
-
-    def stated(value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {key: stated(inner) for key, inner in value.items() if inner is not None}
-
-    return stated(json.loads(config))
-
-
 def _sources(config: TrainConfig) -> tuple[Source, Source | None]:
     source = open_source(config.data.train)
     if config.data.valid is not None:
@@ -329,22 +340,3 @@ def _mine(packs: int) -> range:
         raise DataError(f"run.packs = {packs} must be a multiple of the {jax.device_count()} devices")
     each = packs * jax.local_device_count() // jax.device_count()
     return range(jax.process_index() * each, (jax.process_index() + 1) * each)
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT instead of dying of them; a second one does its usual work."""
-    received: list[int] = []
-    previous = {}
-
-    def receive(number: int, _: Any) -> None:
-        received.append(number)
-        signal.signal(number, previous[number])
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        previous[number] = signal.signal(number, receive)
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

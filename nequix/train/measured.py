@@ -1,15 +1,16 @@
-"""Statistics and sizes of a run's training data: measured once, and kept in its folder."""
+"""Statistics and sizes of a run's data: measured once, and kept in its folder."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase.data import chemical_symbols
 
 from nequix.core.errors import DataError
 from nequix.core.files import write_atomic
@@ -19,7 +20,10 @@ from nequix.data.stats import Statistics, compute
 from nequix.train.config import TrainConfig
 
 MEASURED = "measured.npz"
-"""Keeps the statistics, the sizes, and of which files they are."""
+"""Keeps the statistics of the training data, the sizes, and of which files they are."""
+
+VALID = "valid.npz"
+"""Keeps the same of the validation data."""
 
 
 def measured(
@@ -48,7 +52,7 @@ def measured(
         DataError: If the data are not those that the run began with, or cannot be used.
         GraphError: For a structure that has no graph, naming it.
     """
-    path, identity = folder / MEASURED, _identity(config)
+    path, identity = folder / MEASURED, _identity(config, config.data.train)
     kept = _read(path)
     if kept is not None and kept[0] == identity:
         return kept[1], kept[2]
@@ -65,18 +69,48 @@ def measured(
             f"then, {statistics.n_structures} now, or other ones); put the old data back, or choose another "
             "folder"
         )
-    buffer = io.BytesIO()
-    told = json.dumps({"identity": identity, "statistics": statistics.to_dict()})
-    np.savez(buffer, told=told, sizes=np.stack([sizes.n_nodes, sizes.n_edges, sizes.n_tiles], axis=1))
-    write_atomic(path, [buffer.getvalue()])
+    _write(path, identity, statistics, sizes)
     return statistics, sizes
 
 
-def _identity(config: TrainConfig) -> dict[str, Any]:
+def measured_valid(
+    source: Source, config: TrainConfig, folder: Path, *, progress: Callable[[int], None] | None = None
+) -> tuple[Statistics, Sizes]:
+    """Measure the validation data, or read what was measured when the run began.
+
+    Args:
+        source: The validation data.
+        config: The run's configuration.
+        folder: Where what was measured is kept.
+        progress: Called with the number of structures that were read since.
+
+    Returns:
+        The statistics, in which atom energies count as zero, and the sizes of all graphs.
+
+    Raises:
+        DataError: If they cannot be used.
+        GraphError: For a structure that has no graph, naming it.
+    """
+    path, identity = folder / VALID, _identity(config, config.data.valid or config.data.train)
+    kept = _read(path)
+    if kept is not None and kept[0] == identity:
+        return kept[1], kept[2]
+    statistics, sizes = compute(
+        source,
+        config.model.cutoff,
+        atom_energies=dict.fromkeys(range(len(chemical_symbols)), 0.0),
+        n_workers=config.data.workers,
+        progress=progress,
+    )
+    _write(path, identity, statistics, sizes)
+    return statistics, sizes
+
+
+def _identity(config: TrainConfig, paths: Iterable[str]) -> dict[str, Any]:
     """Tell from what the measures follow: files with their sizes and times, the split, the model."""
     data, model = config.data, config.model
     files = []
-    for given in data.train:
+    for given in paths:
         path = Path(given)
         below = sorted(path.rglob("*")) if path.is_dir() else [path]
         # Databases keep lock files beside them, whose times change when they are read.
@@ -90,12 +124,20 @@ def _identity(config: TrainConfig) -> dict[str, Any]:
     }
 
 
+def _write(path: Path, identity: dict[str, Any], statistics: Statistics, sizes: Sizes) -> None:
+    buffer = io.BytesIO()
+    told = json.dumps({"identity": identity, "statistics": statistics.to_dict()})
+    np.savez(buffer, told=told, sizes=np.stack([sizes.n_nodes, sizes.n_edges, sizes.n_tiles], axis=1))
+    write_atomic(path, [buffer.getvalue()])
+
+
 def _read(path: Path) -> tuple[dict[str, Any], Statistics, Sizes] | None:
     """Read what is kept; damaged, it counts as absent, since it can be measured again."""
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        # Opened here, since NumPy leaves a file open that is no archive.
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as kept:
             told, table = json.loads(str(kept["told"])), kept["sizes"]
         values = {field.name: told["statistics"][field.name] for field in fields(Statistics)}
         values["atomic_numbers"] = tuple(values["atomic_numbers"])

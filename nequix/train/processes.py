@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
+from functools import partial
 
 import jax
+import numpy as np
+from jax.experimental.multihost_utils import process_allgather
 
 from nequix.core.errors import DataError
+
+LOST_AFTER = 60
+"""Seconds without a sign of life after which a process counts as lost; those that wait for it then end."""
 
 VARIABLES = ("NEQUIX_COORDINATOR", "NEQUIX_PROCESSES", "NEQUIX_PROCESS")
 """Address ``host:port`` of the first process, number of processes, and which of them this one is."""
@@ -27,12 +35,53 @@ def join_processes() -> None:
         return
     if os.environ.get("JAX_PLATFORMS", "").startswith("cpu"):
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    initialize = partial(
+        jax.distributed.initialize,
+        heartbeat_timeout_seconds=LOST_AFTER,
+        shutdown_timeout_seconds=LOST_AFTER,
+    )
     if not given:
-        jax.distributed.initialize()
+        initialize()
         return
     if len(given) < len(VARIABLES):
         raise DataError(f"only {', '.join(given)} is set, of {', '.join(VARIABLES)}; set all or none")
     address, n_processes, process = (given[name] for name in VARIABLES)
     if not n_processes.isdigit() or not process.isdigit():
         raise DataError(f"{VARIABLES[1]}={n_processes} and {VARIABLES[2]}={process} must be numbers")
-    jax.distributed.initialize(address, int(n_processes), int(process))
+    initialize(address, int(n_processes), int(process))
+
+
+@contextlib.contextmanager
+def losses_named() -> Iterator[None]:
+    """Say of a computation that failed for want of another process that it did so.
+
+    Raises:
+        DataError: If there are other processes, and JAX cannot go on.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        raise DataError(
+            f"process {jax.process_index()} of {jax.process_count()} cannot go on ({error}); another one was "
+            "lost: see what it said, then start all of them again: they go on from the last checkpoint"
+        ) from error
+
+
+def anywhere(value: bool) -> bool:
+    """Tell whether something is true in any process; all must ask.
+
+    Args:
+        value: Whether it is true in this one.
+    """
+    return value if jax.process_count() == 1 else bool(process_allgather(np.array(value)).any())
+
+
+def same_everywhere(value: int) -> bool:
+    """Tell whether a number is the same in all processes; all must ask.
+
+    Args:
+        value: That of this one.
+    """
+    return jax.process_count() == 1 or bool((process_allgather(np.array(value)) == value).all())

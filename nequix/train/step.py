@@ -18,7 +18,7 @@ from nequix.data.batch import Batch
 from nequix.jax.convolution import Kernel
 from nequix.jax.ops import Array
 from nequix.jax.potential import Arrays
-from nequix.train.loss import Labels, LossConfig, counts, error_sums, predict, weighted_loss
+from nequix.train.loss import Labels, LossConfig, Predictions, counts, error_sums, predict, weighted_loss
 
 AXIS = "packs"
 """Name of the mesh axis along which the packs of a batch are spread."""
@@ -139,7 +139,7 @@ def make_step(
 
 def make_evaluation(
     spec: ModelSpec, kernel: Kernel, mesh: Mesh
-) -> Callable[[Parameters, Arrays, Labels], tuple[dict[str, Array], dict[str, Array]]]:
+) -> Callable[[Parameters, Arrays, Labels], tuple[dict[str, Array], dict[str, Array], Predictions]]:
     """Compile an evaluation of a batch, without gradients.
 
     Args:
@@ -149,19 +149,39 @@ def make_evaluation(
 
     Returns:
         A function of every parameter, the packed structures and their labels; it returns the sums of each
-        term's errors, and by what to divide them.
+        term's errors, by what to divide them, and the predictions, the latter with an axis of packs.
     """
 
     def evaluate(parameters: Parameters, arrays: Arrays, labels: Labels) -> tuple:
-        def pack(pair: tuple[Arrays, Labels]) -> tuple[dict[str, Array], dict[str, Array]]:
-            return error_sums(predict(spec, kernel, parameters, *pair), pair[1]), counts(pair[1])
+        def pack(pair: tuple[Arrays, Labels]) -> tuple[dict[str, Array], dict[str, Array], Predictions]:
+            predictions = predict(spec, kernel, parameters, *pair)
+            return error_sums(predictions, pair[1]), counts(pair[1]), predictions
 
-        summed = jax.tree.map(lambda x: x.sum(0), lax.map(pack, (arrays, labels)))
-        return lax.psum(summed, AXIS)
+        sums, totals, predictions = lax.map(pack, (arrays, labels))
+        return *lax.psum(jax.tree.map(lambda x: x.sum(0), (sums, totals)), AXIS), predictions
 
     everywhere, spread = PartitionSpec(), PartitionSpec(AXIS)
-    specs = {"in_specs": (everywhere, spread, spread), "out_specs": everywhere}
-    return jax.jit(jax.shard_map(evaluate, mesh=mesh, check_vma=False, **specs))
+    sharded = jax.shard_map(
+        evaluate,
+        mesh=mesh,
+        in_specs=(everywhere, spread, spread),
+        out_specs=(everywhere, everywhere, spread),
+        check_vma=False,
+    )
+    return jax.jit(sharded)
+
+
+def gather(predictions: Predictions) -> list[Predictions]:
+    """Take what this process's devices predicted, as NumPy arrays, in the order of its packs.
+
+    Args:
+        predictions: With an axis of packs, spread over devices.
+    """
+    local = []
+    for values in predictions:
+        shards = sorted(values.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+        local.append(np.concatenate([np.asarray(shard.data) for shard in shards]))
+    return [Predictions(*pack) for pack in zip(*local, strict=True)]
 
 
 def spread(mesh: Mesh, batches: Sequence[Batch], dtype: str) -> tuple[Arrays, Labels]:

@@ -23,7 +23,7 @@ data:
   train: [{data}]
   valid_fraction: {valid_fraction}
   batch_size: 8
-  workers: 0
+  workers: {workers}
 loss: {{energy: 20, forces: 20, stress: 5}}
 optimizer:
   name: {optimizer}
@@ -43,6 +43,7 @@ run:
   keep: 2
   validate_every: 2
 provenance: {{name: emt, training_data: EMT, theory: EMT, licence: MIT, citation: none}}
+{more}
 """
 
 
@@ -78,6 +79,8 @@ def write_config(folder: Path, n_structures: int = 40, **changes) -> Path:
         "epochs": 5,
         "dtype": "float32",
         "ema_decay": 0.999,
+        "workers": 0,
+        "more": "",
     }
     path = folder / "config.yml"
     path.write_text(CONFIG.format(**{**settings, **changes}))

@@ -44,10 +44,12 @@ def test_devices_and_processes_give_the_same_losses(tmp_path):
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     shared = {"NEQUIX_COORDINATOR": address, "NEQUIX_PROCESSES": "2"}
-    both = [start(config, tmp_path / f"part{i}", 2, NEQUIX_PROCESS=str(i), **shared) for i in (0, 1)]
+    both = [start(config, tmp_path / "both", 2, NEQUIX_PROCESS=str(i), **shared) for i in (0, 1)]
     assert [process.wait(300) for process in both] == [0, 0]
     one = losses(tmp_path / "one")
     assert len(one) >= 20
     assert one[-5:].mean() < one[:5].mean()
-    for other in ("four", "part0", "part1"):
+    for other in ("four", "both"):
+        assert len(losses(tmp_path / other)) == len(one)
+        assert (tmp_path / other / "parity.png").stat().st_size > 1000
         np.testing.assert_allclose(losses(tmp_path / other), one, rtol=1e-5)

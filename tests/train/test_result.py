@@ -1,4 +1,4 @@
-"""From raw data to a trained file to equal predictions in both engines."""
+"""From raw data to a trained file to equal predictions in both engines; and what else a run leaves."""
 
 import ase.io
 import numpy as np
@@ -6,21 +6,60 @@ import pytest
 
 from nequix import NequixCalculator
 from nequix.train.config import read_config
+from nequix.train.figures import CURVES, PARITY
 from nequix.train.loop import MODEL, Run
 from tests.tolerances import PARITY_FLOAT64
 from tests.train.emt import write_config
 
 
-def test_a_trained_file_predicts_the_same_in_both_engines(tmp_path):
-    run = Run(read_config(write_config(tmp_path, 24, epochs=2, ema_decay=0.5)), tmp_path / "run")
-    losses = []
-    assert run.train(lambda step, n_steps, values: losses.append(values["loss"]))
-    assert len(losses) == run.n_steps
-    atoms = ase.io.read(tmp_path / "data.extxyz", 0)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    run = Run(read_config(write_config(folder, 24, epochs=2, ema_decay=0.5)), folder / "run")
+    seen = []
+    assert run.train(lambda step, n_steps, values: seen.append(values))
+    return run, folder, seen
+
+
+def test_a_trained_file_predicts_the_same_in_both_engines(trained):
+    run, folder, seen = trained
+    assert len(seen) == run.n_steps
+    atoms = ase.io.read(folder / "data.extxyz", 0)
     results = []
     for backend in ("jax", "torch"):
-        atoms.calc = NequixCalculator(tmp_path / "run" / MODEL, backend, dtype="float64", kernel="plain")
+        atoms.calc = NequixCalculator(run.folder / MODEL, backend, dtype="float64", kernel="plain")
         results.append((atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()))
     assert np.abs(results[0][1]).max() > 0.01
     for one, other in zip(*results, strict=True):
         assert one == pytest.approx(other, rel=PARITY_FLOAT64, abs=PARITY_FLOAT64)
+
+
+def test_every_step_reports_its_structures_and_its_time(trained):
+    run, _, seen = trained
+    per_epoch = run.loader.steps_per_epoch
+    assert sum(values["structures"] for values in seen[:per_epoch]) == len(run.loader.source)
+    assert all(values["seconds"] > 0 for values in seen)
+
+
+def test_predictions_side_by_side_have_the_errors_of_the_last_validation(trained):
+    run, _, _ = trained
+    parameters = {**run.state.average, **run.state.frozen}
+    told = run._evaluation.predictions(parameters, run.valid)
+    assert sorted(told.names) == sorted(structure.name for structure in run.valid.source)
+    last = [row for row in run.history.rows() if row["valid_loss"]][-1]
+    energy = np.nanmean(abs(told.energy - told.predicted_energy) / told.n_atoms)
+    assert energy == pytest.approx(float(last["valid_energy"]), rel=1e-5)
+    forces = np.nanmean(np.linalg.norm(told.forces - told.predicted_forces, axis=1))
+    assert forces == pytest.approx(float(last["valid_forces"]), rel=1e-5)
+    stress = np.nanmean(abs(told.stress - told.predicted_stress))
+    assert stress == pytest.approx(float(last["valid_stress"]), rel=1e-5)
+    for structure in run.valid.source:
+        index = told.names.index(structure.name)
+        assert np.isnan(told.energy[index]) == (structure.energy is None)
+
+
+def test_figures_are_drawn(trained):
+    run, _, _ = trained
+    for name in (CURVES, PARITY):
+        assert (run.folder / name).read_bytes().startswith(b"\x89PNG")
+        assert (run.folder / name).stat().st_size > 10_000

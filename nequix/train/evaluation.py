@@ -1,0 +1,65 @@
+"""Errors and predictions of a model on a data set, over any number of devices and processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from nequix.core.spec import ModelSpec
+from nequix.data.loader import Loader
+from nequix.evaluate.errors.predictions import Predictions
+from nequix.jax.convolution import Kernel
+from nequix.train.figures import side_by_side
+from nequix.train.loss import TERMS, LossConfig, weighted_loss
+from nequix.train.step import Parameters, gather, make_evaluation, spread
+
+
+class Evaluation:
+    """Evaluates models of one specification.
+
+    Args:
+        spec: The models' specification.
+        kernel: Computes the messages.
+        mesh: The devices.
+        loss: Weights of the loss.
+        dtype: Precision of positions and labels.
+    """
+
+    def __init__(self, spec: ModelSpec, kernel: Kernel, mesh: Mesh, loss: LossConfig, dtype: str) -> None:
+        self._spec, self._mesh, self._loss, self._dtype = spec, mesh, loss, dtype
+        self._evaluate = make_evaluation(spec, kernel, mesh)
+
+    def errors(self, parameters: Parameters, loader: Loader) -> dict[str, float]:
+        """Return the loss, and the mean error of each term.
+
+        Args:
+            parameters: Every parameter of the model.
+            loader: One epoch of the data.
+        """
+        sums, totals = dict.fromkeys(TERMS, 0.0), dict.fromkeys(TERMS, 0.0)
+        for _, (more, counted, _) in self._batches(parameters, loader):
+            for name in TERMS:
+                sums[name] += float(more[name])
+                totals[name] += float(counted[name])
+        loss = weighted_loss(self._loss, *({n: jnp.asarray(x[n]) for n in TERMS} for x in (sums, totals)))
+        return {"loss": float(loss), **{name: sums[name] / max(totals[name], 1e-30) for name in TERMS}}
+
+    def predictions(self, parameters: Parameters, loader: Loader) -> Predictions:
+        """Put the labels of this process's part of the data beside what the model says.
+
+        Args:
+            parameters: Every parameter of the model.
+            loader: One epoch of the data.
+        """
+        pairs = []
+        for batches, (_, _, told) in self._batches(parameters, loader):
+            pairs += zip(batches, gather(told), strict=True)
+        return side_by_side(self._spec, pairs)
+
+    def _batches(self, parameters: Parameters, loader: Loader) -> Iterator[tuple[Any, Any]]:
+        loader.restore({**loader.state(), "position": 0})
+        for batches in loader:
+            yield batches, self._evaluate(parameters, *spread(self._mesh, batches, self._dtype))

@@ -1,0 +1,119 @@
+"""Damaged checkpoints and full disks: nothing that was saved is lost, and runs end as if nothing had been."""
+
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from nequix.core.errors import DataError
+from nequix.train.checkpoint import DamagedCheckpoint, load_newest, save_checkpoint
+from nequix.train.config import read_config
+from nequix.train.loop import MODEL, Run
+from tests.train.emt import write_config
+
+
+def truncate(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 0x10
+    path.write_bytes(data)
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def zeros(path):
+    """As some file systems leave a file after a power cut."""
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    import jax.numpy as jnp
+
+    state = {"a": jnp.arange(1000.0), "step": jnp.int32(3)}
+    paths = [tmp_path / f"step-{n}.safetensors" for n in (1, 2, 3)]
+    for n, path in enumerate(paths, 1):
+        save_checkpoint(path, state, {"n": n})
+    return state, paths
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, empty, zeros])
+def test_the_newest_whole_checkpoint_is_taken(saved, damage):
+    state, paths = saved
+    assert load_newest(paths, state)[1] == {"n": 3}
+    damage(paths[2])
+    with pytest.warns(
+        RuntimeWarning, match=r"step-3\.safetensors.*damaged.*going on from .*step-2"
+    ) as caught:
+        assert load_newest(paths, state)[1] == {"n": 2}
+    assert len(caught) == 1
+    damage(paths[1])
+    with pytest.warns(RuntimeWarning, match="going on from .*step-1"):
+        assert load_newest(paths, state)[1] == {"n": 1}
+
+
+def test_a_run_without_a_whole_checkpoint_does_not_begin_anew_by_itself(saved):
+    state, paths = saved
+    for path in paths:
+        truncate(path)
+    with pytest.raises(DamagedCheckpoint, match=r"step-1.* of 3, but none is whole; delete .* to begin anew"):
+        load_newest(paths, state)
+    assert load_newest([], state) is None
+
+
+def test_a_checkpoint_of_another_shape_is_no_damage(saved):
+    state, paths = saved
+    with pytest.raises(DataError, match="this configuration has") as caught:
+        load_newest(paths, {**state, "a": state["a"][:5]})
+    assert not isinstance(caught.value, DamagedCheckpoint)
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from resource import RLIM_INFINITY, RLIMIT_FSIZE, setrlimit
+from nequix.core.errors import NequixError
+from nequix.train.config import read_config
+from nequix.train.loop import Run
+
+run = Run(read_config(sys.argv[1]), Path(sys.argv[2]))
+
+def report(step, n_steps, values):
+    if step == 7:
+        setrlimit(RLIMIT_FSIZE, (int(sys.argv[3]), RLIM_INFINITY))
+
+try:
+    run.train(report)
+except NequixError as error:
+    print(error)
+    sys.exit(1)
+"""
+
+
+def test_full_disks_and_damage_lose_nothing_that_was_saved(tmp_path):
+    """No file may grow beyond a few kilobytes: a checkpoint fails half-way, while the one before stays."""
+    config = write_config(tmp_path, 24)
+    whole = Run(read_config(config), tmp_path / "whole")
+    assert whole.train()
+    folder = tmp_path / "parts"
+    limited = [sys.executable, "-c", DRIVER, str(config), str(folder), "4096"]
+    full = subprocess.run(limited, capture_output=True, text=True, timeout=600, check=False)
+    assert (full.returncode, "cannot be written" in full.stdout) == (1, True), full.stdout + full.stderr
+    (checkpoint,) = (folder / "checkpoints").iterdir()
+    assert checkpoint.name == "step-000000005.safetensors"
+    assert whole.n_steps > 10
+    truncate_newer = folder / "checkpoints" / "step-000000010.safetensors"
+    truncate_newer.write_bytes(checkpoint.read_bytes()[:-50])
+    with pytest.warns(RuntimeWarning, match="step-000000010.*going on from .*step-000000005"):
+        again = Run(read_config(config), folder)
+    assert again.loader.position == 5
+    assert again.train()
+    assert (folder / MODEL).read_bytes() == (tmp_path / "whole" / MODEL).read_bytes()
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY  # of this process

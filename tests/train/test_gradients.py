@@ -1,0 +1,81 @@
+"""The gradients of the loss, written in PyTorch too, are those that training follows."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+import nequix.torch.model
+import nequix.torch.potential
+from nequix.core.parameters import initialise, manifest
+from nequix.data.loader import Loader
+from nequix.data.sources import open_source
+from nequix.jax.kernels import select_kernel
+from nequix.torch.kernels import select_kernel as select_torch_kernel
+from nequix.train.config import read_config
+from nequix.train.loss import counts, error_sums, predict, weighted_loss
+from nequix.train.step import make_mesh, spread
+from tests.tolerances import PARITY_FLOAT64
+from tests.train.emt import write_config
+
+
+def torch_loss(spec, parameters, batch, config):
+    """The loss of docs/architecture.md, written once more and straight from the batch."""
+    potential = nequix.torch.potential
+    model = nequix.torch.model.Model(spec, parameters)
+    model.requires_grad_(True)
+    arrays = potential.Arrays(
+        *(torch.tensor(getattr(batch.layout, name)) for name in potential.Arrays._fields)
+    )
+    energies, gradient = potential.energy_gradient(model, select_torch_kernel("plain", "cpu"), arrays)
+    n_graphs = len(batch.energy)
+    energy = torch.zeros(n_graphs, dtype=torch.float64).index_add(0, arrays.node_graph.long(), energies)
+    forces = potential.forces_from_gradient(gradient, arrays)
+    virial = potential.virial_from_gradient(gradient, arrays, n_graphs)
+    stress = virial / torch.tensor(batch.volume)[:, None, None]
+    known = {name: torch.tensor(getattr(batch, f"{name}_mask")) for name in ("energy", "forces", "stress")}
+    per_atom = (energy - torch.tensor(batch.energy)) / torch.tensor(batch.n_atoms)
+    terms = (
+        config.energy * per_atom[known["energy"]].abs().mean(),
+        config.forces * (forces - torch.tensor(batch.forces))[known["forces"]].norm(dim=1).mean(),
+        config.stress * (stress - torch.tensor(batch.stress))[known["stress"]].abs().mean(),
+    )
+    return model, sum(terms)
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gradients")
+    config = read_config(write_config(folder, 12, dtype="float64"))
+    source = open_source(config.data.train)
+    spec = config.model.spec((29, 47, 79), 12.0, 0.7, -0.3)
+    (batch,) = next(Loader(source, spec, batch_size=12, epochs=1))
+    assert not batch.energy_mask[: len(batch.names)].all()  # some labels are missing
+    return config, spec, batch
+
+
+def test_both_engines_have_the_same_loss_and_gradients(case):
+    config, spec, batch = case
+    parameters = initialise(spec, 3, {29: -3.0, 47: -2.5, 79: -3.1})
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+        arrays, labels = jax.tree.map(lambda x: x[0], spread(make_mesh(), [batch], "float64"))
+        kernel = select_kernel("plain", "cpu")
+
+        def loss(values):
+            sums = error_sums(predict(spec, kernel, values, arrays, labels), labels)
+            return weighted_loss(config.loss, sums, counts(labels))
+
+        values = {name: jnp.asarray(x, "float64") for name, x in parameters.items()}
+        value, gradients = jax.jit(jax.value_and_grad(loss))(values)
+        gradients = {name: np.asarray(x) for name, x in gradients.items()}
+    model, other = torch_loss(spec, {n: torch.tensor(x) for n, x in parameters.items()}, batch, config.loss)
+    assert float(value) == pytest.approx(other.item(), rel=PARITY_FLOAT64)
+    other.backward()
+    others = {name: x.grad.numpy() for name, x in model.named_parameters() if x.grad is not None}
+    names = [parameter.name for parameter in manifest(spec) if parameter.learned]
+    assert set(names) <= set(others)
+    for name in names:
+        size = np.abs(gradients[name]).max()
+        assert size > 1e-6, name
+        np.testing.assert_allclose(others[name], gradients[name], rtol=0, atol=PARITY_FLOAT64 * size)
