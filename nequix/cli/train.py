@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -46,6 +48,42 @@ def training_packages() -> Iterator[None]:
         raise BackendUnavailable(f"training needs {error.name}: pip install 'nequix[train]'") from None
 
 
+class Pace:
+    """How fast a run is, over its last steps."""
+
+    def __init__(self) -> None:
+        self._steps: deque[tuple[float, float]] = deque([(time.monotonic(), 0.0)], 50)
+
+    def add(self, structures: float) -> None:
+        """Note that a step is done.
+
+        Args:
+            structures: How many it had.
+        """
+        self._steps.append((time.monotonic(), structures))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds a step, data and validation included."""
+        return (self._steps[-1][0] - self._steps[0][0]) / max(len(self._steps) - 1, 1)
+
+    def __str__(self) -> str:
+        structures = sum(n for _, n in list(self._steps)[1:])
+        return f"{structures / max(self._steps[-1][0] - self._steps[0][0], 1e-9):.3g} structures/s"
+
+
+def errors_told(values: dict[str, float]) -> str:
+    """Say the loss and the mean errors of a step.
+
+    Args:
+        values: Its metrics.
+    """
+    return (
+        f"loss {values['loss']:.4g}  E {1000 * values['energy']:.3g} meV/atom  F "
+        f"{1000 * values['forces']:.3g} meV/A  S {1000 * values['stress']:.3g} meV/A^3"
+    )
+
+
 def follow(make: Callable[[Callable[[int], None]], Run], dry_run: bool) -> None:
     """Begin a run and show its progress to the end.
 
@@ -68,14 +106,15 @@ def follow(make: Callable[[Callable[[int], None]], Run], dry_run: bool) -> None:
         if dry_run:
             print(run.estimate())
             return
-        task = bar.add_task("train", total=run.n_steps, completed=run.loader.position)
+        task, pace = bar.add_task("train", total=run.n_steps, completed=run.loader.position), Pace()
 
-        def report(step: int, _: int, values: dict[str, float]) -> None:
-            told = (
-                f"loss {values['loss']:.4g}  E {1000 * values['energy']:.4g} meV/atom  "
-                f"F {1000 * values['forces']:.4g} meV/A"
-            )
-            bar.update(task, completed=step, description=told)
+        def report(step: int, n_steps: int, values: dict[str, float]) -> None:
+            pace.add(values["structures"])
+            bar.update(task, completed=step, description=f"{errors_told(values)}  {pace}")
+            at_epoch_s_end = step % run.loader.steps_per_epoch == 0 or step == n_steps
+            if bar.disable and at_epoch_s_end:
+                left = f"{pace.seconds * (n_steps - step):.0f} s left"
+                print(f"step {step} of {n_steps}  {errors_told(values)}  {pace}  {left}", file=sys.stderr)
 
         complete = run.train(report)
     if not complete:

@@ -123,8 +123,8 @@ class Run:
             first = next(structure.name for structure in source if not known.issuperset(structure.numbers))
             symbols = ", ".join(chemical_symbols[number] for number in sorted(unknown))
             raise DataError(
-                f"{first}: {symbols} unknown to the model; add structures with them to the training data, leave "
-                "these out, or choose another seed if validation data were split off"
+                f"{first}: {symbols} unknown to the model; add structures with them to the training data, "
+                "leave these out, or choose another seed if validation data were split off"
             )
 
     def _initial(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -230,7 +230,7 @@ class Run:
                 values["seconds"] = time.perf_counter() - started
                 self._guard.judge(step, values, names)
                 self._note(step, {**values, "rate": float(np.asarray(self._rate(step - 1)))})
-                values["structures"] = len(names)
+                values["structures"] = len(names) * jax.process_count()  # the others have about as many
                 if report is not None:
                     report(step, self.n_steps, values)
                 per_epoch = self.loader.steps_per_epoch
