@@ -203,8 +203,10 @@ class Run:
                 float(metrics["loss"])
                 seconds.append(time.perf_counter() - start)
         epoch = statistics.median(seconds[1:] or seconds) * self.loader.steps_per_epoch
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        return f"{epoch:.3g} s an epoch; {seconds[0]:.3g} s to compile; peak memory {peak:.2f} GiB"
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # kilobytes on Linux
+        told = f"{epoch:.3g} s an epoch; {seconds[0]:.3g} s to compile; peak memory {peak:.2f} GiB"
+        device = jax.local_devices()[0].memory_stats()  # None on a CPU
+        return f"{told}, {device['peak_bytes_in_use'] / 2**30:.2f} GiB on the device" if device else told
 
     def train(self, report: Report | None = None) -> bool:
         """Take all steps that are left, checkpoint, validate, and write the trained file.
