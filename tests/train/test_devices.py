@@ -53,3 +53,30 @@ def test_devices_and_processes_give_the_same_losses(tmp_path):
         assert len(losses(tmp_path / other)) == len(one)
         assert (tmp_path / other / "parity.png").stat().st_size > 1000
         np.testing.assert_allclose(losses(tmp_path / other), one, rtol=1e-5)
+
+
+FOUND = """
+from nequix.train.processes import anywhere, join_processes
+join_processes()
+import jax
+assert (jax.process_count(), jax.device_count(), jax.local_device_count()) == (2, 4, 2)
+assert anywhere(jax.process_index() == 1)
+assert not anywhere(False)
+"""
+
+
+def test_processes_find_each_other_under_slurm():
+    with socket.socket() as free:  # JAX derives its port from the job's number: 61440 and its last 12 bits
+        free.bind(("127.0.0.1", 0))
+        job = free.getsockname()[1]
+    slurm = {"SLURM_JOB_ID": str(job), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+    flags = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    environment = {name: x for name, x in os.environ.items() if not name.startswith(("NEQUIX_", "SLURM_"))}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", FOUND],
+            env={**environment, **flags, **slurm, "SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)},
+        )
+        for i in (0, 1)
+    ]
+    assert [process.wait(300) for process in both] == [0, 0]
