@@ -97,7 +97,7 @@ def test_a_lost_process_ends_the_other(tmp_path, which, number):
     codes, seconds = together(config, tmp_path / "run", which, number)
     assert codes[which] == -signal.SIGKILL if number else codes[which] not in (0, 3)
     assert codes[1 - which] not in (0, 3)
-    assert seconds < 3 * LOST_AFTER
+    assert seconds < 6 * LOST_AFTER  # some of it is for a busy machine
 
 
 def test_a_signal_to_one_process_stops_both_after_a_checkpoint(tmp_path):
