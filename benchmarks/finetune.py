@@ -2,7 +2,7 @@
 
     python benchmarks/finetune.py rates --data FOLDER --work DIR     # learning rates, on one draw of its own
     python benchmarks/finetune.py run --data FOLDER --work DIR       # resumable; a folder a fine-tuning
-    python benchmarks/finetune.py report --work DIR -o docs          # finetuning.png, and the table
+    python benchmarks/finetune.py report --work DIR -o docs          # a figure and a table
 
 Every fine-tuning is what ``nequix finetune`` does, with the same number of gradients of structures whatever
 the number of different ones; validation takes a tenth of the structures. Errors are those of structures held
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import json
 import time
 from functools import partial
@@ -45,6 +46,12 @@ PARENT = "nequix-mp-1"
 SETS = {"MoNbTaW": ["hea_monbtaw/train_binaries.extxyz.gz"], "Mo": ["mlearn/Mo_train.extxyz.gz"]}
 SIZES = (10, 50, 200)
 N_TEST, N_SWEEP = 60, 40
+ERRORS = {
+    "energy": "energy, meV/atom",
+    "energy_offset": "energy without offset, meV/atom",
+    "forces": "force component, meV/A",
+    "stress": "stress component, meV/A^3",
+}
 BATCH = 5
 
 
@@ -124,7 +131,8 @@ def rates(options: argparse.Namespace) -> None:
             learned = {n: np.asarray(x) for n, x in {**state.average, **state.frozen}.items()}
             errors = tests.of(dataclasses.replace(parent, parameters=learned))
             seconds = time.process_time() - started
-            told = {"set": options.set, "mode": mode, "rate": rate, "seconds": seconds, **errors}
+            told = {"set": options.set, "mode": mode, "rate": rate, "gradients": options.gradients}
+            told |= {"seconds": seconds, **errors}
             write_atomic(path, [json.dumps(told).encode()])
             print(json.dumps(told), flush=True)
 
@@ -149,7 +157,10 @@ def run(options: argparse.Namespace) -> None:
                 name = f"{options.set}-{draw}-{size}-{mode}"
                 if not (options.work / f"{name}.json").exists():
                     data = options.work / f"{options.set}-{draw}-{size}.extxyz"
-                    ase.io.write(data, [to_atoms(source[int(i)]) for i in chosen], format="extxyz")
+                    text = io.StringIO()
+                    ase.io.write(text, [to_atoms(source[int(i)]) for i in chosen], format="extxyz")
+                    if not data.exists():
+                        write_atomic(data, [text.getvalue().encode()])
                     started = time.process_time()
                     tuning = fine_tune(parent, mode, data, options)
                     more = {"draw": draw, "size": size, "mode": mode, "steps": tuning.n_steps}
@@ -183,6 +194,50 @@ def refitted(parent: Weights, tuning: FineTuning) -> Weights:
     return dataclasses.replace(parent, parameters={**parent.parameters, "atom_energies": energies})
 
 
+def report(options: argparse.Namespace) -> None:
+    """Print a table of means and ranges over draws, and draw the figure."""
+    results = [json.loads(p.read_text()) for p in sorted(options.work.glob(f"{options.set}-*.json"))]
+    groups: dict[tuple[int, str], list[dict]] = {}
+    for result in results:
+        groups.setdefault((result.get("size", 0), result["mode"]), []).append(result)
+    order = ["zero-shot", "refit", *MODES]
+    rows = sorted(groups.items(), key=lambda item: (item[0][0], order.index(item[0][1])))
+    print(f"| structures | mode | draws | {' | '.join(ERRORS.values())} | s of one core |")
+    print("|---:|---|---:|---:|---:|---:|---:|---:|")
+    for (size, mode), drawn in rows:
+        cells = [spread_of([1000 * result[name] for result in drawn]) for name in ERRORS]
+        seconds = "" if mode in order[:2] else f"{np.mean([result['seconds'] for result in drawn]):.0f}"
+        print(f"| {size or ''} | {mode} | {len(drawn)} | {' | '.join(cells)} | {seconds} |")
+    draw_figure(options, groups)
+
+
+def spread_of(values: list[float]) -> str:
+    """Write a mean, and the range where there are several values."""
+    told = f"{np.mean(values):.3g}"
+    return told if len(values) == 1 else f"{told} ({min(values):.3g}-{max(values):.3g})"
+
+
+def draw_figure(options: argparse.Namespace, groups: dict[tuple[int, str], list[dict]]) -> None:
+    """Draw each error by the number of structures, a line a mode, with bars over the range of draws."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((12, 3.2), layout="constrained")
+    for axes, (name, title) in zip(figure.subplots(1, len(ERRORS)), ERRORS.items(), strict=True):
+        zero = 1000 * groups[0, "zero-shot"][0][name]
+        axes.axhline(zero, color="0.5", linestyle="--", label="zero-shot")
+        for mode in ("refit", *MODES):
+            sizes = sorted(size for size, which in groups if which == mode)
+            values = [[1000 * result[name] for result in groups[size, mode]] for size in sizes]
+            means = np.array([np.mean(value) for value in values])
+            bars = [means - [min(v) for v in values], [max(v) for v in values] - means]
+            axes.errorbar(sizes, means, bars, marker="o", capsize=3, label=mode)
+        axes.set(title=title, xlabel="structures", xscale="log", ylim=(0, None))
+        axes.set_xticks(sizes, map(str, sizes), minor=False)
+        axes.minorticks_off()
+    figure.axes[0].legend(fontsize=8)
+    figure.savefig(options.output / f"finetuning-{options.set}.png", dpi=150)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["rates", "run", "report"])
@@ -192,13 +247,13 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--modes", nargs="+", default=list(MODES), choices=list(MODES))
     parser.add_argument("--draws", type=int, default=2)
-    parser.add_argument("--gradients", type=int, default=400, help="gradients of structures in a run")
+    parser.add_argument("--gradients", type=int, default=180, help="gradients of structures in a run")
     parser.add_argument("--rates", type=float, nargs="+", default=[0.001, 0.003, 0.01])
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     cache_compilations(options.work / "jax")
-    {"rates": rates, "run": run}[options.what](options)
+    {"rates": rates, "run": run, "report": report}[options.what](options)
 
 
 if __name__ == "__main__":

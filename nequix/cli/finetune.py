@@ -27,7 +27,7 @@ def finetune(
     parent: Annotated[
         str, typer.Option("--from", help="The model to begin with: a name or a weight file.")
     ] = "nequix-mp-1",
-    mode: Annotated[Mode, typer.Option(help="What is trained.")] = Mode.full,
+    mode: Annotated[Mode, typer.Option(help="What is trained.")] = Mode.last_layer,
     valid: Annotated[
         list[Path] | None, typer.Option(help="Structures for validation; by default a part of DATA.")
     ] = None,

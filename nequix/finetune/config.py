@@ -22,7 +22,7 @@ from nequix.train.loss import LossConfig
 from nequix.train.optimizer import OptimizerConfig
 
 # Each with its reason in configs/finetune.yml, which a test compares with these.
-RATES = {"head": 0.003, "last-layer": 0.003, "full": 0.003}
+RATES = {"head": 0.03, "last-layer": 0.03, "full": 0.01}
 """Learning rate of each mode, as measured (docs/finetuning.md)."""
 
 _RUN = RunConfig(
