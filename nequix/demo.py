@@ -167,12 +167,12 @@ def main(arguments: list[str]) -> int:
     """Run the demonstration and return the exit code.
 
     Args:
-        arguments: A known name or a path, or nothing for ``nequix-mp-1``.
+        arguments: A known name or a path, or nothing for ``nequix-nano``.
     """
     from rich.console import Console
 
     console = Console()
-    model = arguments[0] if arguments else "nequix-mp-1"
+    model = arguments[0] if arguments else "nequix-nano"
     try:
         weights = load_weights(model)
         backends = installed_backends()

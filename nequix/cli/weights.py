@@ -11,7 +11,7 @@ import typer
 from nequix.core.errors import WeightsError
 
 if TYPE_CHECKING:
-    from nequix.core.weights import Weights
+    from nequix.core.weights import Provenance, Weights
 
 _Text = Annotated[str | None, typer.Option(help="Provenance; by default that of the known model.")]
 _UNITS = {"cutoff": "A", "scale": "eV", "shift": "eV"}
@@ -95,31 +95,34 @@ def _facts(weights: Weights) -> dict[str, Any]:
 
 
 def models(as_json: _Json = False) -> None:
-    """List the known models, and whether each is in the cache."""
+    """List the known models, and whether each is on this machine."""
     from nequix.core import cache
-    from nequix.core.registry import ENTRIES
+    from nequix.core.registry import BUNDLED, ENTRIES, load_weights
 
+    known: list[tuple[Provenance, str, str | None, str]] = [
+        (load_weights(name).provenance, "bundled", None, digest) for name, digest in BUNDLED.items()
+    ]
+    for entry in ENTRIES.values():
+        here = "cached" if cache.cached(entry) else "no"
+        known.append((entry.provenance, here, entry.url, entry.sha256))
     rows = [
         {
-            "name": entry.name,
-            "training_data": entry.training_data,
-            "theory": entry.theory,
-            "cached": cache.cached(entry) is not None,
-            "citation": entry.citation,
-            "licence": entry.licence,
-            "url": entry.url,
-            "sha256": entry.sha256,
+            "name": provenance.name,
+            "training_data": provenance.training_data,
+            "theory": provenance.theory,
+            "local": here,
+            "citation": provenance.citation,
+            "licence": provenance.licence,
+            "url": url,
+            "sha256": sha256,
         }
-        for entry in ENTRIES.values()
+        for provenance, here, url, sha256 in known
     ]
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    columns = ("name", "training_data", "theory", "cached")
-    table = [
-        columns,
-        *((*(str(row[key]) for key in columns[:3]), "yes" if row["cached"] else "no") for row in rows),
-    ]
+    columns = ("name", "training_data", "theory", "local")
+    table = [columns, *(tuple(str(row[key]) for key in columns) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:
         cells = (cell.replace("_", " ") if line is columns else cell for cell in line)

@@ -57,7 +57,6 @@ class Entry:
         return Provenance(self.name, self.training_data, self.theory, self.licence, self.citation, source)
 
 
-# A model that comes with the package would be an entry without a url, its file read in cache.obtain.
 ENTRIES: dict[str, Entry] = {
     entry.name: entry
     for entry in (
@@ -117,19 +116,23 @@ ENTRIES: dict[str, Entry] = {
         ),
     )
 }
-"""Every known model by its name."""
+"""Every published model by its name."""
+
+BUNDLED = {"nequix-nano": "94c16bd00986c4570a4a1b4b5b87cb0db1e3a6f253ccf23de5456d5fa1112214"}
+"""The models that come with the package, in ``nequix/weights``, and the digests of their files."""
 
 
 def list_models() -> list[str]:
     """List the names that :func:`load_weights` knows."""
-    return list(ENTRIES)
+    return [*BUNDLED, *ENTRIES]
 
 
 def load_weights(name_or_path: str | os.PathLike[str]) -> Weights:
     """Load a model by its name, or from a weight file or a published ``.nqx`` file.
 
-    The first use of a name downloads, verifies and converts the model; later uses need no network. A known
-    name always means the model: write ``./name`` for a file that is called like one.
+    The first use of a published model downloads, verifies and converts it; later uses, and the models that
+    come with the package, need no network. A known name always means the model: write ``./name`` for a file
+    that is called like one.
 
     Args:
         name_or_path: A name of :func:`list_models`, or a path.
@@ -140,8 +143,23 @@ def load_weights(name_or_path: str | os.PathLike[str]) -> Weights:
     entry = _lookup(name_or_path)
     if entry is not None:
         return cache.obtain(entry)
+    if name_or_path in BUNDLED:
+        return _bundled(str(name_or_path))
     path = Path(name_or_path)
     return load_published(path) if path.suffix == ".nqx" else read_weights(path)
+
+
+def _bundled(name: str) -> Weights:
+    weights = read_weights(_place(name))
+    if weights.digest != BUNDLED[name]:
+        raise WeightsError(
+            f"{_place(name)}: has the digest {weights.digest}, expected {BUNDLED[name]}; install nequix anew"
+        )
+    return weights
+
+
+def _place(name: str) -> Path:
+    return Path(__file__).parents[1] / "weights" / f"{name}.safetensors"
 
 
 def load_published(path: str | os.PathLike[str]) -> Weights:
@@ -170,6 +188,8 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
         WeightsError: If there is no such model or file, or it cannot be downloaded.
     """
     entry = _lookup(name_or_path)
+    if name_or_path in BUNDLED:
+        return _place(str(name_or_path))
     if entry is None:
         return Path(name_or_path)
     cache.obtain(entry)
@@ -177,14 +197,14 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
 
 
 def _lookup(name_or_path: str | os.PathLike[str]) -> Entry | None:
-    """Return the entry of a name, or None for the path of something that exists."""
+    """Return the entry of a published model, or None for one of the package and for a path that exists."""
     if isinstance(name_or_path, str) and name_or_path in ENTRIES:
         return ENTRIES[name_or_path]
-    if os.path.exists(name_or_path):
+    if name_or_path in BUNDLED or os.path.exists(name_or_path):
         return None
-    near = difflib.get_close_matches(os.fspath(name_or_path).lower(), ENTRIES, n=1)
+    near = difflib.get_close_matches(os.fspath(name_or_path).lower(), list_models(), n=1)
     guess = f"did you mean {near[0]!r}? " if near else ""
     raise WeightsError(
         f"{name_or_path}: neither a file nor a known model; {guess}check the path, or use one of the names "
-        f"that `nequix models` lists: {', '.join(ENTRIES)}"
+        f"that `nequix models` lists: {', '.join(list_models())}"
     )

@@ -104,11 +104,11 @@ def test_info_prints_json(run):
 
 def test_models_shows_what_is_cached(run):
     rows = {line.split("  ")[0]: line.split()[-1] for line in run("models")[1].splitlines()[1:]}
-    assert rows == dict.fromkeys(registry.ENTRIES, "no")
+    assert rows == {**dict.fromkeys(registry.BUNDLED, "bundled"), **dict.fromkeys(registry.ENTRIES, "no")}
     run("info", "small")
     rows = json.loads(run("models", "--json")[1])
-    assert {row["name"] for row in rows if row["cached"]} == {"small"}
-    assert rows[0]["citation"] == "arXiv:2508.16067"
+    assert {row["name"] for row in rows if row["local"] == "cached"} == {"small"}
+    assert all("arXiv:2508.16067" in row["citation"] for row in rows if row["name"] != "small")
 
 
 def test_a_reader_that_leaves_is_no_error_of_ours():

@@ -63,8 +63,9 @@ def _kept():
     return sorted(path.suffix for path in cache.folder().glob("*") if path.name != ".lock")
 
 
-def test_list_models_names_the_six_published():
+def test_list_models_names_the_own_and_the_six_published():
     assert registry.list_models() == [
+        "nequix-nano",
         "nequix-mp-1",
         "nequix-mp-1-pft",
         "nequix-mp-1-pft-nocotrain",

@@ -20,6 +20,9 @@ KINDS = ("crystal", "strained", "rattled", "mixed", "vacancy", "surface", "molec
 SPLITS = {"valid": 0.04, "test": 0.12}
 """Upper ends of the parts of families that are held out; the rest is for training."""
 
+SPLIT_SEED = 0
+"""The same for all data that are ever made, so that what was held out once stays so."""
+
 
 def named(atoms: Atoms, kind: str, origin: str) -> Atoms:
     """Return a copy that says what it is.
@@ -49,16 +52,15 @@ def family(atoms: Atoms, origin: str) -> str:
     return prototype + "-".join(symbols)
 
 
-def part(name: str, seed: int) -> str:
+def part(name: str) -> str:
     """Tell whether a family is for training, validation or test: a hash decides.
 
     Args:
         name: The family.
-        seed: Of the split.
     """
     if name.startswith("atom:"):
         return "train"  # the energy of an element alone cannot be told from others
-    number = int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8]) / 2**64
+    number = int.from_bytes(hashlib.sha256(f"{SPLIT_SEED} {name}".encode()).digest()[:8]) / 2**64
     return next((split for split, end in SPLITS.items() if number < end), "train")
 
 

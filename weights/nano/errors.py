@@ -1,12 +1,12 @@
-"""Errors of nequix-nano by kind of structure: ``python -m weights.nano.errors SOURCE ... --model NAME ...``.
+"""Errors by kind of structure: ``python -m weights.nano.errors RUN ...``, runs of ``nequix evaluate errors``.
 
-Several models are compared on the structures that all of them know the elements of.
+Runs on the same data are compared on the structures that all of them have predictions for.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,30 +14,39 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from nequix.calculator import NequixCalculator
+from nequix.core.errors import DataError
 from nequix.core.files import write_atomic
 from nequix.evaluate.errors.metrics import summarise
 from nequix.evaluate.errors.predictions import Predictions
-from nequix.evaluate.errors.report import GPA
-from nequix.evaluate.errors.task import Errors
+from nequix.evaluate.errors.report import GPA, read_predictions
+from nequix.evaluate.store import ITEMS, RUN, Store
 from weights.nano.derive import KINDS
 
-COLUMNS = ("structures", "energy (meV/atom)", "without offsets", "forces (meV/A)", "stress (GPa)")
+COLUMNS = (
+    "run", "model", "kind", "structures", "energy (meV/atom)", "without offsets", "forces (meV/A)",
+    "force vectors (meV/A)", "stress (GPa)",
+)  # fmt: skip
 
 
-def predict(paths: Sequence[Path], calculator: NequixCalculator) -> Predictions:
-    """Predict every structure whose elements a model knows.
+def read_run(folder: Path) -> tuple[str, str, Predictions]:
+    """Read a run.
 
     Args:
-        paths: Labelled structures.
-        calculator: The model.
+        folder: What ``nequix evaluate errors`` was given as its output.
+
+    Returns:
+        What identifies its data, the model's name, and the predictions.
+
+    Raises:
+        DataError: If it is no such run.
     """
-    task = Errors(tuple(map(str, paths)))
-    parts = []
-    for item in task.items():
-        outcome = task.evaluate(item, calculator)
-        parts.append(Predictions(tuple(outcome.values["names"]), **outcome.arrays))
-    return Predictions.join(parts)
+    try:
+        held = json.loads((folder / RUN).read_bytes())
+        data, model = json.dumps(held["settings"]), held["engine"]["model"]["name"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DataError(f"{folder}: is no run of `nequix evaluate errors` ({error})") from None
+    items = sorted(path.stem for path in (folder / ITEMS).glob("*.json"))
+    return data, model, read_predictions(Store(folder), items)[0]
 
 
 def select(predictions: Predictions, chosen: np.ndarray) -> Predictions:
@@ -56,6 +65,24 @@ def select(predictions: Predictions, chosen: np.ndarray) -> Predictions:
     return replace(predictions, names=names, **arrays)
 
 
+def in_common(runs: Mapping[str, tuple[str, str, Predictions]]) -> dict[str, tuple[str, Predictions]]:
+    """Take of every run the structures that all runs on the same data have.
+
+    Args:
+        runs: What identifies the data, the model's name and the predictions, by the run's name.
+    """
+    shared: dict[str, set[str]] = {}
+    for data, _, predictions in runs.values():
+        shared[data] = shared.get(data, set(predictions.names)) & set(predictions.names)
+    return {
+        run: (
+            model,
+            select(predictions, np.array([name in shared[data] for name in predictions.names], bool)),
+        )
+        for run, (data, model, predictions) in runs.items()
+    }
+
+
 def by_kind(predictions: Predictions) -> dict[str, dict[str, Any]]:
     """Summarise all structures, then those of each kind that :mod:`weights.nano.derive` makes.
 
@@ -68,36 +95,34 @@ def by_kind(predictions: Predictions) -> dict[str, dict[str, Any]]:
 
 
 def row(summary: dict[str, Any]) -> list[str]:
-    """Format mean absolute errors for a table of :data:`COLUMNS`.
+    """Format the number of structures and the mean absolute errors, as in :data:`COLUMNS`.
 
     Args:
         summary: Of :func:`nequix.evaluate.errors.metrics.summarise`.
     """
-    scales = (("energy", 1e3), ("energy_without_offsets", 1e3), ("forces", 1e3), ("stress", GPA))
-    values = [
-        "-" if summary[name]["mae"] is None else f"{summary[name]['mae'] * scale:.3g}"
-        for name, scale in scales
-    ]
-    return [str(summary["n_structures"]), *values]
+    scales = {
+        "energy": 1e3,
+        "energy_without_offsets": 1e3,
+        "forces": 1e3,
+        "force_vectors": 1e3,
+        "stress": GPA,
+    }
+    errors = [(summary[name]["mae"], scale) for name, scale in scales.items()]
+    return [str(summary["n_structures"]), *("-" if e is None else f"{e * scale:.3g}" for e, scale in errors)]
 
 
 def main(
-    sources: Annotated[list[Path], typer.Argument(help="Labelled structures.")],
-    model: Annotated[list[str], typer.Option(help="Name or file; several are compared.")],
-    backend: Annotated[str, typer.Option(help="The engine.")] = "torch",
+    runs: Annotated[list[Path], typer.Argument(help="Folders of `nequix evaluate errors`.")],
     output: Annotated[Path | None, typer.Option("-o", help="A JSON file for all numbers.")] = None,
 ) -> None:
     """Print mean absolute errors against labels, as a table."""
-    told = {name: predict(sources, NequixCalculator(name, backend)) for name in model}
-    common = set.intersection(*(set(predictions.names) for predictions in told.values()))
-    print("| model | kind |", " | ".join(COLUMNS), "|")
-    print("|---" * (2 + len(COLUMNS)) + "|")
-    summaries = {}
-    for name, predictions in told.items():
-        chosen = np.array([known in common for known in predictions.names], bool)
-        summaries[name] = by_kind(select(predictions, chosen))
-        for kind, summary in summaries[name].items():
-            print("|", " | ".join([name, kind, *row(summary)]), "|")
+    chosen = in_common({folder.name: read_run(folder) for folder in runs})
+    print(f"| {' | '.join(COLUMNS)} |")
+    print("|---" * len(COLUMNS) + "|")
+    summaries = {run: by_kind(predictions) for run, (_, predictions) in chosen.items()}
+    for run, kinds in summaries.items():
+        for kind, summary in kinds.items():
+            print(f"| {' | '.join([run, chosen[run][0], kind, *row(summary)])} |")
     if output is not None:
         write_atomic(output, [json.dumps(summaries, indent=1).encode()])
 

@@ -176,7 +176,7 @@ def divide(plan: Plan, folder: Path) -> dict[str, Counter[str]]:
         with gzip.open(path, "rt") as handle:
             frames = ase.io.read(handle, ":", format="extxyz")
         for atoms in frames if isinstance(frames, list) else [frames]:
-            parts[derive.part(atoms.info["family"], plan.seed)].append(atoms)
+            parts[derive.part(atoms.info["family"])].append(atoms)
     counts = {}
     for name, frames in parts.items():
         whole = folder / f"{name}.extxyz.gz"
@@ -191,13 +191,14 @@ def main(
     teacher: Annotated[str, typer.Option(help="Name or file of the model that labels.")] = "nequix-mp-1",
     backend: Annotated[str, typer.Option(help="Its engine.")] = "torch",
     part: Annotated[str, typer.Option(help="Which of how many processes this is: 0/2.")] = "0/1",
-    seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of all draws; the split does not depend on it.")] = 0,
+    crystals: Annotated[int, typer.Option(help="How many crystals to derive structures from.")] = 1040,
 ) -> None:
     """Make the training data of nequix-nano."""
     from rich.console import Console
     from rich.progress import Progress
 
-    plan = Plan(seed=seed)
+    plan = Plan(seed=seed, n_crystals=crystals)
     mine, processes = (int(x) for x in part.split("/"))
     teach = teach_with(load_model(teacher, backend))
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:

@@ -1,0 +1,57 @@
+"""The log that is kept of a run, thinned, and its figure: ``python -m weights.nano.log RUN``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from nequix.core.files import write_atomic
+from nequix.train.figures import draw
+from nequix.train.history import COLUMNS, History
+
+EVERY = 100
+"""Steps of which the means are kept."""
+
+
+def thin(rows: Sequence[dict[str, str]], every: int = EVERY) -> list[dict[str, str]]:
+    """Take the means over blocks of steps, and all validations.
+
+    Args:
+        rows: Of a run's history.
+        every: Steps of a block.
+    """
+    steps = [row for row in rows if row["loss"]]
+    kept = [row for row in rows if row["valid_loss"]]
+    for start in range(0, len(steps), every):
+        block = steps[start : start + every]
+        means = {
+            name: f"{np.mean([float(row[name]) for row in block]):.5g}"
+            for name in COLUMNS[1:]
+            if block[0].get(name)
+        }
+        kept.append({**dict.fromkeys(COLUMNS, ""), **means, "step": block[-1]["step"]})
+    return sorted(kept, key=lambda row: (int(row["step"]), row["valid_loss"]))
+
+
+def main(
+    run: Annotated[Path, typer.Argument(help="The folder of `nequix train`.")],
+    folder: Annotated[Path, typer.Option("-o", help="Where to write.")] = Path(__file__).parent,
+) -> None:
+    """Write ``history.csv``, thinned, and the learning curves."""
+    rows = thin(History(run / "history.csv").rows())
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomic(folder / "history.csv", [text.getvalue().encode()])
+    draw(folder, rows, None)
+
+
+if __name__ == "__main__":
+    typer.run(main)
