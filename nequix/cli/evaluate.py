@@ -63,6 +63,48 @@ def errors(
 
 
 @app.command()
+def discovery(
+    structures: Annotated[Path, typer.Argument(help="Unrelaxed structures; see docs/evaluate.md.")],
+    output: _Output,
+    reference: Annotated[
+        Path | None, typer.Option(help="Formation energies and energies above the hull: wbm-summary.csv.gz.")
+    ] = None,
+    elements: Annotated[Path | None, typer.Option(help="Energies of the elements, JSON.")] = None,
+    relaxed: Annotated[Path | None, typer.Option(help="DFT's relaxed structures, for the RMSD.")] = None,
+    kappa_srme: Annotated[float | None, typer.Option(help="Of the same model, for CPS-1.")] = None,
+    shard: Annotated[str | None, typer.Option(help="I/N: the I-th of N parts alone, counted from 1.")] = None,
+    join: Annotated[
+        list[Path] | None, typer.Option(help="The folder of another part, to be reported; may be repeated.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The first structures alone.")] = None,
+    model: Model = "nequix-mp-1",
+    backend: BackendOption = Backend.auto,
+    dtype: DtypeOption = Dtype.float32,
+    kernel: Kernel = "auto",
+    device: Device = None,
+    workers: _Workers = 0,
+    report_only: _ReportOnly = False,
+) -> None:
+    """Relax structures and tell which are stable, as Matbench-Discovery does; interrupted, it goes on."""
+    with _needs_extra():
+        from nequix.evaluate.discovery.report import References, write_report
+        from nequix.evaluate.discovery.shards import open_shards, take_shard
+        from nequix.evaluate.discovery.task import Discovery
+    task = Discovery(structures, limit=limit)
+    engine = _engine(model, backend, dtype, kernel, device)
+    items = take_shard(task.items(), shard)
+    store, identity = _run(task, engine, output, workers, [] if report_only else items)
+    given = References() if shard else References(reference, elements, relaxed, kappa_srme)
+    with _needs_extra(), open_shards(join or [], identity) as others:
+        summary = write_report([store, *others], items, identity, given)
+    for name in ("F1", "DAF", "Precision", "Recall", "Accuracy") if "discovery" in summary else ():
+        print(f"{name:10} {summary['discovery']['unique_prototypes'][name]}")
+    if "formation_energy" in summary and summary["formation_energy"]["MAE"] is not None:
+        print(f"formation energies: MAE {1e3 * summary['formation_energy']['MAE']:.4g} meV/atom")
+    print(f"{output / 'report.md'}: {summary['n']} structures, {summary['n_failed']} failures")
+
+
+@app.command()
 def kappa(
     data: _Data,
     output: _Output,

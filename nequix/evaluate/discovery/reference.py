@@ -91,7 +91,8 @@ def _read_xyz(path: Path) -> list[dict[str, Any]]:
 
 
 def _column(rows: Iterable[Mapping[str, Any]], name: str) -> Float[np.ndarray, " n"]:
-    return np.array([float(row.get(name) or "nan") if row.get(name) != 0 else 0.0 for row in rows])
+    values = (row.get(name) for row in rows)
+    return np.array([np.nan if value in (None, "") else float(value) for value in values])
 
 
 def read_elements(path: Path) -> dict[str, float]:
