@@ -1,4 +1,4 @@
-"""How far relaxed structures lie from DFT's, by pymatgen's structure matcher, as the benchmark measures it."""
+"""How far relaxed structures lie from DFT's, by pymatgen's structure matcher, as in the benchmark."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNMATCHED = 1.0
 
 
 def displacements(relaxed: Iterable[Relaxed], references: Mapping[str, Any]) -> dict[str, float]:
-    """Return the root mean square displacement of each structure, over the cube root of the volume an atom has.
+    """Return the RMSD of each structure, over the cube root of the volume that an atom has.
 
     Cells are not scaled to one volume. A structure that does not match counts :data:`UNMATCHED`.
 

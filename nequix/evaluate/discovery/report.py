@@ -117,8 +117,8 @@ def _compare(report: Report, reference: Reference, formation: dict[str, float]) 
     subsets = metrics.subset_metrics(reference.above_hull, above, reference.unique)
     report.heading("Stability")
     report.text(
-        "Energies above the hull of the reference; up to 0 a material is stable. One without a prediction counts "
-        "as unstable. The leaderboard shows the unique prototypes."
+        "Energies above the hull of the reference; up to 0 a material is stable. One without a prediction "
+        "counts as unstable. The leaderboard shows the unique prototypes."
     )
     names = list(subsets["full_test_set"])
     report.table(("metric", *subsets), [(name, *(held[name] for held in subsets.values())) for name in names])

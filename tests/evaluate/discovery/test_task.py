@@ -1,0 +1,250 @@
+import csv
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.io import write
+
+from nequix.core.errors import DataError
+from nequix.evaluate.discovery import reference, shards, task
+from nequix.evaluate.discovery.matching import displacements
+from nequix.evaluate.discovery.report import References, write_report
+from nequix.evaluate.discovery.results import Relaxed, prediction_column
+from nequix.evaluate.discovery.structures import Structures, to_pymatgen
+from nequix.evaluate.discovery.task import Discovery
+from nequix.evaluate.run import run_item, run_items
+from nequix.evaluate.store import Store
+from nequix.evaluate.task import Engine
+from tests.calculator.small import write_small
+from tests.evaluate.pairs import PairCalculator
+
+ROOT = Path(__file__).parents[3]
+
+
+def crystals(n=5):
+    frames = []
+    for number in range(n):
+        atoms = bulk(("Cu", "Al")[number % 2], a=3.6 + 0.05 * number, cubic=True)
+        atoms.info["material_id"] = f"wbm-1-{number + 1}"
+        frames.append(atoms)
+    return frames
+
+
+def archived(path, frames):
+    """Write structures as the benchmark's zip: a file for each."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for atoms in frames:
+            file = path.with_suffix(".extxyz")
+            write(file, atoms)
+            archive.write(file, f"{atoms.info['material_id']}.extxyz")
+    return path
+
+
+def summary(path, rows):
+    """Write the columns of the benchmark's summary that are read."""
+    names = ("material_id", reference.FORMATION, reference.HULL, reference.ENERGY)
+    names += (reference.SITES, reference.CORRECTION, reference.UNIQUE)
+    with gzip.open(path, "wt") as handle:
+        csv.writer(handle).writerows([names, *rows])
+    return path
+
+
+def relaxed_energies(frames):
+    held = []
+    for atoms in frames:
+        copy = atoms.copy()
+        held.append(task.relax(copy, PairCalculator(), task.FMAX, task.STEPS)["energy"])
+    return held
+
+
+def test_each_shape_of_file_holds_the_same_structures(tmp_path):
+    frames = crystals(3)
+    write(tmp_path / "all.extxyz.gz", frames)
+    archived(tmp_path / "all.zip", frames)
+    held = [to_pymatgen(a.numbers.tolist(), a.positions, a.cell.array) for a in frames]
+    names = [a.info["material_id"] for a in frames]
+    rows = [{"material_id": n, "initial_structure": s} for n, s in zip(names, held, strict=True)]
+    (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
+    (tmp_path / "list.json").write_text(json.dumps(rows))
+    columns = {name: {str(i): row[name] for i, row in enumerate(rows)} for name in rows[0]}
+    (tmp_path / "columns.json").write_text(json.dumps(columns))
+    for name in ("all.extxyz.gz", "all.zip", "rows.jsonl.gz", "list.json", "columns.json"):
+        read = list(Structures(tmp_path / name).by_name())
+        assert [identifier for identifier, _ in read] == names
+        for (_, atoms), frame in zip(read, frames, strict=True):
+            assert (atoms.numbers == frame.numbers).all()
+            np.testing.assert_allclose(atoms.positions, frame.positions, atol=1e-7)
+            np.testing.assert_allclose(atoms.cell.array, frame.cell.array, atol=1e-7)
+
+
+def test_a_file_of_something_else_is_told(tmp_path):
+    (tmp_path / "a.json").write_text('{"x": 1}')
+    with pytest.raises(DataError, match="material_id"):
+        Structures(tmp_path / "a.json")
+    (tmp_path / "b.jsonl").write_text('{"material_id": "x"')
+    with pytest.raises(DataError, match="is no JSON"):
+        Structures(tmp_path / "b.jsonl")
+    (tmp_path / "c.zip").write_bytes(b"no zip")
+    with pytest.raises(DataError, match="cannot be read"):
+        Structures(tmp_path / "c.zip")
+    write(tmp_path / "d.extxyz", bulk("Cu"))
+    with pytest.raises(DataError, match="has no material_id"):
+        Structures(tmp_path / "d.extxyz")[0]
+
+
+def test_formation_energies_are_counted_from_the_elements(tmp_path):
+    entry = {"energy": -8.0, "composition": {"Cu": 2.0}, "energy_adjustments": [], "correction": 0.0}
+    adjusted = {"energy": -9.0, "composition": {"O": 2.0}, "energy_adjustments": [{"value": -1.0}]}
+    path = tmp_path / "elements.json.gz"
+    path.write_bytes(gzip.compress(json.dumps({"Cu": entry, "O": adjusted, "H": -3.00004}).encode()))
+    elements = reference.read_elements(path)
+    assert elements == {"Cu": -4.0, "O": -5.0, "H": -3.0}
+    energy = reference.formation_energy(-11.0, [29, 8], elements, correction=-0.3)
+    assert energy == pytest.approx((-11.0 + 9.0) / 2 - 0.3)
+    with pytest.raises(DataError, match="no reference energy of Al"):
+        reference.formation_energy(-1.0, [13], elements)
+
+
+def test_a_run_has_the_metrics_of_its_energies_both_ways(tmp_path, monkeypatch):
+    monkeypatch.setattr(task, "BLOCK", 2)
+    frames = crystals()
+    energies = relaxed_energies(frames)
+    shifts = [0.0, 0.2, -0.1, 0.05, 0.0]  # of the predictions against the reference, eV/atom
+    elements, correction = {"Cu": -0.5, "Al": -0.7}, -0.1
+    rows, hull = [], [-0.05, -0.1, 0.05, -0.02, 0.3]
+    for atoms, energy, shift, above in zip(frames, energies, shifts, hull, strict=True):
+        raw = energy / 4 - shift
+        formation = raw - elements[atoms.get_chemical_symbols()[0]] + correction
+        rows.append((atoms.info["material_id"], formation, above, 4 * raw, 4, correction, above < 0.2))
+    table = summary(tmp_path / "wbm-summary.csv.gz", rows)
+    (tmp_path / "elements.json").write_text(json.dumps(elements))
+    write(tmp_path / "relaxed.extxyz", frames)
+    work = Discovery(archived(tmp_path / "initial.zip", frames))
+    assert work.items() == ["structures-00000000", "structures-00000002", "structures-00000004"]
+    engine = Engine(str(write_small(tmp_path)), "torch")
+    described = engine.describe(engine.calculator())
+    identity = {"task": work.name, "settings": work.settings(), "engine": described}
+    store = Store(tmp_path / "run")
+    with store.begin(identity):
+        for item in work.items():
+            run_item(work, PairCalculator(), store, item)
+    given = References(table, tmp_path / "elements.json", tmp_path / "relaxed.extxyz", 0.5)
+    found = [
+        write_report([store], work.items(), identity, References(table)),
+        write_report([store], work.items(), identity, given),
+    ]
+    for held in found:
+        assert (held["n"], held["n_failed"]) == (5, 0)
+        assert held["formation_energy"]["MAE"] == pytest.approx(0.35 / 5, abs=1e-4)
+        # above the hull: -0.05 TP, 0.1 FN, -0.05 FP, 0.03 FN, 0.3 TN
+        counts = [held["discovery"]["full_test_set"][name] for name in ("TP", "FN", "FP", "TN")]
+        assert counts == [1, 2, 1, 1]
+        assert held["discovery"]["unique_prototypes"]["n"] == 4
+    f1 = found[1]["discovery"]["unique_prototypes"]["F1"]
+    assert f1 == pytest.approx(2 / 5)
+    assert 0 <= found[1]["rmsd"] < 1e-6  # atoms on sites of a cubic cell, which only its volume leaves
+    assert found[1]["cps_1"] == pytest.approx(0.5 * f1 + 0.1 + 0.4 * 0.75, abs=1e-5)
+    column = prediction_column(described["model"]["name"])
+    with gzip.open(tmp_path / "run" / f"{column}.csv.gz", "rt") as handle:
+        written = list(csv.DictReader(handle))
+    assert [row["material_id"] for row in written] == [row[0] for row in rows]
+    for row, wanted, shift in zip(written, rows, shifts, strict=True):
+        assert float(row[column]) == pytest.approx(wanted[1] + shift, abs=1e-4)
+    relaxed = Structures(tmp_path / "run" / "relaxed-structures.jsonl.gz")
+    assert [name for name, _ in relaxed.by_name()] == [row[0] for row in rows]
+    assert relaxed[0][1].cell.array[0, 0] != pytest.approx(3.6, abs=0.01)
+
+
+def test_a_structure_that_fails_is_named_and_the_others_go_on(tmp_path):
+    frames = crystals(2)
+    frames.insert(1, bulk("U", "bcc", a=3.5))
+    frames[1].info["material_id"] = "wbm-9-9"
+    work = Discovery(archived(tmp_path / "initial.zip", frames))
+    rows = work.evaluate(work.items()[0], PairCalculator()).values["structures"]
+    assert [row["name"] for row in rows] == ["wbm-1-1", "wbm-9-9", "wbm-1-2"]
+    assert [row["error"] is None for row in rows] == [True, False, True]
+    assert "U (Z = 92)" in rows[1]["error"]
+
+
+def test_displacements_are_over_the_volume_of_an_atom():
+    corners = [(0, 0, 0), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)]
+    atoms = Atoms("NaClCuO", scaled_positions=corners, cell=[5.0, 5.2, 5.4], pbc=True)
+    moved = atoms.copy()
+    moved.positions[0, 0] += 0.4
+    one = Relaxed("x", moved.numbers, moved.positions, moved.cell.array, 0.0, True, 1)
+    held = displacements([one], {"x": atoms})["x"]
+    spread = np.zeros(4)
+    spread[0] = 0.4
+    expected = np.sqrt(((spread - spread.mean()) ** 2).mean()) / (atoms.get_volume() / 4) ** (1 / 3)
+    assert held == pytest.approx(expected, rel=1e-6)
+    other = bulk("Cu", cubic=True)
+    assert displacements([one], {"x": other}) == {"x": 1.0}
+    assert displacements([one], {}) == {}
+
+
+def test_shards_leave_nothing_out():
+    items = [f"item-{number}" for number in range(7)]
+    parts = [shards.take_shard(items, f"{index}/3") for index in (1, 2, 3)]
+    assert sorted(item for part in parts for item in part) == items
+    assert shards.take_shard(items, None) == items
+    for wrong in ("0/3", "4/3", "1", "a/b"):
+        with pytest.raises(DataError, match="--shard"):
+            shards.take_shard(items, wrong)
+
+
+def test_killed_and_sharded_runs_end_with_the_same_numbers(tmp_path):
+    archived(tmp_path / "initial.zip", crystals(40))
+    model = write_small(tmp_path)
+
+    def command(output, *more):
+        run = [sys.executable, "-c", "import nequix.cli; nequix.cli.main()", "evaluate", "discovery"]
+        run += [str(tmp_path / "initial.zip"), "-o", str(tmp_path / output), "--model", str(model)]
+        return [*run, "--backend", "torch", "--dtype", "float64", *more]
+
+    def results(output):
+        return json.loads((tmp_path / output / "results.json").read_bytes())["results"]
+
+    subprocess.run(command("straight"), cwd=ROOT, check=True, capture_output=True)
+    process = subprocess.Popen(command("killed"), cwd=ROOT, stdout=subprocess.DEVNULL)
+    items = tmp_path / "killed" / "items"
+    while not list(items.glob("*.json")):
+        assert process.poll() is None
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    subprocess.run(command("killed"), cwd=ROOT, check=True, capture_output=True)
+    for index in (1, 2):
+        shard = command(f"part-{index}", "--shard", f"{index}/2")
+        subprocess.run(shard, cwd=ROOT, check=True, capture_output=True)
+    joined = ("--report-only", "--join", str(tmp_path / "part-2"))
+    subprocess.run(command("part-1", *joined), cwd=ROOT, check=True, capture_output=True)
+    assert results("straight")["summary"]["n"] == 40
+    files = [name.name for name in (tmp_path / "straight").glob("*.gz")]
+    assert len(files) == 2
+    for other in ("killed", "part-1"):
+        assert results(other) == results("straight")
+        for name in files:
+            assert (tmp_path / other / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
+
+
+def test_workers_do_the_same(tmp_path, monkeypatch):
+    path = archived(tmp_path / "initial.zip", crystals(20))
+    work, engine = Discovery(path), Engine(str(write_small(tmp_path)), "torch", dtype="float64")
+    stores = [Store(tmp_path / name) for name in ("none", "two")]
+    for store, workers in zip(stores, (0, 2), strict=True):
+        with store.begin({}):
+            run_items(work, engine, store, work.items(), workers)
+    for item in work.items():
+        held = [store.read(item) for store in stores]
+        assert held[0].values == held[1].values
+        np.testing.assert_array_equal(held[0].arrays["positions"], held[1].arrays["positions"])
