@@ -72,8 +72,8 @@ def read_relaxed(
         failures.update((r["name"], r["error"]) for r in outcome.values["structures"] if r["error"])
         ends = np.cumsum([row["n_atoms"] for row in done], dtype=int)[:-1]
         numbers, positions = (np.split(outcome.arrays[name], ends) for name in ("numbers", "positions"))
-        for row, *arrays in zip(done, numbers, positions, outcome.arrays["cells"], strict=False):
-            yield Relaxed(row["name"], *arrays, row["energy"], row["converged"], row["steps"])
+        for row, z, r, cell in zip(done, numbers, positions, outcome.arrays["cells"], strict=False):
+            yield Relaxed(row["name"], z, r, cell, row["energy"], row["converged"], row["steps"])
 
 
 def formation_energies(
