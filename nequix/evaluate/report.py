@@ -18,7 +18,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 REPORT, RESULTS = "report.md", "results.json"
-PACKAGES = ("numpy", "ase", "vesin", "jax", "torch", "phonopy", "phono3py", "phonors", "spglib", "symfc")
+PACKAGES = (
+    "numpy",
+    "ase",
+    "vesin",
+    "jax",
+    "torch",
+    "phonopy",
+    "phono3py",
+    "phonors",
+    "pymatgen",
+    "spglib",
+    "symfc",
+)
 
 
 class Report:

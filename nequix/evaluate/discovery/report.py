@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nequix.evaluate.digests import describe_paths
 from nequix.evaluate.discovery import metrics
 from nequix.evaluate.discovery.reference import Reference, read_elements, read_reference
 from nequix.evaluate.discovery.results import (
@@ -88,7 +89,9 @@ def write_report(
     if failures:
         report.heading(f"{len(failures)} failures")
         report.table(("structure", "reason"), list(failures.items())[:SHOWN])
-    report.write(identity, {"summary": summary, "failures": failures})
+    files = [path for path in (given.table, given.elements, given.structures) if path is not None]
+    held = {"summary": summary, "failures": failures, "compared_with": describe_paths(files)}
+    report.write(identity, held)
     return summary
 
 
