@@ -28,8 +28,9 @@ _XYZ = (".extxyz", ".xyz")
 class Structures:
     """Structures of a file: a zip of extended XYZ files, extended XYZ, or JSON of pymatgen's structures.
 
-    A zip is read where it lies; another file is held in memory, its structures unparsed. JSON has a record a
-    line, or is a list of records, or a table by columns, as pandas writes it.
+    A zip is read where it lies; another file is held in memory, its structures unparsed where each
+    is a line or a frame. JSON has a record a line, or is a list of records, or a table by columns, as pandas
+    writes it.
 
     Args:
         path: The file; all but a zip may be compressed (``.gz``, ``.bz2``).
@@ -68,6 +69,8 @@ class Structures:
             DataError: If it cannot be read or has no identifier.
         """
         held = self._held[index]
+        if isinstance(held, bytes) and held.lstrip().startswith(b"{"):
+            held = _json(held, f"{self.path.name}, line {index + 1}")
         if isinstance(held, dict):
             return _from_record(held, f"{self.path.name}, record {index}")
         if isinstance(held, str):
@@ -136,15 +139,12 @@ def _open(path: Path) -> Any:
     return {".gz": gzip.open, ".bz2": bz2.open}.get(path.suffix, open)(path, "rb")
 
 
-def _records(text: bytes, where: str) -> list[dict[str, Any]]:
-    """Read JSON of one of three shapes; a record a line is the benchmark's newer one."""
-    try:
-        lines = [line for line in text.splitlines() if line.strip()]
-        if len(lines) > 1 and lines[0].lstrip().startswith(b"{") and lines[0].rstrip().endswith(b"}"):
-            return [json.loads(line) for line in lines]
-        held = json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{where}: is no JSON ({error}); copy the file anew") from None
+def _records(text: bytes, where: str) -> list[Any]:
+    """Cut JSON of one of three shapes into records; those of a line each stay unparsed, as there are many."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) > 1 and all(line.lstrip().startswith(b"{") for line in lines):
+        return lines
+    held = _json(text, where)
     if isinstance(held, list):
         return held
     if isinstance(held, dict) and isinstance(held.get(ID), dict):
@@ -152,6 +152,13 @@ def _records(text: bytes, where: str) -> list[dict[str, Any]]:
     if isinstance(held, dict) and ID in held:
         return [held]
     raise DataError(f"{where}: expected records or columns with {ID!r}; is it the benchmark's file?")
+
+
+def _json(text: bytes, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{where}: is no JSON ({error}); copy the file anew") from None
 
 
 def _from_record(record: Mapping[str, Any], where: str) -> tuple[str, Atoms]:

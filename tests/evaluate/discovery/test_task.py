@@ -94,6 +94,11 @@ def test_a_file_of_something_else_is_told(tmp_path):
     (tmp_path / "b.jsonl").write_text('{"material_id": "x"')
     with pytest.raises(DataError, match="is no JSON"):
         Structures(tmp_path / "b.jsonl")
+    (tmp_path / "half.jsonl").write_text('{"material_id": "x"}\n{"material_id": ')
+    with pytest.raises(DataError, match=r"half.jsonl, line 2: is no JSON"):
+        Structures(tmp_path / "half.jsonl")[1]
+    with pytest.raises(DataError, match="one structure"):
+        Structures(tmp_path / "half.jsonl")[0]
     (tmp_path / "c.zip").write_bytes(b"no zip")
     with pytest.raises(DataError, match="cannot be read"):
         Structures(tmp_path / "c.zip")
