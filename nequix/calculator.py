@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from nequix.core.errors import GraphError
 from nequix.core.graph import Graph, graph_from_atoms
+from nequix.core.skin import LastingNeighbors
 from nequix.core.weights import Weights
 from nequix.models import load_model
 
@@ -33,6 +35,8 @@ class NequixCalculator(Calculator):
         kernel: ``auto`` or the name of a convolution kernel.
         dtype: Precision of the layers, ``float32`` or ``float64``; results are float64 in either.
         device: ``cpu``, ``gpu``, ``gpu:1``, ...; by default the first that the backend offers.
+        skin: A; neighbours are searched so far beyond the cutoff, and anew when atoms have moved by half of
+            it. It changes no number, only the time.
 
     Attributes:
         potential: The model on its backend.
@@ -55,8 +59,12 @@ class NequixCalculator(Calculator):
         kernel: str = "auto",
         dtype: str = "float32",
         device: str | None = None,
+        skin: float = 0.5,
     ) -> None:
         super().__init__()
+        if not 0 <= skin < math.inf:
+            raise ValueError(f"skin = {skin!r} A, expected a length of at least 0, such as 0.5")
+        self._neighbors = LastingNeighbors(skin)
         self.potential = load_model(model, backend, kernel=kernel, dtype=dtype, device=device)
         self.backend = backend
         name = model.provenance.name if isinstance(model, Weights) else os.fspath(model)
@@ -145,7 +153,7 @@ class NequixCalculator(Calculator):
     def _graph(self, atoms: Atoms | None) -> Graph:
         if atoms is None:
             raise GraphError("there is no structure yet; give an ase.Atoms")
-        return graph_from_atoms(atoms, self.spec)
+        return graph_from_atoms(atoms, self.spec, self._neighbors)
 
     def _get_name(self) -> str:
         return "nequix"  # ASE's database and trajectories record it

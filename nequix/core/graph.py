@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +96,9 @@ class Graph:
         return np.where(_is_regular(self.cell), np.abs(np.linalg.det(self.cell)), 0.0)
 
 
-def build_graph(numbers: Any, positions: Any, cell: Any, pbc: Any, spec: ModelSpec) -> Graph:
+def build_graph(
+    numbers: Any, positions: Any, cell: Any, pbc: Any, spec: ModelSpec, search: Callable = neighbor_list
+) -> Graph:
     """Build the graph of one structure.
 
     Args:
@@ -106,6 +108,7 @@ def build_graph(numbers: Any, positions: Any, cell: Any, pbc: Any, spec: ModelSp
             counts as zero.
         pbc: Which lattice vectors are periodic: three bools, or one for all.
         spec: The model's specification: its elements and its cutoff.
+        search: Finds the edges, as ``neighbor_list`` does.
 
     Raises:
         GraphError: For a structure that the model cannot evaluate, naming the atom and its value.
@@ -117,7 +120,7 @@ def build_graph(numbers: Any, positions: Any, cell: Any, pbc: Any, spec: ModelSp
     _refuse_singular(cell, pbc)
     # Nothing repeats along such a row; as a height it would make the volume, and so the stress, absurd.
     cell[~pbc & (np.linalg.norm(cell, axis=1) < SHORT)] = 0.0
-    senders, receivers, shifts = neighbor_list(positions, cell, pbc, spec.cutoff)
+    senders, receivers, shifts = search(positions, cell, pbc, spec.cutoff)
     counts = (np.array([len(positions)], np.int32), np.array([len(senders)], np.int32))
     return Graph(positions, species, cell[None], senders, receivers, shifts, *counts, spec.cutoff)
 
@@ -206,12 +209,13 @@ def _is_regular(vectors: Float[np.ndarray, "*batch n 3"]) -> Bool[np.ndarray, "*
     return sizes[..., -1] > SINGULAR * sizes[..., 0]
 
 
-def graph_from_atoms(atoms: Any, spec: ModelSpec) -> Graph:
+def graph_from_atoms(atoms: Any, spec: ModelSpec, search: Callable = neighbor_list) -> Graph:
     """Build the graph of an ``ase.Atoms``, or of anything with its four attributes.
 
     Args:
         atoms: Has ``numbers``, ``positions`` (A), ``cell`` (A) and ``pbc``.
         spec: The model's specification.
+        search: Finds the edges, as ``neighbor_list`` does.
 
     Raises:
         GraphError: As :func:`build_graph`.
@@ -219,7 +223,7 @@ def graph_from_atoms(atoms: Any, spec: ModelSpec) -> Graph:
     missing = [name for name in ("numbers", "positions", "cell", "pbc") if not hasattr(atoms, name)]
     if missing:
         raise GraphError(f"{type(atoms).__name__} has no {', '.join(missing)}; give an ase.Atoms")
-    return build_graph(atoms.numbers, atoms.positions, np.asarray(atoms.cell), atoms.pbc, spec)
+    return build_graph(atoms.numbers, atoms.positions, np.asarray(atoms.cell), atoms.pbc, spec, search)
 
 
 def batch(graphs: Sequence[Graph]) -> Graph:

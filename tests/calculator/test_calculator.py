@@ -9,6 +9,7 @@ from ase.db import connect
 
 from nequix import GraphError, NequixCalculator, WeightsError, load_weights
 from nequix.core.graph import graph_from_atoms
+from nequix.core.skin import LastingNeighbors
 from tests.calculator import small
 from tests.calculator.small import BACKENDS, SPEC, WEIGHTS
 
@@ -38,7 +39,8 @@ def salt(calc):
 
 
 def test_results_are_the_engines(calc, salt):
-    expected = calc.potential.evaluate(graph_from_atoms(salt, SPEC))
+    graph = graph_from_atoms(salt, SPEC, LastingNeighbors(0.0))  # in the calculator's order of edges
+    expected = calc.potential.evaluate(graph)
     assert salt.get_potential_energy() == salt.get_potential_energy(force_consistent=True)
     assert salt.get_potential_energy() == expected.energy[0]
     np.testing.assert_array_equal(salt.get_forces(), expected.forces)
@@ -289,6 +291,23 @@ def test_structures_with_results_can_be_stored(calc, salt, tmp_path):
     row = connect(tmp_path / "store.json").get(1)
     assert (row.calculator, row.energy) == ("nequix", salt.get_potential_energy())
     assert row.calculator_parameters["dtype"] == "float64"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_skin_changes_no_digit(dtype):
+    calculators = [NequixCalculator(WEIGHTS, "torch", dtype=dtype, skin=skin) for skin in (0.0, 0.5)]
+    atoms, rng = small.salt(), np.random.default_rng(0)
+    for step in range(12):
+        atoms.positions += rng.normal(0, 0.03, atoms.positions.shape)
+        if step == 6:
+            atoms.set_cell(1.02 * atoms.cell, scale_atoms=True)
+        for name in ("energy", "energies", "forces", "stress"):
+            one, other = (calculator.get_property(name, atoms) for calculator in calculators)
+            np.testing.assert_array_equal(other, one, err_msg=name)
+    assert calculators[0]._neighbors.searches == 12
+    assert calculators[1]._neighbors.searches < 6
+    with pytest.raises(ValueError, match="skin = -1"):
+        NequixCalculator(WEIGHTS, "torch", skin=-1)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

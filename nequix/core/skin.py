@@ -1,0 +1,97 @@
+"""A neighbour list that lasts: searched a skin beyond the cutoff, and anew only when atoms have moved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nequix.core.errors import GraphError
+from nequix.core.neighbors import TOO_CLOSE, complete_cell, neighbor_list
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int32
+
+    Positions = Float[np.ndarray, "n 3"]
+    Cell = Float[np.ndarray, "3 3"]
+    Edges = tuple[Int32[np.ndarray, " e"], Int32[np.ndarray, " e"], Int32[np.ndarray, "e 3"]]
+
+
+class LastingNeighbors:
+    """Finds the edges of a structure that moves in small steps; one instance for each such structure.
+
+    The edges are those of :func:`nequix.core.neighbors.neighbor_list`, sorted by receiver, sender and shift,
+    whenever the search was: the skin changes no number.
+
+    Args:
+        skin: A; 0 searches every time.
+
+    Attributes:
+        searches: How often the search ran.
+    """
+
+    def __init__(self, skin: float) -> None:
+        self.skin = skin
+        self.searches = 0
+        self._pbc = np.zeros(3, bool)
+        self._cutoff = 0.0
+        self._positions = np.zeros((0, 3))
+        self._cell = np.zeros((3, 3))
+        self._edges: Edges | None = None
+
+    def __call__(self, positions: Positions, cell: Cell, pbc: Bool[np.ndarray, " 3"], cutoff: float) -> Edges:
+        """Find senders, receivers and shifts of all edges, as ``neighbor_list`` does.
+
+        Args:
+            positions: Finite positions, A, inside the cell or not.
+            cell: Rows are lattice vectors, A.
+            pbc: Which of them are periodic; these must be linearly independent.
+            cutoff: Radius, A.
+
+        Raises:
+            GraphError: As ``neighbor_list``.
+        """
+        if self._edges is None or not self._covers(positions, cell, pbc, cutoff):
+            self._search(positions, cell, pbc, cutoff)
+        if self._edges is None:  # with the skin it cannot be searched
+            return _sorted(*neighbor_list(positions, cell, pbc, cutoff))
+        senders, receivers, shifts = self._edges
+        vectors = positions[senders] - positions[receivers] + shifts @ cell
+        squares = np.einsum("ec,ec->e", vectors, vectors)
+        if squares.min(initial=np.inf) < TOO_CLOSE**2:
+            neighbor_list(positions, cell, pbc, cutoff)  # says which atoms
+        inside = np.flatnonzero(squares < cutoff**2)
+        return senders[inside], receivers[inside], np.take(shifts, inside, axis=0)
+
+    def _search(self, positions: Positions, cell: Cell, pbc: np.ndarray, cutoff: float) -> None:
+        self.searches += 1
+        self._edges = None
+        try:
+            self._edges = _sorted(*neighbor_list(positions, cell, pbc, cutoff + self.skin))
+        except GraphError:  # tell of the cutoff, not of the skin
+            return
+        self._positions, self._cell, self._pbc, self._cutoff = positions.copy(), cell.copy(), pbc, cutoff
+
+    def _covers(self, positions: Positions, cell: Cell, pbc: np.ndarray, cutoff: float) -> bool:
+        """Tell whether a pair that was farther than cutoff and skin must still be beyond the cutoff.
+
+        With the cell deformed by ``F`` and atoms displaced by ``d`` beyond that, an edge ``r`` has become
+        ``r F + d_j - d_i``: no shorter than ``|r|`` times the least singular value, less two longest ``d``.
+        """
+        if len(positions) != len(self._positions) or (pbc != self._pbc).any() or cutoff != self._cutoff:
+            return False
+        least, moved = 1.0, positions - self._positions
+        if (cell != self._cell).any():
+            before, after = complete_cell(self._cell, pbc), complete_cell(cell, pbc)
+            deformation = np.linalg.solve(before, after)
+            least = float(np.linalg.svd(deformation, compute_uv=False)[-1])
+            moved = positions - self._positions @ deformation
+        moved = moved - moved.mean(axis=0)  # a drift of all changes no edge
+        farthest = float(np.sqrt(np.einsum("ac,ac->a", moved, moved).max()))
+        # Rounding of positions far from the origin is well below the margin.
+        return least * (cutoff + self.skin) - 2 * farthest > cutoff * (1 + 1e-9)
+
+
+def _sorted(senders: np.ndarray, receivers: np.ndarray, shifts: np.ndarray) -> Edges:
+    order = np.lexsort((*shifts.T[::-1], senders, receivers))
+    return senders[order], receivers[order], np.take(shifts, order, axis=0)
