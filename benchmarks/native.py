@@ -5,9 +5,9 @@
     python benchmarks/native.py --atoms 1000 --dtype float64
     python benchmarks/native.py --atoms 8000 100000 --no-plain
 
-Each line is a process of its own: diamond at 6 A, energy, forces and stress, atoms moved a little before each
-step. What counts is the ratio of each pair of steps, since it survives a machine whose speed drifts; the least
-time tells what the machine can do when it is left alone. Processor time is that of all threads together. The
+Each line is a process of its own: diamond at 6 A, energy, forces and stress, atoms moved a little before
+each step. What counts is the ratio of each pair of steps, since it survives a machine whose speed drifts; the
+least time tells what the machine can do when it is left alone. Processor time is that of all threads. The
 model has the published shape and random weights.
 """
 
@@ -27,7 +27,7 @@ from rich.table import Table
 
 
 def measure(options: argparse.Namespace) -> dict:
-    """Run kernels in turn on one structure; report seconds, processor seconds and this process's peak memory."""
+    """Run kernels in turn on one structure; report seconds, processor time and this process's peak memory."""
     import numpy as np
     from plain import diamond, published_shape
 
