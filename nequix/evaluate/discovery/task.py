@@ -95,10 +95,14 @@ def relax(atoms: Atoms, calculator: NequixCalculator, fmax: float, steps: int) -
     Raises:
         DataError: If the energy is not finite.
     """
+    from threadpoolctl import threadpool_limits
+
     atoms.calc = calculator
     atoms.set_constraint()
-    optimizer = FIRE(FrechetCellFilter(atoms), logfile=None)  # pyright: ignore[reportArgumentType]
-    converged = bool(optimizer.run(fmax=fmax, steps=steps))
+    # The filter takes logarithms of matrices of 3 x 3, on which threads of BLAS only wait for each other.
+    with threadpool_limits(1, user_api="blas"):
+        optimizer = FIRE(FrechetCellFilter(atoms), logfile=None)  # pyright: ignore[reportArgumentType]
+        converged = bool(optimizer.run(fmax=fmax, steps=steps))
     energy = float(atoms.get_potential_energy())
     atoms.calc = None
     if not np.isfinite(energy):
