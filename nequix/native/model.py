@@ -22,8 +22,8 @@ from nequix.native.packing import Packed
 if TYPE_CHECKING:
     from jaxtyping import Float, Int32
 
-EDGES_PER_THREAD = 2000
-"""Fewer edges than these are not worth a thread: some 100 us each, ten times what it takes to start one."""
+EDGES_PER_THREAD = 500
+"""Fewer edges are not worth a thread: these take some 3 ms, starting it and waiting for it a tenth of that."""
 
 
 def check_supported(spec: ModelSpec) -> None:
