@@ -6,7 +6,7 @@ CONSTRAINTS ?= constraints/cpu.txt
 # Two test processes share a small machine best with one thread each.
 WORKERS ?= 2
 
-.PHONY: demo test lint format thorough clean
+.PHONY: demo test lint format sanitize thorough clean
 
 demo: .venv/stamp-all
 	$(BIN)/python -m nequix.demo
@@ -21,6 +21,9 @@ lint: .venv/stamp-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+sanitize: .venv/stamp-dev
+	$(BIN)/python -m pytest tests/native/test_sanitizers.py
 
 format: .venv/stamp-dev
 	$(BIN)/ruff format .

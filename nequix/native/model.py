@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int32
 
 EDGES_PER_THREAD = 500
-"""Fewer edges are not worth a thread: these take some 3 ms, starting it and waiting for it a tenth of that."""
+"""Fewer edges are not worth a thread: these take some 3 ms, starting it and waiting for it a tenth."""
 
 
 def check_supported(spec: ModelSpec) -> None:
