@@ -107,21 +107,11 @@ class FineTuning(Run):
             lines.append(f"atom energies refitted, eV: {told}")
         return "\n".join([*lines, super().describe()])
 
-    def train(self, report: Report | None = None) -> bool:
-        """Take all steps that are left; the best at validation, the beginning included, is the result.
-
-        Args:
-            report: Called after every step with the step, their number, and the metrics.
-
-        Returns:
-            Whether the run is complete (:meth:`nequix.train.loop.Run.train`).
-
-        Raises:
-            DataError: If the loss is not finite; the batch's structures are listed in a file.
-        """
+    def _train(self, report: Report | None) -> bool:
+        """Begin with a validation: the best of them, the parent's included, is the result."""
         if self.loader.position == 0:
             self._validate(0)
-        return super().train(report)
+        return super()._train(report)
 
     def _conclude(self) -> None:
         if self.valid is None:

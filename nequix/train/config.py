@@ -10,12 +10,13 @@ import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 
 from nequix.core.errors import DataError
 from nequix.core.spec import ModelSpec
+from nequix.train.bounds import Count, Fraction, Index
 from nequix.train.guard import StopConfig
 from nequix.train.loss import LossConfig
 from nequix.train.optimizer import OptimizerConfig
@@ -82,9 +83,9 @@ class DataConfig:
     """
 
     train: list[str]
-    batch_size: int
-    workers: int
-    valid_fraction: float
+    batch_size: Count
+    workers: Index
+    valid_fraction: Fraction
     valid: list[str] | None = None
 
 
@@ -105,16 +106,16 @@ class RunConfig:
         patience: Validations without a new best after which the run ends; by default it takes all epochs.
     """
 
-    epochs: int
-    seed: int
-    dtype: str
+    epochs: Count
+    seed: Index
+    dtype: Literal["float32", "float64"]
     kernel: str
-    ema_decay: float
-    packs: int
-    checkpoint_every: int
-    keep: int
-    validate_every: int
-    patience: int | None = None
+    ema_decay: Fraction
+    packs: Count
+    checkpoint_every: Count
+    keep: Count
+    validate_every: Count
+    patience: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,7 @@ def same_run(one: str, other: str) -> bool:
 def _build(kind: Any, node: yaml.Node | None, where: str, default: Any = None) -> Any:
     if not isinstance(node, yaml.MappingNode):
         raise DataError(f"{_line(node, where)}: expected keys and values")
-    types_of = typing.get_type_hints(kind)
+    types_of = typing.get_type_hints(kind, include_extras=True)
     optional = (dataclasses.MISSING, dataclasses.MISSING)
     required = {f.name for f in dataclasses.fields(kind) if (f.default, f.default_factory) == optional}
     values: dict[str, Any] = {}
@@ -246,18 +247,38 @@ def _value(kind: Any, name: str, node: yaml.Node, where: str, default: Any = Non
         return _build(kind, node, where, default)
     loader = yaml.SafeLoader("")
     value = loader.construct_object(node, deep=True)
-    for choice in typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,):
+    union = typing.get_origin(kind) in (types.UnionType, typing.Union)
+    for choice in typing.get_args(kind) if union else (kind,):
         try:
             return _convert(choice, value)
         except TypeError:
             continue
-    wanted = getattr(kind, "__name__", str(kind))
-    raise DataError(f"{_line(node, where)}: {name} = {value!r:.60}, expected {wanted}")
+    raise DataError(f"{_line(node, where)}: {name} = {value!r:.60}, expected {_wanted(kind, value)}")
+
+
+def _wanted(kind: Any, value: Any) -> str:
+    """Say what a value must be."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join("nothing" if kind is type(None) else _wanted(kind, value) for kind in arguments)
+    if origin is typing.Annotated:
+        return f"{arguments[0].__name__} {arguments[1]}"
+    if origin is typing.Literal:
+        near = difflib.get_close_matches(str(value), arguments, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"one of {', '.join(arguments)}{hint}"
+    return getattr(kind, "__name__", str(kind))
 
 
 def _convert(kind: Any, value: Any) -> Any:
     """Return a value of a kind, or raise TypeError; a single one stands for a list of it."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        if (converted := _convert(arguments[0], value)) not in arguments[1]:
+            raise TypeError
+        return converted
+    if origin is typing.Literal and value in arguments:
+        return value
     if origin is list:
         return [_convert(arguments[0], item) for item in (value if isinstance(value, list) else [value])]
     if origin is dict and isinstance(value, dict):

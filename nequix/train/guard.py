@@ -14,6 +14,7 @@ import numpy as np
 
 from nequix.core.errors import DataError
 from nequix.core.files import write_atomic
+from nequix.train.bounds import Count, Positive
 
 WINDOW = 100
 """Steps whose median is the usual loss."""
@@ -31,8 +32,8 @@ class StopConfig:
         steps: Steps in a row that must be so bad. A single structure with absurd labels spoils one or two.
     """
 
-    factor: float = 20.0
-    steps: int = 10
+    factor: Positive = 20.0
+    steps: Count = 10
 
 
 class Guard:

@@ -81,6 +81,12 @@ class Run:
         self.config, self.folder = config, folder
         folder.mkdir(parents=True, exist_ok=True)
         self._claim()
+        with self._precision():
+            self._begin(progress)
+
+    def _begin(self, progress: Callable[[int], None] | None) -> None:
+        """Measure the data, make the initial state, and go on from a checkpoint if there is one."""
+        config, folder = self.config, self.folder
         train, valid = _sources(config)
         self.statistics, sizes = measured(
             train, config, folder, begun=bool(self._checkpoints()), progress=progress
@@ -108,6 +114,10 @@ class Run:
         if path.exists() and self._checkpoints() and not same_run(path.read_text(), ours):
             raise DataError(f"{self.folder}: holds a run of another configuration; choose another folder")
         write_atomic(path, [ours.encode()])
+
+    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+        """Allow float64 within, if the run is in float64; nothing global."""
+        return jax.enable_x64(self.config.run.dtype == "float64")
 
     def _specify(self) -> ModelSpec:
         """Return the specification of the model that is trained."""
@@ -195,7 +205,7 @@ class Run:
             n_steps: How many, after one that compiles.
         """
         seconds = []
-        with self.loader:
+        with self._precision(), self.loader:
             for batches, _ in zip(self.loader, range(n_steps + 1), strict=False):
                 start = time.perf_counter()
                 placed = spread(self.mesh, batches, self.config.run.dtype)
@@ -221,6 +231,10 @@ class Run:
         Raises:
             DataError: If the loss is not finite or explodes; the structures are then listed in a file.
         """
+        with self._precision():
+            return self._train(report)
+
+    def _train(self, report: Report | None) -> bool:
         run = self.config.run
         with stop_signals() as stopped, losses_named(), self.loader, self._followed():
             while not self.complete:

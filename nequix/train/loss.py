@@ -12,6 +12,7 @@ from nequix.jax.convolution import Kernel
 from nequix.jax.model import Model
 from nequix.jax.ops import Array
 from nequix.jax.potential import Arrays, energy_gradient, forces_from_gradient, virial_from_gradient
+from nequix.train.bounds import NotNegative
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -30,9 +31,9 @@ class LossConfig:
         stress: Of the mean absolute error of a component of the stress.
     """
 
-    energy: float
-    forces: float
-    stress: float
+    energy: NotNegative
+    forces: NotNegative
+    stress: NotNegative
 
 
 class Labels(NamedTuple):

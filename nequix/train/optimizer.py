@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import optax
 from optax.contrib import MuonDimensionNumbers, muon
 
 from nequix.core.parameters import manifest
 from nequix.core.spec import ModelSpec
+from nequix.train.bounds import NotNegative, Positive
 
 FINAL_RATE = 1e-6
 """Learning rate that the cosine ends at."""
@@ -32,12 +34,12 @@ class OptimizerConfig:
         gradient_clip: Largest global norm of the gradient.
     """
 
-    name: str
-    learning_rate: float
-    warmup_epochs: float
-    warmup_factor: float
-    weight_decay: float
-    gradient_clip: float
+    name: Literal["muon", "adamw"]
+    learning_rate: Positive
+    warmup_epochs: NotNegative
+    warmup_factor: NotNegative
+    weight_decay: NotNegative
+    gradient_clip: Positive
 
 
 def schedule(config: OptimizerConfig, n_steps: int, steps_per_epoch: int) -> optax.Schedule:

@@ -1,10 +1,12 @@
 """From raw data to a trained file to equal predictions in both engines; and what else a run leaves."""
 
 import ase.io
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from nequix import NequixCalculator
+from nequix.core.weights import read_weights
 from nequix.train.config import read_config
 from nequix.train.figures import CURVES, PARITY
 from nequix.train.loop import MODEL, Run
@@ -32,6 +34,15 @@ def test_a_trained_file_predicts_the_same_in_both_engines(trained):
     assert np.abs(results[0][1]).max() > 0.01
     for one, other in zip(*results, strict=True):
         assert one == pytest.approx(other, rel=PARITY_FLOAT64, abs=PARITY_FLOAT64)
+
+
+def test_a_run_in_float64_needs_no_setting_of_jax(tmp_path):
+    assert jnp.zeros(()).dtype == "float32"
+    run = Run(read_config(write_config(tmp_path, 12, epochs=1, dtype="float64")), tmp_path / "run")
+    assert run.train()
+    assert {x.dtype.name for x in run.state.parameters.values()} == {"float64"}
+    assert {x.dtype.name for x in read_weights(tmp_path / "run" / MODEL).parameters.values()} == {"float64"}
+    assert jnp.zeros(()).dtype == "float32"
 
 
 def test_every_step_reports_its_structures_and_its_time(trained):
