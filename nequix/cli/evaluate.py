@@ -114,7 +114,9 @@ def kappa(
     kernel: Kernel = "auto",
     device: Device = None,
     workers: _Workers = 0,
-    fmax: Annotated[float, typer.Option(help="Threshold of the relaxation, eV/A.")] = 0.02,
+    fmax: Annotated[
+        float | None, typer.Option(min=0, help="Threshold of the relaxation, eV/A; by default 0.02.")
+    ] = None,
     only: _Only = None,
     retry_failed: _Retry = False,
     report_only: _ReportOnly = False,
@@ -123,7 +125,7 @@ def kappa(
     with _needs_extra():
         from nequix.evaluate.kappa.report import write_report
         from nequix.evaluate.kappa.task import Kappa
-    task = Kappa(data, fmax)
+    task = Kappa(data) if fmax is None else Kappa(data, fmax)
     engine = _engine(model, backend, dtype, kernel, device)
     items = [] if report_only else _chosen(task, only)
     store, identity = _run(task, engine, output, workers, items, retry_failed)

@@ -12,11 +12,11 @@ import numpy as np
 from nequix.calculator import NequixCalculator
 from nequix.evaluate.kappa import conductivity, srme
 from nequix.evaluate.kappa.data import Reference, estimate_cost, read_reference, read_structures
-from nequix.evaluate.relaxation import NO_SHEAR, relax_symmetric
+from nequix.evaluate.relaxation import NO_SHEAR, Relaxed, relax_symmetric
 from nequix.evaluate.task import Outcome
 
-FMAX = 1e-4
-"""eV/A."""
+FMAX = 0.02
+"""eV/A, with which the published results of Nequix were made; the benchmark's own is 1e-4."""
 
 STEPS = 500
 """Steps of the relaxation at most."""
@@ -69,23 +69,10 @@ class Kappa:
         )
         frequencies = conductivity.solve_harmonic(phonons, calculator.potential)
         times.append(time.perf_counter())
-        unstable = conductivity.is_unstable(frequencies)
-        values = {
-            "formula": info["name"],
-            "space_group": relaxed.space_groups[0],
-            "relaxed_space_group": relaxed.space_groups[1],
-            "relaxation_steps": relaxed.steps,
-            "relaxation_converged": relaxed.converged,
-            "cell_A": relaxed.atoms.cell.cellpar().tolist(),
-            "min_frequency_THz": float(frequencies.min()),
-            "max_frequency_THz": float(frequencies.max()),
-            "imaginary_modes": unstable,
-            "broken_symmetry": relaxed.broken_symmetry,
-            "kappa_dft": reference.kappa,
-        }
+        values = {**_describe(relaxed, frequencies), "kappa_dft": reference.kappa}
         arrays: dict[str, Any] = {"cell": relaxed.atoms.cell.array, "positions": relaxed.atoms.positions}
         arrays["fc2_forces"] = phonons.phonon_forces
-        if unstable or relaxed.broken_symmetry:
+        if values["imaginary_modes"] or values["broken_symmetry"]:
             values |= {"kappa": None, "sre": srme.WORST, "srme": srme.WORST}
         else:
             solved = conductivity.solve_conductivity(phonons, calculator.potential)
@@ -94,6 +81,21 @@ class Kappa:
         times.append(time.perf_counter())
         values["seconds"] = dict(zip(("relaxation", "fc2", "fc3_and_kappa"), np.diff(times), strict=True))
         return Outcome(values, arrays)
+
+
+def _describe(relaxed: Relaxed, frequencies: np.ndarray) -> dict[str, Any]:
+    return {
+        "formula": relaxed.atoms.info["name"],
+        "space_group": relaxed.space_groups[0],
+        "relaxed_space_group": relaxed.space_groups[1],
+        "relaxation_steps": relaxed.steps,
+        "relaxation_converged": relaxed.converged,
+        "cell_A": relaxed.atoms.cell.cellpar().tolist(),
+        "min_frequency_THz": float(frequencies.min()),
+        "max_frequency_THz": float(frequencies.max()),
+        "imaginary_modes": conductivity.is_unstable(frequencies),
+        "broken_symmetry": relaxed.broken_symmetry,
+    }
 
 
 def compare(solved: conductivity.Conductivity, reference: Reference) -> dict[str, Any]:
