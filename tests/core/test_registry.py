@@ -341,4 +341,4 @@ def test_released_models_load_by_name(published_folder, monkeypatch, request):
     digests = {name: registry.load_weights(name).digest for name in registry.list_models()}
     request.getfixturevalue("no_network")
     assert digests == {name: registry.load_weights(name).digest for name in registry.list_models()}
-    assert len(set(digests.values())) == 6
+    assert len(set(digests.values())) == len(digests) == 7
