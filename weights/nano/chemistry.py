@@ -57,17 +57,18 @@ class Base:
         return f"{self.prototype.name.replace(' ', '-')}:{'-'.join(self.elements)}"
 
 
-def bases(n_ionic: int, n_metallic: int, seed: int) -> list[Base]:
-    """Draw the base crystals: every element in several structures, compounds by chance.
+def bases(n_unary: int, n_ionic: int, n_metallic: int, seed: int) -> list[Base]:
+    """Draw the base crystals: elements in six structures each, compounds by chance.
 
     Args:
+        n_unary: Crystals of elements; no more than there are.
         n_ionic: Compounds of cations and anions, a third of them ternary.
         n_metallic: Compounds of metals, a fifth of them ternary.
         seed: Of the draw.
     """
     rng = np.random.default_rng([seed, 1])
     solids = [element for element in ELEMENTS if element not in GASES]
-    drawn = [base for element in solids for base in _unaries(element, rng)]
+    drawn = [base for element in solids for base in _unaries(element, rng)][:n_unary]
     seen = set(drawn)
     kinds = (
         (n_ionic - n_ionic // 3, lambda: _ionic(BINARY, rng)),

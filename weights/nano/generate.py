@@ -41,16 +41,16 @@ class Plan:
     """What to make.
 
     Attributes:
-        n_ionic: Compounds of cations and anions to choose from.
-        n_metallic: Compounds of metals to choose from.
-        n_crystals: Crystals to take of these and the elements, at random.
+        n_unary: Crystals of elements; by default all.
+        n_ionic: Compounds of cations and anions.
+        n_metallic: Compounds of metals.
         n_pairs: Pairs of elements.
         seed: Of all draws.
     """
 
-    n_ionic: int = 1000
-    n_metallic: int = 550
-    n_crystals: int = 1040
+    n_unary: int = 324
+    n_ionic: int = 2700
+    n_metallic: int = 2200
     n_pairs: int = 350
     seed: int = 0
 
@@ -61,9 +61,9 @@ def chunks(plan: Plan) -> list[Callable[[Teach], list[Atoms]]]:
     Args:
         plan: What to make.
     """
-    bases = chemistry.bases(plan.n_ionic, plan.n_metallic, plan.seed)
+    bases = chemistry.bases(plan.n_unary, plan.n_ionic, plan.n_metallic, plan.seed)
     order = np.random.default_rng([plan.seed, 3]).permutation(len(bases))
-    shuffled = [(int(i), bases[i]) for i in order[: plan.n_crystals]]
+    shuffled = [(int(i), bases[i]) for i in order]
     made: list[Callable[[Teach], list[Atoms]]] = [
         lambda teach, some=some: _crystals(some, teach, plan.seed) for some in _cut(shuffled)
     ]
@@ -192,13 +192,12 @@ def main(
     backend: Annotated[str, typer.Option(help="Its engine.")] = "torch",
     part: Annotated[str, typer.Option(help="Which of how many processes this is: 0/2.")] = "0/1",
     seed: Annotated[int, typer.Option(help="Of all draws; the split does not depend on it.")] = 0,
-    crystals: Annotated[int, typer.Option(help="How many crystals to derive structures from.")] = 1040,
 ) -> None:
     """Make the training data of nequix-nano."""
     from rich.console import Console
     from rich.progress import Progress
 
-    plan = Plan(seed=seed, n_crystals=crystals)
+    plan = Plan(seed=seed)
     mine, processes = (int(x) for x in part.split("/"))
     teach = teach_with(load_model(teacher, backend))
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
