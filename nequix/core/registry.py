@@ -118,7 +118,7 @@ ENTRIES: dict[str, Entry] = {
 }
 """Every published model by its name."""
 
-BUNDLED = {"nequix-nano": "94c16bd00986c4570a4a1b4b5b87cb0db1e3a6f253ccf23de5456d5fa1112214"}
+BUNDLED = {"nequix-nano": "d6bdaa0c15224b879b60cb9e026b1dc232274b17405f004ebf5c75e7517fdaa6"}
 """The models that come with the package, in ``nequix/weights``, and the digests of their files."""
 
 
