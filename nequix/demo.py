@@ -74,6 +74,7 @@ def relax(atoms: Atoms, weights: Weights, backend: str) -> Outcome:
     from ase.optimize import BFGS
 
     from nequix.calculator import NequixCalculator
+    from nequix.core.blas import one_blas_thread
 
     atoms = atoms.copy()
     begin = time.perf_counter()
@@ -82,7 +83,8 @@ def relax(atoms: Atoms, weights: Weights, backend: str) -> Outcome:
     start = time.perf_counter() - begin
     subject: Any = FrechetCellFilter(atoms) if atoms.pbc.all() else atoms
     optimizer = BFGS(subject, logfile=None)
-    converged = bool(optimizer.run(fmax=FMAX, steps=STEPS))
+    with one_blas_thread():
+        converged = bool(optimizer.run(fmax=FMAX, steps=STEPS))
     after = atoms.get_potential_energy(), _largest(atoms)
     times = []
     for _ in range(5):

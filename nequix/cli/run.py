@@ -159,6 +159,8 @@ def _minimise(atoms: Atoms, optimizer: Optimizer, fmax: float, steps: int, cell:
     import numpy as np
     from ase.filters import FrechetCellFilter
 
+    from nequix.core.blas import one_blas_thread
+
     subject = FrechetCellFilter(atoms) if cell else atoms
     minimiser = getattr(ase.optimize, optimizer.upper())(subject, logfile=None)
     print(f"{'step':>5} {'energy (eV)':>16} {'fmax (eV/A)':>12} {'volume (A^3)':>13}")
@@ -171,7 +173,8 @@ def _minimise(atoms: Atoms, optimizer: Optimizer, fmax: float, steps: int, cell:
         )
 
     minimiser.attach(report)
-    return bool(minimiser.run(fmax=fmax, steps=steps))
+    with one_blas_thread():
+        return bool(minimiser.run(fmax=fmax, steps=steps))
 
 
 def make_calculator(

@@ -12,6 +12,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE
 
 from nequix.calculator import NequixCalculator
+from nequix.core.blas import one_blas_thread
 from nequix.core.errors import DataError
 
 SYMPREC = 1e-4
@@ -63,7 +64,8 @@ def relax_symmetric(
     relaxed.set_constraint(FixSymmetry(relaxed))
     subject = FrechetCellFilter(relaxed, mask=list(strain))
     optimizer = FIRE(subject, logfile=None)  # pyright: ignore[reportArgumentType]
-    converged = optimizer.run(fmax=fmax, steps=steps)
+    with one_blas_thread():
+        converged = optimizer.run(fmax=fmax, steps=steps)
     energy = float(relaxed.get_potential_energy())
     relaxed.calc = None
     relaxed.set_constraint()

@@ -12,6 +12,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE
 
 from nequix.calculator import NequixCalculator
+from nequix.core.blas import one_blas_thread
 from nequix.core.errors import DataError
 from nequix.evaluate.digests import describe_paths
 from nequix.evaluate.discovery.structures import open_structures
@@ -95,12 +96,9 @@ def relax(atoms: Atoms, calculator: NequixCalculator, fmax: float, steps: int) -
     Raises:
         DataError: If the energy is not finite.
     """
-    from threadpoolctl import threadpool_limits
-
     atoms.calc = calculator
     atoms.set_constraint()
-    # The filter takes logarithms of matrices of 3 x 3, on which threads of BLAS only wait for each other.
-    with threadpool_limits(1, user_api="blas"):
+    with one_blas_thread():
         optimizer = FIRE(FrechetCellFilter(atoms), logfile=None)  # pyright: ignore[reportArgumentType]
         converged = bool(optimizer.run(fmax=fmax, steps=steps))
     energy = float(atoms.get_potential_energy())

@@ -11,6 +11,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from nequix.core.blas import one_blas_thread
 from nequix.evaluate.physics.verdicts import Limit
 
 if TYPE_CHECKING:
@@ -115,4 +116,5 @@ def _strained_stress(
 
 
 def _relax(subject: Any) -> bool:
-    return bool(FIRE(subject, logfile=None).run(FMAX, STEPS))  # pyright: ignore[reportArgumentType]
+    with one_blas_thread():
+        return bool(FIRE(subject, logfile=None).run(FMAX, STEPS))  # pyright: ignore[reportArgumentType]
