@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +30,9 @@ _Only = Annotated[str | None, typer.Option(help="Comma-separated names of the it
 _Retry = Annotated[bool, typer.Option("--retry-failed", help="Run items again that have failed.")]
 _ReportOnly = Annotated[bool, typer.Option("--report-only", help="Run nothing; report what is done.")]
 _Workers = Annotated[int, typer.Option(min=0, help="Worker processes; 0 for none.")]
+_Scheduler = Annotated[
+    str | None, typer.Option(help="Address or scheduler file of a Dask cluster that does the work.")
+]
 _Key = Annotated[str | None, typer.Option(help="Where this label is, if not under a usual key.")]
 
 
@@ -43,6 +46,7 @@ def errors(
     kernel: Kernel = "auto",
     device: Device = None,
     workers: _Workers = 0,
+    scheduler: _Scheduler = None,
     energy_key: _Key = None,
     forces_key: _Key = None,
     stress_key: _Key = None,
@@ -54,7 +58,7 @@ def errors(
         from nequix.evaluate.errors.task import Errors
     task = Errors(tuple(map(str, sources)), LabelKeys.of(energy_key, forces_key, stress_key))
     engine = _engine(model, backend, dtype, kernel, device)
-    store, identity = _run(task, engine, output, workers)
+    store, identity = _run(task, engine, output, _workers(workers, scheduler))
     summary = write_report(store, task.items(), identity)
     for quantity, unit, n, mae, rmse, *_ in summary_rows(summary):
         if n:
@@ -83,6 +87,7 @@ def discovery(
     kernel: Kernel = "auto",
     device: Device = None,
     workers: _Workers = 0,
+    scheduler: _Scheduler = None,
     report_only: _ReportOnly = False,
 ) -> None:
     """Relax structures and tell which are stable, as Matbench-Discovery does; interrupted, it goes on."""
@@ -93,7 +98,7 @@ def discovery(
     task = Discovery(structures, limit=limit)
     engine = _engine(model, backend, dtype, kernel, device)
     items = take_shard(task.items(), shard)
-    store, identity = _run(task, engine, output, workers, [] if report_only else items)
+    store, identity = _run(task, engine, output, _workers(workers, scheduler), [] if report_only else items)
     given = References() if shard else References(reference, elements, relaxed, kappa_srme)
     with _needs_extra(), open_shards(join or [], identity) as others:
         summary = write_report([store, *others], items, identity, given)
@@ -114,6 +119,7 @@ def kappa(
     kernel: Kernel = "auto",
     device: Device = None,
     workers: _Workers = 0,
+    scheduler: _Scheduler = None,
     fmax: Annotated[
         float | None, typer.Option(min=0, help="Threshold of the relaxation, eV/A; by default 0.02.")
     ] = None,
@@ -128,7 +134,7 @@ def kappa(
     task = Kappa(data) if fmax is None else Kappa(data, fmax)
     engine = _engine(model, backend, dtype, kernel, device)
     items = [] if report_only else _chosen(task, only)
-    store, identity = _run(task, engine, output, workers, items, retry_failed)
+    store, identity = _run(task, engine, output, _workers(workers, scheduler), items, retry_failed)
     summary = write_report(store, task.items(), identity, data)
     if summary["n"]:
         print(f"kappa_SRME {summary['kappa_srme']:.4f}  kappa_SRE {summary['kappa_sre']:.4f}")
@@ -152,6 +158,7 @@ def physics(
     kernel: Kernel = "auto",
     device: Device = None,
     workers: _Workers = 0,
+    scheduler: _Scheduler = None,
 ) -> None:
     """Find out whether a model can be trusted for dynamics; exit code 3 if a check has failed."""
     with _needs_extra():
@@ -163,7 +170,7 @@ def physics(
     engine = _engine(model, backend, dtype, kernel, device)
     elements = elements_of(load_weights(model).spec.atomic_numbers)
     task = Physics(chosen, elements, data, n_elastic, picoseconds)
-    store, identity = _run(task, engine, output, workers)
+    store, identity = _run(task, engine, output, _workers(workers, scheduler))
     verdicts = write_report(store, task, identity)
     for check, verdict in verdicts.items():
         print(f"{verdict.value:5} {check}")
@@ -182,6 +189,7 @@ def phonons(
     kernel: Kernel = "auto",
     device: Device = None,
     workers: _Workers = 0,
+    scheduler: _Scheduler = None,
     fixed_cell: Annotated[
         str, typer.Option(help="Comma-separated materials whose cell stays, as DFT's is under pressure.")
     ] = "",
@@ -196,7 +204,7 @@ def phonons(
     task = Phonons(data, tuple(_names("--fixed-cell", fixed_cell, Phonons(data).items())))
     engine = _engine(model, backend, dtype, kernel, device)
     items = [] if report_only else _chosen(task, only)
-    store, identity = _run(task, engine, output, workers, items, retry_failed)
+    store, identity = _run(task, engine, output, _workers(workers, scheduler), items, retry_failed)
     summary = write_report(store, task.items(), identity)
     for name, title in COMPARED.items() if summary["n"] else ():
         errors = (f"{summary['mae'][method][name]:.4g} ({method})" for method in METHODS)
@@ -269,11 +277,18 @@ def _engine(model: str, backend: Backend, dtype: Dtype, kernel: str, device: str
     return Engine(model, calculator.backend, calculator.kernel, str(dtype), device)
 
 
+def _workers(workers: int, scheduler: str | None) -> int | str:
+    """Return who does the work: a number of processes, or where a scheduler is."""
+    if scheduler is not None and workers:
+        raise DataError("--workers and --scheduler: choose one; `dask worker` has its own --nworkers")
+    return workers if scheduler is None else scheduler
+
+
 def _run(
     task: Task,
     engine: Engine,
     output: Path,
-    workers: int,
+    workers: int | str,
     items: list[str] | None = None,
     retry_failed: bool = False,
 ) -> tuple[Store, dict[str, Any]]:
@@ -300,16 +315,17 @@ def _run(
                     store.forget(item)
         done = sum(map(store.done, items))
         row = bar.add_task(task.name, total=len(items), completed=done)
-        run_items(task, engine, store, items, workers, lambda _: bar.advance(row))
+        with _needs_extra("dask") if isinstance(workers, str) else nullcontext():
+            run_items(task, engine, store, items, workers, lambda _: bar.advance(row))
     return store, identity
 
 
 @contextmanager
-def _needs_extra() -> Iterator[None]:
+def _needs_extra(extra: str = "evaluate") -> Iterator[None]:
     """Say how to install what an evaluation needs."""
     try:
         yield
     except ModuleNotFoundError as error:
         raise BackendUnavailable(
-            f"this evaluation needs {error.name}: pip install 'nequix[evaluate]'"
+            f"this evaluation needs {error.name}: pip install 'nequix[{extra}]'"
         ) from None

@@ -1,4 +1,4 @@
-"""Working through the items of a task, in this process or in several workers that may die."""
+"""Working through the items of a task: in this process, in several that may die, or over a cluster."""
 
 from __future__ import annotations
 
@@ -26,14 +26,16 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_
 """Settings that share the cores among the workers, where the user has not set them."""
 
 
-def run_item(task: Task, calculator: NequixCalculator, store: Store, item: str) -> None:
-    """Evaluate one item and write its outcome; an exception is an outcome, too.
+def evaluate_item(task: Task, calculator: NequixCalculator, item: str) -> tuple[Outcome, float]:
+    """Evaluate one item; an exception is an outcome, too.
 
     Args:
         task: The evaluation.
         calculator: The model.
-        store: Where the outcome goes.
         item: Name of the item.
+
+    Returns:
+        The outcome, and how long it took, s.
     """
     start = time.perf_counter()
     try:
@@ -41,7 +43,19 @@ def run_item(task: Task, calculator: NequixCalculator, store: Store, item: str) 
     except Exception as error:  # of any kind: one item must not take the others with it
         told = f"{type(error).__name__}: {error}"
         outcome = Outcome({"traceback": traceback.format_exc()}, error=told)
-    store.write(item, outcome, time.perf_counter() - start)
+    return outcome, time.perf_counter() - start
+
+
+def run_item(task: Task, calculator: NequixCalculator, store: Store, item: str) -> None:
+    """Evaluate one item and write its outcome.
+
+    Args:
+        task: The evaluation.
+        calculator: The model.
+        store: Where the outcome goes.
+        item: Name of the item.
+    """
+    store.write(item, *evaluate_item(task, calculator, item))
 
 
 def run_items(
@@ -49,7 +63,7 @@ def run_items(
     engine: Engine,
     store: Store,
     items: Sequence[str],
-    workers: int = 0,
+    workers: int | str = 0,
     progress: Callable[[str], None] = lambda item: None,
 ) -> None:
     """Evaluate the items that have no outcome yet.
@@ -59,11 +73,19 @@ def run_items(
         engine: The model and how it is run.
         store: The run, begun.
         items: Names of the items, in the order in which they begin.
-        workers: Number of processes; with 0 this one does the work.
+        workers: Number of processes; with 0 this one does the work. Or the address or the scheduler file of
+            a Dask cluster, whose workers then do it.
         progress: Called with the name of every item that has become done.
+
+    Raises:
+        BackendUnavailable: If the cluster cannot be reached, or its workers cannot do the same work.
     """
     left = [item for item in items if not store.done(item)]
-    if workers > 0:
+    if isinstance(workers, str):
+        from nequix.evaluate.cluster import run_on_cluster  # it needs the extra "dask"
+
+        run_on_cluster(workers, task, engine, store, left, progress)
+    elif workers > 0:
         with _threads(workers):
             _Workers(task, engine, store, progress).run(left, workers)
     elif left:

@@ -69,8 +69,7 @@ class Store:
             return
         held = json.loads(path.read_bytes())
         if held != identity:
-            different = [key for key in sorted(held | identity) if held.get(key) != identity.get(key)]
-            told = _differences(held, identity, different)
+            told = differences(held, identity)
             raise DataError(f"{self.folder}: holds a run with {told}; choose another folder")
 
     def path(self, item: str) -> Path:
@@ -142,13 +141,17 @@ def _json(values: dict[str, Any]) -> bytes:
     return json.dumps(values, indent=1, allow_nan=False).encode() + b"\n"
 
 
-def _differences(held: dict[str, Any], asked: dict[str, Any], names: list[str]) -> str:
+def differences(held: dict[str, Any], asked: dict[str, Any]) -> str:
+    """Tell in what two runs differ.
+
+    Args:
+        held: What one is a run of.
+        asked: What the other is.
+    """
     told = []
-    for name in names:
+    for name in sorted(held | asked):
         old, new = held.get(name), asked.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            inner = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
-            told.append(_differences(old, new, inner))
-        else:
-            told.append(f"{name} = {old!r} (got {new!r})")
+        if old != new:
+            both = isinstance(old, dict) and isinstance(new, dict)
+            told.append(differences(old, new) if both else f"{name} = {old!r} (got {new!r})")
     return ", ".join(told)

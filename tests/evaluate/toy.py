@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,13 @@ class Toy:
     folder: str
     n_items: int = 6
     seconds: float = 0.0
+    elsewhere: int | None = None
+    home: int = field(default_factory=os.getpid)
     name: str = "toy"
 
     def settings(self):
-        return {"n_items": self.n_items}
+        other = self.elsewhere is not None and os.getpid() != self.home
+        return {"n_items": self.elsewhere if other else self.n_items}
 
     def items(self):
         return [f"item-{number}" for number in range(self.n_items)]
@@ -55,9 +58,10 @@ def outcomes(store, task):
 
 def main(model, folder, workers, seconds):
     """Run slowly enough to be killed."""
+    who = workers if "://" in workers else int(workers)
     task, store = Toy(folder, seconds=float(seconds)), Store(Path(folder) / "run")
     with store.begin({"settings": task.settings()}):
-        run_items(task, Engine(model, "torch", dtype="float64"), store, task.items(), int(workers))
+        run_items(task, Engine(model, "torch", dtype="float64"), store, task.items(), who)
 
 
 if __name__ == "__main__":
