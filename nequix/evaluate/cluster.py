@@ -86,9 +86,9 @@ def run_on_cluster(
 
 @contextlib.contextmanager
 def _connect(scheduler: str) -> Iterator[Client]:
-    where = {"scheduler_file": scheduler} if Path(scheduler).is_file() else {"address": scheduler}
+    address, file = (None, scheduler) if Path(scheduler).is_file() else (scheduler, None)
     try:
-        client = Client(**where, timeout=CONNECT, set_as_default=False)
+        client = Client(address, scheduler_file=file, timeout=CONNECT, set_as_default=False)
     except (OSError, ValueError) as error:
         raise BackendUnavailable(
             f"--scheduler {scheduler}: cannot be reached ({error}); start it with `dask scheduler`, and give "

@@ -151,7 +151,8 @@ def differences(held: dict[str, Any], asked: dict[str, Any]) -> str:
     told = []
     for name in sorted(held | asked):
         old, new = held.get(name), asked.get(name)
-        if old != new:
-            both = isinstance(old, dict) and isinstance(new, dict)
-            told.append(differences(old, new) if both else f"{name} = {old!r} (got {new!r})")
+        if isinstance(old, dict) and isinstance(new, dict):
+            told += [differences(old, new)] if old != new else []
+        elif old != new:
+            told.append(f"{name} = {old!r} (got {new!r})")
     return ", ".join(told)
