@@ -87,13 +87,14 @@ class Comparison:
         drawn = initialise(spec, seed, self.statistics.atom_energies)
         values = {n: jnp.asarray(x, CONFIG.run.dtype) for n, x in drawn.items()}
         frozen = {"atom_energies": values.pop("atom_energies")}
+        energies = np.asarray(frozen["atom_energies"])
         state = everywhere(self.mesh, initial_state(values, frozen, optimizer))
         rates = schedule(replace(CONFIG.optimizer, name=name, learning_rate=rate), len(train), per_epoch)
         rates = np.asarray(jax.vmap(rates)(jnp.arange(len(train))), np.float32)
         losses, curve = [], []
         for i, batch in enumerate(train):
             state.optimizer.hyperparams["rate"] = jnp.asarray(rates[i])
-            state, metrics = step(state, *spread(self.mesh, [batch], CONFIG.run.dtype))
+            state, metrics = step(state, *spread(self.mesh, [batch], CONFIG.run.dtype, energies))
             losses.append(float(metrics["loss"]))
             if (i + 1) % per_epoch == 0:
                 curve.append(self.errors(evaluate, {**state.average, **state.frozen}, valid))
@@ -101,7 +102,8 @@ class Comparison:
 
     def errors(self, evaluate, parameters: dict, batches: list[Batch]) -> dict[str, float]:
         """Return the loss and the mean errors: meV/atom, meV/A, meV/A^3."""
-        parts = [evaluate(parameters, *spread(self.mesh, [b], CONFIG.run.dtype))[:2] for b in batches]
+        energies, dtype = np.asarray(parameters["atom_energies"]), CONFIG.run.dtype
+        parts = [evaluate(parameters, *spread(self.mesh, [b], dtype, energies))[:2] for b in batches]
         sums, totals = jax.tree.map(lambda *x: sum(x), *parts)
         told = {n: 1000 * float(sums[n] / totals[n]) for n in TERMS}
         return {"loss": float(weighted_loss(CONFIG.loss, sums, totals)), **told}

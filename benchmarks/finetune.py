@@ -28,12 +28,13 @@ import optax
 from nequix.core.files import write_atomic
 from nequix.core.registry import load_weights
 from nequix.core.weights import Weights, read_weights
+from nequix.data.batch import composition
 from nequix.data.loader import Loader
 from nequix.data.sources import Source, Subset, open_source
 from nequix.data.structure import to_atoms
 from nequix.finetune.config import configure
 from nequix.finetune.modes import MODES, trained_names
-from nequix.finetune.refit import baseline, composition, least_change
+from nequix.finetune.refit import baseline, least_change
 from nequix.finetune.run import FineTuning
 from nequix.jax.compilation import cache_compilations
 from nequix.jax.kernels import select_kernel
@@ -75,16 +76,18 @@ class Errors:
         """Return mean absolute errors: energy an atom with and without offset, force, stress."""
         energy, fractions, forces, stress = [], [], [], []
         parameters = {n: jnp.asarray(x, jnp.float32) for n, x in weights.parameters.items()}
+        atoms = weights.parameters["atom_energies"]
         self.loader.restore({**self.loader.state(), "position": 0})
         for batches in self.loader:
             batch = batches[0]
-            arrays, labels = jax.tree.map(lambda x: x[0], spread(self.mesh, batches, "float32"))
+            arrays, labels = jax.tree.map(lambda x: x[0], spread(self.mesh, batches, "float32", atoms))
             told = jax.tree.map(np.asarray, self.predict(parameters, arrays, labels))
-            known, atoms = batch.energy_mask, batch.node_mask
-            counts = composition(batch, weights.spec)
-            energy.append(((batch.energy - told.energy) / batch.n_atoms)[known])
+            known, real = batch.energy_mask, batch.node_mask
+            counts = composition(batch, weights.spec.n_species)
+            error = batch.energy - counts @ atoms.astype(float) - told.energy
+            energy.append((error / batch.n_atoms)[known])
             fractions.append((counts / batch.n_atoms[:, None])[known])
-            forces.append(np.abs(batch.forces - told.forces)[atoms].ravel())
+            forces.append(np.abs(batch.forces - told.forces)[real].ravel())
             stress.append(np.abs(batch.stress - told.stress)[batch.stress_mask].ravel())
         e, f = np.concatenate(energy), np.concatenate(fractions)
         return {
@@ -127,7 +130,7 @@ def rates(options: argparse.Namespace) -> None:
             started = time.process_time()
             for i, batches in zip(range(n_steps), loader, strict=False):
                 state.optimizer.hyperparams["rate"] = jnp.asarray(schedule(i), jnp.float32)
-                state, _ = step(state, *spread(mesh, batches, "float32"))
+                state, _ = step(state, *spread(mesh, batches, "float32", energies))
             learned = {n: np.asarray(x) for n, x in {**state.average, **state.frozen}.items()}
             errors = tests.of(dataclasses.replace(parent, parameters=learned))
             seconds = time.process_time() - started

@@ -113,9 +113,9 @@ class Steps:
         batch = collate(drawn, SPEC, budget_of(drawn))
         self.n_edges, self.n_structures = len(batch.layout.slots), len(drawn)
         mesh = make_mesh()
-        placed = spread(mesh, [batch], "float32")
         values = {n: jnp.asarray(x, jnp.float32) for n, x in initialise(SPEC, seed=0).items()}
         frozen = {"atom_energies": values.pop("atom_energies")}
+        placed = spread(mesh, [batch], "float32", np.asarray(frozen["atom_energies"]))
         optimizer = make_optimizer(OPTIMIZER, SPEC, values, optax.constant_schedule(0.001))
         ours = make_step(SPEC, select_kernel("auto", "cpu"), LOSS, optimizer, 0.999, mesh)
         theirs, labels = e3nn_step(optimizer), jax.tree.map(lambda x: x[0], placed[1])

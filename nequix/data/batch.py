@@ -130,6 +130,18 @@ def collate(structures: Sequence[Structure], spec: ModelSpec, budget: Budget) ->
     )
 
 
+def composition(batch: Batch, n_species: int) -> Float[np.ndarray, "n_graphs n_species"]:
+    """Count the atoms of each species in every structure.
+
+    Args:
+        batch: Packed structures.
+        n_species: Number of species that the model knows.
+    """
+    counts = np.zeros((len(batch.energy), n_species))
+    np.add.at(counts, (batch.layout.node_graph, batch.layout.species), batch.node_mask)
+    return counts
+
+
 def _padded(values: object, n: int, fill: float | np.int32) -> np.ndarray:
     """Append padding, whose type is that of the whole: there may be no values."""
     array = np.asarray(values)

@@ -33,8 +33,9 @@ LENGTHS = (0.5, 1.5)
 """Where a data set's median of that quantity lies: between 0.74 and 1.04 for all that were looked at, and at
 1.7 for positions in Bohr."""
 
-ZEROED_NET = 0.02
-"""Net force relative to all forces, from which exactly zero ones are missing ones; real sets have 0.003."""
+ZEROED_NET = 0.003
+"""Net force relative to all forces, from which exactly zero ones are missing ones. Of 1,470 real structures
+with a zero force none had more than 2e-4; with half of the forces zeroed at random, one in 400 had less."""
 
 UNBALANCED_NET = 0.1
 """The same where none is exactly zero."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from nequix.core.spec import ModelSpec
 from nequix.core.weights import Weights
-from nequix.data.batch import Batch
+from nequix.data.batch import composition
 from nequix.data.loader import Loader
 from nequix.jax.convolution import Kernel
 from nequix.jax.model import Model
@@ -66,7 +66,7 @@ def baseline(
         evaluate = jax.jit(lambda arrays: _energies(spec, kernel, parameters, arrays))
         for batch in (batch for batches in loader for batch in batches):
             arrays = Arrays(*(jnp.asarray(getattr(batch.layout, name)) for name in Arrays._fields))
-            counts, known = composition(batch, spec), batch.energy_mask
+            counts, known = composition(batch, spec.n_species), batch.energy_mask
             predicted = counts @ atom_energies
             np.add.at(predicted, batch.layout.node_graph, np.asarray(evaluate(arrays)))
             fractions.append(counts[known] / batch.n_atoms[known, None])
@@ -76,15 +76,3 @@ def baseline(
 
 def _energies(spec: ModelSpec, kernel: Kernel, parameters: dict[str, jax.Array], arrays: Arrays) -> jax.Array:
     return Model(spec, parameters)(arrays.vectors, arrays.senders, arrays.receivers, arrays.species, kernel)
-
-
-def composition(batch: Batch, spec: ModelSpec) -> Float[np.ndarray, "n_graphs n_species"]:
-    """Count the atoms of each species in every structure.
-
-    Args:
-        batch: Packed structures.
-        spec: The model's specification.
-    """
-    counts = np.zeros((len(batch.energy), spec.n_species))
-    np.add.at(counts, (batch.layout.node_graph, batch.layout.species), batch.node_mask)
-    return counts

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from nequix.core.spec import ModelSpec
@@ -57,9 +58,10 @@ class Evaluation:
         pairs = []
         for batches, (_, _, told) in self._batches(parameters, loader):
             pairs += zip(batches, gather(told), strict=True)
-        return side_by_side(self._spec, pairs)
+        return side_by_side(self._spec, pairs, np.asarray(parameters["atom_energies"], float))
 
     def _batches(self, parameters: Parameters, loader: Loader) -> Iterator[tuple[Any, Any]]:
         loader.restore({**loader.state(), "position": 0})
+        energies = np.asarray(parameters["atom_energies"])
         for batches in loader:
-            yield batches, self._evaluate(parameters, *spread(self._mesh, batches, self._dtype))
+            yield batches, self._evaluate(parameters, *spread(self._mesh, batches, self._dtype, energies))

@@ -11,12 +11,13 @@ import numpy as np
 
 from nequix.core.files import write_atomic
 from nequix.core.spec import ModelSpec
-from nequix.data.batch import Batch
+from nequix.data.batch import Batch, composition
 from nequix.evaluate.errors.predictions import Predictions
 from nequix.evaluate.errors.report import parity
 from nequix.train import loss
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from matplotlib.figure import Figure
 
 CURVES, PARITY = "learning_curves.png", "parity.png"
@@ -67,17 +68,25 @@ def learning_curves(rows: Sequence[dict[str, str]]) -> Figure:
     return figure
 
 
-def side_by_side(spec: ModelSpec, pairs: Sequence[tuple[Batch, loss.Predictions]]) -> Predictions:
+def side_by_side(
+    spec: ModelSpec,
+    pairs: Sequence[tuple[Batch, loss.Predictions]],
+    atom_energies: Float[np.ndarray, " n_species"],
+) -> Predictions:
     """Put labels beside predictions, without padding.
 
     Args:
         spec: The model's specification.
         pairs: Batches, and what the model says of each.
+        atom_energies: eV; added to the predictions.
     """
-    return Predictions.join([_without_padding(spec, *pair) for pair in pairs])
+    return Predictions.join([_without_padding(spec, *pair, atom_energies) for pair in pairs])
 
 
-def _without_padding(spec: ModelSpec, batch: Batch, told: loss.Predictions) -> Predictions:
+def _without_padding(
+    spec: ModelSpec, batch: Batch, told: loss.Predictions, atom_energies: Float[np.ndarray, " n_species"]
+) -> Predictions:
+    energy = np.asarray(told.energy, float) + composition(batch, spec.n_species) @ atom_energies
     n, atoms = len(batch.names), batch.node_mask
 
     def known(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -91,7 +100,7 @@ def _without_padding(spec: ModelSpec, batch: Batch, told: loss.Predictions) -> P
         energy=known(batch.energy, batch.energy_mask * batch.energy_weight)[:n],
         forces=forces[atoms],
         stress=known(batch.stress, batch.stress_mask * batch.stress_weight)[:n],
-        predicted_energy=np.asarray(told.energy, float)[:n],
+        predicted_energy=energy[:n],
         predicted_forces=np.asarray(told.forces, float)[atoms],
         predicted_stress=np.asarray(told.stress, float)[:n],
     )

@@ -8,7 +8,7 @@ import json
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,19 @@ from nequix.core.layout import TILE
 from nequix.core.parameters import count, initialise
 from nequix.core.spec import ModelSpec
 from nequix.core.weights import Provenance, read_weights, write_weights
+from nequix.data.batch import Batch
 from nequix.data.loader import Loader
 from nequix.data.sources import Source, open_source, split
 from nequix.data.stats import Statistics
 from nequix.jax.kernels import select_kernel
+from nequix.jax.potential import Arrays
 from nequix.train.checkpoint import load_newest, save_checkpoint
 from nequix.train.config import TrainConfig, same_run
 from nequix.train.evaluation import Evaluation
 from nequix.train.figures import draw
 from nequix.train.guard import Guard
 from nequix.train.history import History
+from nequix.train.loss import Labels
 from nequix.train.measured import measured, measured_valid
 from nequix.train.optimizer import make_optimizer, schedule
 from nequix.train.processes import anywhere, losses_named, same_everywhere
@@ -156,6 +159,10 @@ class Run:
         self._step = make_step(self.spec, self.kernel, self.config.loss, optimizer, run.ema_decay, mesh)
         self._evaluation = Evaluation(self.spec, self.kernel, mesh, self.config.loss, run.dtype)
 
+    def _placed(self, batches: Sequence[Batch]) -> tuple[Arrays, Labels]:
+        energies = np.asarray(self.state.frozen["atom_energies"])
+        return spread(self.mesh, batches, self.config.run.dtype, energies)
+
     def _restore(self) -> None:
         self.best, self.waited = float("inf"), 0
         self.history = History(self.folder / "history.csv")
@@ -208,8 +215,7 @@ class Run:
         with self._precision(), self.loader:
             for batches, _ in zip(self.loader, range(n_steps + 1), strict=False):
                 start = time.perf_counter()
-                placed = spread(self.mesh, batches, self.config.run.dtype)
-                self.state, metrics = self._step(self.state, *placed)
+                self.state, metrics = self._step(self.state, *self._placed(batches))
                 float(metrics["loss"])
                 seconds.append(time.perf_counter() - start)
         epoch = statistics.median(seconds[1:] or seconds) * self.loader.steps_per_epoch
@@ -240,7 +246,7 @@ class Run:
             while not self.complete:
                 batches = next(self.loader)
                 started = time.perf_counter()
-                self.state, metrics = self._step(self.state, *spread(self.mesh, batches, run.dtype))
+                self.state, metrics = self._step(self.state, *self._placed(batches))
                 values = {name: float(value) for name, value in metrics.items()}
                 step, names = self.loader.position, [name for batch in batches for name in batch.names]
                 values["seconds"] = time.perf_counter() - started

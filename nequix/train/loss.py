@@ -40,7 +40,7 @@ class Labels(NamedTuple):
     """Labels of a packed batch, padding included; a weight of zero marks what is missing or padding.
 
     Attributes:
-        energy: eV.
+        energy: eV, less the energies of the atoms.
         forces: eV/A.
         stress: eV/A^3, ASE's sign.
         volume: A^3; one where there is none.
@@ -64,7 +64,7 @@ class Predictions(NamedTuple):
     """What a model says of a packed batch; differentiable with respect to its parameters.
 
     Attributes:
-        energy: eV.
+        energy: eV, less the energies of the atoms.
         forces: eV/A.
         stress: eV/A^3.
     """
@@ -109,7 +109,9 @@ def error_sums(predictions: Predictions, labels: Labels) -> dict[str, Array]:
 def predict(
     spec: ModelSpec, kernel: Kernel, parameters: dict[str, Array], arrays: Arrays, labels: Labels
 ) -> Predictions:
-    """Evaluate a model on a packed batch.
+    """Evaluate a model on a packed batch; its atom energies are not added.
+
+    They may be 1e5 eV, of which float32 keeps no meV: they are subtracted from the labels beforehand.
 
     Args:
         spec: The model's specification.
@@ -119,7 +121,8 @@ def predict(
         labels: Gives the number of structures and their volumes.
     """
     n_graphs = len(labels.energy)
-    energies, gradient = energy_gradient(Model(spec, parameters), kernel, arrays)
+    model = Model(spec, {**parameters, "atom_energies": jnp.zeros(spec.n_species)})
+    energies, gradient = energy_gradient(model, kernel, arrays)
     energy = jnp.zeros(n_graphs, energies.dtype).at[arrays.node_graph].add(energies)
     virial = virial_from_gradient(gradient, arrays, n_graphs)
     return Predictions(energy, forces_from_gradient(gradient, arrays), virial / labels.volume[:, None, None])

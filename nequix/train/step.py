@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +14,14 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from nequix.core.spec import ModelSpec
-from nequix.data.batch import Batch
+from nequix.data.batch import Batch, composition
 from nequix.jax.convolution import Kernel
 from nequix.jax.ops import Array
 from nequix.jax.potential import Arrays
 from nequix.train.loss import Labels, LossConfig, Predictions, counts, error_sums, predict, weighted_loss
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 AXIS = "packs"
 """Name of the mesh axis along which the packs of a batch are spread."""
@@ -184,13 +187,16 @@ def gather(predictions: Predictions) -> list[Predictions]:
     return [Predictions(*pack) for pack in zip(*local, strict=True)]
 
 
-def spread(mesh: Mesh, batches: Sequence[Batch], dtype: str) -> tuple[Arrays, Labels]:
+def spread(
+    mesh: Mesh, batches: Sequence[Batch], dtype: str, atom_energies: Float[np.ndarray, " n_species"]
+) -> tuple[Arrays, Labels]:
     """Place this process's packs of a batch on its devices.
 
     Args:
         mesh: The devices of all processes.
         batches: This process's packs, in order.
         dtype: Precision of positions and labels.
+        atom_energies: eV; subtracted from the energies.
     """
 
     def place(values: list[np.ndarray]) -> Array:
@@ -199,13 +205,13 @@ def spread(mesh: Mesh, batches: Sequence[Batch], dtype: str) -> tuple[Arrays, La
         return jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec(AXIS)), stacked)
 
     arrays = Arrays(*(place([getattr(batch.layout, name) for batch in batches]) for name in Arrays._fields))
-    labels = [_labels(batch) for batch in batches]
+    labels = [_labels(batch, np.asarray(atom_energies, float)) for batch in batches]
     return arrays, Labels(*(place([label[name] for label in labels]) for name in Labels._fields))
 
 
-def _labels(batch: Batch) -> dict[str, np.ndarray]:
+def _labels(batch: Batch, atom_energies: Float[np.ndarray, " n_species"]) -> dict[str, np.ndarray]:
     return {
-        "energy": batch.energy,
+        "energy": batch.energy - composition(batch, len(atom_energies)) @ atom_energies,
         "forces": batch.forces,
         "stress": batch.stress,
         "volume": batch.volume,

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from ase import Atoms, units
+from ase.build import bulk
 from ase.calculators.lj import LennardJones
 from ase.constraints import FixAtoms
 
@@ -102,6 +103,18 @@ def test_forces_zeroed_by_constraints_are_found(rules, frames):
         frames[index] = relabelled(frames[index], forces=frames[index].get_forces())  # filtered
     found = rules(frames)["forces-zeroed"]
     assert (found.severity, found.names) == ("error", ("set.extxyz:3", "set.extxyz:8"))
+
+
+def test_half_of_the_forces_zeroed_in_a_large_cell_are_found(rules):
+    rng, found = np.random.default_rng(0), 0
+    for _ in range(20):
+        atoms = bulk("NaCl", "rocksalt", a=5.6, cubic=True) * (2, 2, 3)  # 96 atoms
+        atoms.rattle(0.05, rng=rng)
+        forces = rng.normal(0, 1, (96, 3))
+        forces -= forces.mean(0)
+        forces[::2] = 0
+        found += "forces-zeroed" in rules([labelled(atoms, -300.0, forces)])
+    assert found == 20
 
 
 def test_forces_zeroed_in_pairs_are_found_by_the_reference(rules, frames):

@@ -59,7 +59,9 @@ def test_both_engines_have_the_same_loss_and_gradients(case):
     config, spec, batch = case
     parameters = initialise(spec, 3, {29: -3.0, 47: -2.5, 79: -3.1})
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        arrays, labels = jax.tree.map(lambda x: x[0], spread(make_mesh(), [batch], "float64"))
+        arrays, labels = jax.tree.map(
+            lambda x: x[0], spread(make_mesh(), [batch], "float64", parameters["atom_energies"])
+        )
         kernel = select_kernel("plain", "cpu")
 
         def loss(values):

@@ -4,6 +4,7 @@ import ase.io
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ase import Atoms
 
 from nequix import NequixCalculator
 from nequix.core.weights import read_weights
@@ -43,6 +44,25 @@ def test_a_run_in_float64_needs_no_setting_of_jax(tmp_path):
     assert {x.dtype.name for x in run.state.parameters.values()} == {"float64"}
     assert {x.dtype.name for x in read_weights(tmp_path / "run" / MODEL).parameters.values()} == {"float64"}
     assert jnp.zeros(()).dtype == "float32"
+
+
+def test_total_energies_of_all_electron_codes_lose_nothing(tmp_path):
+    config = write_config(tmp_path, 24, epochs=1)
+    totals = {"Cu": -45_100.3, "Ag": -144_500.7, "Au": -535_600.1}  # eV; float32 resolves 0.06 of four Au
+    frames = ase.io.read(tmp_path / "data.extxyz", ":")
+    for atoms in frames:
+        if "energy" in atoms.calc.results:
+            atoms.calc.results["energy"] += sum(totals[symbol] for symbol in atoms.symbols)
+    ase.io.write(tmp_path / "data.extxyz", frames)
+    run = Run(read_config(config), tmp_path / "run")
+    assert run.train()
+    calculator, errors = NequixCalculator(run.folder / MODEL, "torch", dtype="float64"), []
+    for structure in run.valid.source:
+        if structure.energy is not None:
+            atoms = Atoms(structure.numbers, structure.positions, cell=structure.cell, pbc=structure.pbc)
+            errors.append(abs(calculator.get_potential_energy(atoms) - structure.energy) / len(atoms))
+    last = [row for row in run.history.rows() if row["valid_loss"]][-1]
+    assert float(last["valid_energy"]) == pytest.approx(np.mean(errors), abs=1e-5)
 
 
 def test_every_step_reports_its_structures_and_its_time(trained):
