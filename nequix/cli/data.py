@@ -1,4 +1,4 @@
-"""Commands about training data: ``nequix data convert``, ``stats`` and ``check``."""
+"""Commands about data: ``nequix data get``, ``convert``, ``stats`` and ``check``."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from nequix.data.sources import Source
     from nequix.data.structure import LabelKeys
 
-app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Convert, measure and check training data."
-)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Fetch, convert, measure and check data.")
 
 _Sources = Annotated[list[Path], typer.Argument(help="Files or folders of structures; see docs/data.md.")]
 _Key = Annotated[str | None, typer.Option(help="Where this label is, if not under a usual key.")]
@@ -116,6 +114,43 @@ def check(
         _print_report(report)
     if report.errors:
         raise typer.Exit(1)
+
+
+@app.command()
+def get(
+    names: Annotated[list[str] | None, typer.Argument(help="Sets that --list names.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the folders of the sets go.")] = Path(
+        "."
+    ),
+    mirror: Annotated[
+        str | None, typer.Option(help="A folder or base URL with NAME/FILE; by default NEQUIX_MIRROR.")
+    ] = None,
+    listing: Annotated[bool, typer.Option("--list", help="List the sets and their files.")] = False,
+) -> None:
+    """Fetch public data, whose digests are known; interrupted, the same command goes on."""
+    from nequix.core.fetch import fetch
+    from nequix.data.originals import SETS, place
+
+    if listing or not names:
+        _print_sets()
+        return
+    for name in names:
+        if name not in SETS:
+            raise DataError(f"{name}: no such set; the sets are {', '.join(SETS)}")
+    for name in names:
+        for file in SETS[name].files:
+            target = output / name / file.path
+            new = fetch(place(name, file, mirror), target, file.digest)
+            print(f"{target}: {'fetched' if new else 'is there'}")
+
+
+def _print_sets() -> None:
+    from nequix.data.originals import SETS
+
+    for held in SETS.values():
+        print(f"{held.name}: {held.what}; terms and papers: {held.home}")
+        for file in held.files:
+            print(f"    {file.path}  {file.url}  {file.digest}")
 
 
 def _keys(energy: str | None, forces: str | None, stress: str | None) -> LabelKeys:

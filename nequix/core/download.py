@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from http.client import HTTPException
 from io import BufferedIOBase
 from pathlib import Path
@@ -57,7 +58,7 @@ def download(url: str, size: int, sha256: str) -> bytes:
     where = origin(url)
     file = url.rsplit("/", 1)[1]
     try:
-        with _open(where) as stream, _progress(file, size) as advance:
+        with open_origin(where)[0] as stream, show_progress(file, size) as advance:
             data = _read(stream, size, advance)
     except WeightsError:
         raise
@@ -80,13 +81,26 @@ def download(url: str, size: int, sha256: str) -> bytes:
     return data
 
 
-def _open(where: str) -> BufferedIOBase:
-    """Open a path or an https, http or file address."""
+def open_origin(where: str, start: int = 0) -> tuple[BufferedIOBase, int, int | None]:
+    """Open a path or an https, http or file address, from a byte on if the server can do that.
+
+    Args:
+        where: The path or address.
+        start: The first byte that is wanted.
+
+    Returns:
+        The stream, the byte at which it begins, and the size of the whole file, if that is known.
+
+    Raises:
+        WeightsError: If the file is missing, or the address of another kind.
+        OSError: If the server cannot be reached or refuses.
+    """
     scheme = urlsplit(where).scheme if "://" in where else ""
-    if scheme == "":
-        return open_regular(where)
-    if scheme == "file":
-        return open_regular(urllib.request.url2pathname(urlsplit(where).path))
+    if scheme in ("", "file"):
+        path = urllib.request.url2pathname(urlsplit(where).path) if scheme else where
+        stream = open_regular(path)
+        stream.seek(start)
+        return stream, start, os.path.getsize(path)
     if scheme not in ("http", "https"):
         raise WeightsError(
             f"{where}: cannot download by {scheme!r}; set NEQUIX_MIRROR to https, http or file"
@@ -103,8 +117,11 @@ def _open(where: str) -> BufferedIOBase:
         urllib.request.UnknownHandler,
     ):
         opener.add_handler(handler())
-    opener.addheaders = [("User-Agent", "nequix")]
-    return opener.open(where, timeout=TIMEOUT)
+    opener.addheaders = [("User-Agent", "nequix")] + [("Range", f"bytes={start}-")] * (start > 0)
+    stream = opener.open(where, timeout=TIMEOUT)
+    length = stream.headers.get("Content-Length")
+    begin = start if stream.status == HTTPStatus.PARTIAL_CONTENT else 0
+    return stream, begin, None if length is None else begin + int(length)
 
 
 def _read(stream: BufferedIOBase, size: int, advance: Callable[[int], None]) -> bytes:
@@ -121,8 +138,14 @@ def _read(stream: BufferedIOBase, size: int, advance: Callable[[int], None]) -> 
 
 
 @contextlib.contextmanager
-def _progress(name: str, size: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar while a file arrives, if somebody looks at a terminal."""
+def show_progress(name: str, size: int | None, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Show a bar while a file arrives, if somebody looks at a terminal.
+
+    Args:
+        name: Of the file.
+        size: Its bytes, if known.
+        done: Bytes that are here already.
+    """
     if not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -131,5 +154,5 @@ def _progress(name: str, size: int) -> Iterator[Callable[[int], None]]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(name, total=size)
+        task = progress.add_task(name, total=size, completed=done)
         yield lambda n_bytes: progress.advance(task, n_bytes)
