@@ -138,6 +138,9 @@ def show_relaxations(weights: Weights, backends: list[str], console: Console) ->
 def show_parity(weights: Weights, backends: list[str], console: Console) -> None:
     """Print the largest differences between the engines, on the structures before relaxation.
 
+    Compared are the kernels that each engine has to itself; then what an engine takes by itself, if that
+    is another one.
+
     Args:
         weights: The model.
         backends: Names of two engines.
@@ -147,13 +150,19 @@ def show_parity(weights: Weights, backends: list[str], console: Console) -> None
     from rich.table import Table
 
     graph = batch([graph_from_atoms(atoms, weights.spec) for atoms in structures().values()])
-    title = f"Largest differences between {backends[0]} and {backends[1]}"
-    table = Table(
-        "precision", "energy (eV/atom)", "forces (eV/A)", "stress (eV/A³)", title=title, box=box.SIMPLE_HEAD
-    )
+    table = Table(title="Largest differences", box=box.SIMPLE_HEAD)
+    for column in ("between", "precision", "energy (eV/atom)", "forces (eV/A)", "stress (eV/A³)"):
+        table.add_column(column, no_wrap=column == "between")
+    reference, other = backends
     for dtype in ("float32", "float64"):
-        one, other = (load_model(weights, backend, dtype=dtype).evaluate(graph) for backend in backends)
-        table.add_row(dtype, *(f"{value:.1e}" for value in _differences(one, other)))
+        plain = load_model(weights, reference, dtype=dtype, kernel="plain").evaluate(graph)
+        compared = [(other, load_model(weights, other, dtype=dtype, kernel="plain"))]
+        usual = load_model(weights, reference, dtype=dtype)
+        if usual.kernel.name != "plain":
+            compared.append((usual.kernel.name, usual))
+        for name, potential in compared:
+            differences = _differences(plain, potential.evaluate(graph))
+            table.add_row(f"{reference}, {name}", dtype, *(f"{value:.1e}" for value in differences))
     console.print(table)
 
 
