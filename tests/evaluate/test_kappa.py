@@ -1,12 +1,6 @@
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from nequix.core.errors import DataError
@@ -100,32 +94,6 @@ def test_the_report_counts_failures_and_compares_with_what_is_published(folder, 
     text = (tmp_path / "run" / "report.md").read_text()
     assert "RuntimeError: lost" in text
     assert (tmp_path / "run" / "kappa.png").stat().st_size > 1000
-
-
-def test_the_killed_command_ends_with_the_same_numbers(folder, tmp_path):
-    def command(output):
-        engine = ("--model", str(write_small(tmp_path)), "--backend", "torch", "--dtype", "float64")
-        run = [sys.executable, "-c", "import nequix.cli; nequix.cli.main()", "evaluate", "kappa"]
-        return [*run, "--data", str(folder), "-o", str(tmp_path / output), *engine]
-
-    subprocess.run(command("straight"), cwd=ROOT, check=True, capture_output=True)
-    process = subprocess.Popen(
-        command("killed"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    items = tmp_path / "killed" / "items"
-    while not list(items.glob("*.json")):
-        assert process.poll() is None
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    subprocess.run(command("killed"), cwd=ROOT, check=True, capture_output=True)
-    for item in Kappa(folder).items():
-        straight, killed = (Store(tmp_path / name).read(item) for name in ("straight", "killed"))
-        assert straight.error is killed.error is None
-        values = [{**outcome.values, "seconds": None} for outcome in (straight, killed)]
-        assert values[0] == values[1]
-        for name, array in straight.arrays.items():
-            np.testing.assert_array_equal(killed.arrays[name], array)
 
 
 def test_a_folder_without_the_data_is_told(tmp_path):

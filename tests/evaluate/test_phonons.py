@@ -32,7 +32,7 @@ def write_reference(folder, strength=0.3):
         phonons.generate_displacements(distance=0.01)
         cells = phonons.supercells_with_displacements
         phonons.forces = harmonic.supercell_forces(PairPotential(strength), cells)
-        (folder / name).mkdir()
+        (folder / name).mkdir(parents=True)
         phonons.save(folder / name / "phonopy_params.yaml", settings={"force_sets": name == "hcp"})
         if name == "hcp":
             (folder / name / "phonopy_params.yaml").rename(folder / "hcp.yaml")

@@ -1,11 +1,6 @@
 import csv
 import gzip
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -26,6 +21,7 @@ from nequix.evaluate.run import run_item, run_items
 from nequix.evaluate.store import Store
 from nequix.evaluate.task import Engine
 from tests.calculator.small import write_small
+from tests.evaluate.commands import evaluate, results
 from tests.evaluate.pairs import PairCalculator
 
 ROOT = Path(__file__).parents[3]
@@ -207,39 +203,20 @@ def test_shards_leave_nothing_out():
             shards.take_shard(items, wrong)
 
 
-def test_killed_and_sharded_runs_end_with_the_same_numbers(tmp_path):
+def test_shards_that_are_joined_have_the_numbers_of_one_run(tmp_path):
     archived(tmp_path / "initial.zip", crystals(40))
-    model = write_small(tmp_path)
-
-    def command(output, *more):
-        run = [sys.executable, "-c", "import nequix.cli; nequix.cli.main()", "evaluate", "discovery"]
-        run += [str(tmp_path / "initial.zip"), "-o", str(tmp_path / output), "--model", str(model)]
-        return [*run, "--backend", "torch", "--dtype", "float64", *more]
-
-    def results(output):
-        return json.loads((tmp_path / output / "results.json").read_bytes())["results"]
-
-    subprocess.run(command("straight"), cwd=ROOT, check=True, capture_output=True)
-    process = subprocess.Popen(command("killed"), cwd=ROOT, stdout=subprocess.DEVNULL)
-    items = tmp_path / "killed" / "items"
-    while not list(items.glob("*.json")):
-        assert process.poll() is None
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    subprocess.run(command("killed"), cwd=ROOT, check=True, capture_output=True)
+    common = ("discovery", tmp_path / "initial.zip", "--model", write_small(tmp_path), "--backend", "torch")
+    assert evaluate(*common, "-o", tmp_path / "straight") == 0
     for index in (1, 2):
-        shard = command(f"part-{index}", "--shard", f"{index}/2")
-        subprocess.run(shard, cwd=ROOT, check=True, capture_output=True)
-    joined = ("--report-only", "--join", str(tmp_path / "part-2"))
-    subprocess.run(command("part-1", *joined), cwd=ROOT, check=True, capture_output=True)
-    assert results("straight")["summary"]["n"] == 40
-    files = [name.name for name in (tmp_path / "straight").glob("*.gz")]
+        assert evaluate(*common, "-o", tmp_path / f"part-{index}", "--shard", f"{index}/2") == 0
+    joined = ("--report-only", "--join", tmp_path / "part-2")
+    assert evaluate(*common, "-o", tmp_path / "part-1", *joined) == 0
+    assert results(tmp_path / "straight")["summary"]["n"] == 40
+    assert results(tmp_path / "part-1") == results(tmp_path / "straight")
+    files = [path.name for path in (tmp_path / "straight").glob("*.gz")]
     assert len(files) == 2
-    for other in ("killed", "part-1"):
-        assert results(other) == results("straight")
-        for name in files:
-            assert (tmp_path / other / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
+    for name in files:
+        assert (tmp_path / "part-1" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
 
 
 def test_workers_do_the_same(tmp_path, monkeypatch):

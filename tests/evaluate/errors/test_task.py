@@ -1,12 +1,6 @@
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
@@ -92,36 +86,3 @@ def test_other_data_is_another_run(tmp_path, engine):
     labelled(tmp_path / "data.xyz", engine.calculator(), n=2, shift=1.0)
     with pytest.raises(DataError, match="holds a run with"):
         run(task, engine, tmp_path / "run")
-
-
-def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path, engine):
-    frames = labelled(tmp_path / "few.xyz", engine.calculator(), n=3)
-    write(tmp_path / "data.xyz", frames * 150)
-    arguments = ["evaluate", "errors", str(tmp_path / "data.xyz"), "--model", engine.model]
-    arguments += ["--backend", "torch", "--dtype", "float64", "-o"]
-    code = "import sys; sys.argv[0] = 'nequix'; from nequix.cli import main; main()"
-    command = [sys.executable, "-c", code, *arguments]
-    process = subprocess.Popen([*command, str(tmp_path / "run")], cwd=ROOT)
-    items = tmp_path / "run" / "items"
-    while len(list(items.glob("*.json"))) < 2:
-        assert process.poll() is None
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    held = {path: path.read_bytes() for path in items.iterdir()}
-    assert not (tmp_path / "run" / "report.md").exists()
-    subprocess.run([*command, str(tmp_path / "run")], cwd=ROOT, check=True)
-    subprocess.run([*command, str(tmp_path / "straight")], cwd=ROOT, check=True)
-    kept = {path: content for path, content in held.items() if path.suffix == ".json"}
-    assert 2 <= len(kept) < 8
-    assert {path: path.read_bytes() for path in kept} == kept
-    results = [json.loads((tmp_path / name / "results.json").read_bytes()) for name in ("run", "straight")]
-    assert results[0]["results"] == results[1]["results"]
-    np.testing.assert_array_equal(
-        *(
-            read_predictions(Store(tmp_path / name), sorted(path.stem for path in items.glob("*.json")))[
-                0
-            ].predicted_forces
-            for name in ("run", "straight")
-        )
-    )

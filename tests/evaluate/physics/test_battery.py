@@ -1,31 +1,14 @@
 import json
 import sys
 
-import numpy as np
 import pytest
-from ase.io import write
 
 from nequix import cli
 from nequix.core.errors import DataError
 from nequix.evaluate.physics import eos
 from nequix.evaluate.physics.task import Physics
-from tests.calculator.small import rattled, salt, write_small
-
-
-@pytest.fixture
-def references(tmp_path):
-    """References made up for the test, in the shapes of the real ones."""
-    folder = tmp_path / "data"
-    (folder / "inner").mkdir(parents=True)
-    distances = np.geomspace(0.5, 6.0, 30).tolist()
-    curve = {"distances": distances, "energies": [3 / r - 4 / r**0.5 for r in distances]}
-    (folder / "inner" / "diatomics-dft.json").write_text(json.dumps({"PBE": {"Cu-Cu": curve}}))
-    crystals = {name: {"natoms": 1, "ae": [12.0, 140.0, 5.0]} for name in ("Cu-X/FCC", "U-X/FCC")}
-    (folder / "acwf-unaries.json").write_text(json.dumps(crystals))
-    frames = [rattled(salt())]
-    frames[0].info = {"mp_id": "mp-1", "bulk_modulus_vrh": 25.0, "shear_modulus_vrh": 15.0}
-    write(folder / "binary_elasticity.extxyz", frames)
-    return folder
+from tests.calculator.small import write_small
+from tests.evaluate.physics.references import write_references
 
 
 def run(monkeypatch, *arguments):
@@ -35,9 +18,17 @@ def run(monkeypatch, *arguments):
     return caught.value.code
 
 
-def test_the_battery_judges_reports_and_goes_on(tmp_path, monkeypatch, capsys, references):
+def test_the_battery_judges_reports_and_goes_on(tmp_path, monkeypatch, capsys):
     common = ("--model", str(write_small(tmp_path)), "--backend", "torch", "--dtype", "float64")
-    arguments = (*common, "--data", str(references), "-o", str(tmp_path / "run"), "--picoseconds", "0.05")
+    arguments = (
+        *common,
+        "--data",
+        str(write_references(tmp_path / "data")),
+        "-o",
+        str(tmp_path / "run"),
+        "--picoseconds",
+        "0.05",
+    )
     arguments += ("--n-elastic", "1", "--checks", "molecule,one-atom-cell,nve,dimers,eos,elastic")
     code = run(monkeypatch, *arguments)
     out = capsys.readouterr().out
