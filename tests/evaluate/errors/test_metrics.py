@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from sklearn import metrics as sklearn_metrics
+from sklearn.linear_model import LinearRegression
 
 from nequix.data.structure import Structure
 from nequix.evaluate.errors import metrics
@@ -90,6 +92,33 @@ def test_forces_at_half_their_size_have_half_the_slope():
     assert metrics.slope(labels, labels / 2) == pytest.approx(0.5)
     labels[0] = np.nan
     assert metrics.slope(labels, np.nan_to_num(labels) / 2) == pytest.approx(0.5)
+
+
+def test_the_statistics_are_those_of_scikit_learn():
+    rng = np.random.default_rng(3)
+    labels, numbers = rng.normal(size=(40, 5, 3)), rng.integers(1, 5, size=(40, 5))
+    predicted = 0.9 * labels + rng.normal(0.02, 0.1, labels.shape)
+    energies = rng.normal(size=(2, 40))
+    parts = [
+        Predictions.of(
+            structure(numbers[i], energies[0, i], labels[i]), energies[1, i], predicted[i], np.zeros((3, 3))
+        )
+        for i in range(40)
+    ]
+    held = metrics.summarise(predictions(*parts))
+    flat = labels.ravel(), predicted.ravel()
+    assert held["forces"]["mae"] == pytest.approx(sklearn_metrics.mean_absolute_error(*flat))
+    assert held["forces"]["rmse"] == pytest.approx(sklearn_metrics.root_mean_squared_error(*flat))
+    assert held["forces"]["max_abs"] == pytest.approx(sklearn_metrics.max_error(*flat))
+    through_origin = LinearRegression(fit_intercept=False).fit(flat[0][:, None], flat[1])
+    assert metrics.slope(labels, predicted) == pytest.approx(through_origin.coef_[0])
+    counts = np.stack([(numbers == z).sum(1) for z in range(1, 5)], 1) / 5
+    errors = (energies[1] - energies[0]) / 5
+    assert held["energy"]["mae"] == pytest.approx(np.abs(errors).mean())
+    offsets = LinearRegression(fit_intercept=False).fit(counts, errors)
+    left, found = metrics.without_offsets(predictions(*parts))
+    np.testing.assert_allclose([found[z] for z in range(1, 5)], offsets.coef_, rtol=1e-9)
+    np.testing.assert_allclose(left, errors - offsets.predict(counts), atol=1e-12)
 
 
 def test_elements_are_told_apart():

@@ -3,6 +3,7 @@ import pytest
 from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
+from pymatgen.analysis.elasticity import ElasticTensor
 
 from nequix.evaluate.physics import eos
 from nequix.evaluate.physics.elastic import GPA, Elasticity, elasticity
@@ -59,6 +60,13 @@ def test_cubic_averages_lie_between_voigt_and_reuss():
     voigt = (C11 - C12 + 3 * C44) / 5
     reuss = 5 * (C11 - C12) * C44 / (4 * C44 + 3 * (C11 - C12))
     assert Elasticity(C, True).moduli() == pytest.approx(((C11 + 2 * C12) / 3, (voigt + reuss) / 2))
+
+
+def test_the_averages_are_those_of_pymatgen():
+    random = np.random.default_rng(1).normal(size=(6, 6))
+    constants = 50 * np.eye(6) + 5 * random @ random.T  # of no symmetry
+    theirs = ElasticTensor.from_voigt(constants)
+    assert Elasticity(constants, True).moduli() == pytest.approx((theirs.k_vrh, theirs.g_vrh))
 
 
 def test_a_solid_that_yields_is_unstable():

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 from ase.eos import EquationOfState
+from ase.utils import deltacodesdft
 from scipy.integrate import quad
 
 from nequix.core.errors import DataError
@@ -68,6 +69,11 @@ def test_delta_and_epsilon_are_the_integrals_of_their_definitions():
     assert eos.delta(ALUMINIUM, SOFTER) == pytest.approx(np.sqrt(squares), rel=1e-9)
     expected = np.sqrt(squares / np.sqrt(variances[0] * variances[1]))
     assert eos.epsilon(ALUMINIUM, SOFTER) == pytest.approx(expected, rel=1e-9)
+
+
+def test_delta_is_that_of_ase():
+    theirs = deltacodesdft.delta(*(x for e in (ALUMINIUM, SOFTER) for x in (e.V0, e.B0 / GPA, e.B1)))
+    assert eos.delta(ALUMINIUM, SOFTER) == pytest.approx(theirs, rel=1e-4)  # of a sum over 100 volumes
 
 
 def test_delta_of_a_harmonic_pair_is_known():
