@@ -81,6 +81,8 @@ def run_items(
         BackendUnavailable: If the cluster cannot be reached, or its workers cannot do the same work.
     """
     left = [item for item in items if not store.done(item)]
+    if not left:
+        return
     if isinstance(workers, str):
         from nequix.evaluate.cluster import run_on_cluster  # it needs the extra "dask"
 
@@ -88,7 +90,7 @@ def run_items(
     elif workers > 0:
         with _threads(workers):
             _Workers(task, engine, store, progress).run(left, workers)
-    elif left:
+    else:
         calculator = engine.calculator()
         for item in left:
             run_item(task, calculator, store, item)
