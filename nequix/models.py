@@ -44,6 +44,10 @@ class Potential(Protocol):
         """Evaluate energies, forces and stress."""
         ...
 
+    def features(self, graph: Graph) -> Float[np.ndarray, "n_nodes n_features"]:
+        """Evaluate the scalars of every atom after every layer."""
+        ...
+
     def hessian(self, graph: Graph) -> Float[np.ndarray, "n_nodes 3 n_nodes 3"]:
         """Evaluate the Hessian, eV/A^2."""
         ...

@@ -103,6 +103,18 @@ def hessian_product(
     return -forces_from_gradient(jax.grad(slope)(arrays.vectors), arrays)
 
 
+def invariant_features(model: Model, kernel: Kernel, arrays: Arrays) -> Float[Array, "n_nodes n_features"]:
+    """Evaluate the scalars of every atom after every layer, side by side, the first layer's first.
+
+    Args:
+        model: The model.
+        kernel: Computes the messages.
+        arrays: One structure or a batch.
+    """
+    trace = model.features(arrays.vectors, arrays.senders, arrays.receivers, arrays.species, kernel)
+    return ops.concatenate([blocks[0][:, 0] for blocks in trace], 1)
+
+
 def _evaluate(kernel: Kernel, model: Model, arrays: Arrays, n_graphs: int) -> tuple[Array, ...]:
     energies, gradient = energy_gradient(model, kernel, arrays)
     virial = virial_from_gradient(gradient, arrays, n_graphs)
@@ -111,6 +123,10 @@ def _evaluate(kernel: Kernel, model: Model, arrays: Arrays, n_graphs: int) -> tu
 
 def _product(kernel: Kernel, model: Model, arrays: Arrays, direction: Array) -> Array:
     return hessian_product(model, kernel, arrays, direction)
+
+
+def _features(kernel: Kernel, model: Model, arrays: Arrays) -> Array:
+    return invariant_features(model, kernel, arrays)
 
 
 class Potential:
@@ -140,6 +156,7 @@ class Potential:
         # A partial is a function of its own, so that this potential's compilations are counted alone.
         self._evaluate = jax.jit(partial(_evaluate), static_argnums=(0, 3))
         self._product = jax.jit(partial(_product), static_argnums=0)
+        self._features = jax.jit(partial(_features), static_argnums=0)
         with self._precision():
             self.model = Model(weights.spec, jax.device_put(in_precision(weights, dtype), self.device))
         try:
@@ -172,6 +189,22 @@ class Potential:
             arrays = self._arrays(layout)
             energies, forces, virial = self._evaluate(self.kernel, self.model, arrays, layout.n_graphs)
             return collect(graph, *map(np.asarray, (energies, forces, virial)))
+
+    def features(self, graph: Graph) -> Float[np.ndarray, "n_nodes n_features"]:
+        """Evaluate the scalars of every atom after every layer, side by side: what the model sees of it.
+
+        They do not change when a structure is moved or turned, and cost a forward pass.
+
+        Args:
+            graph: One structure or a batch.
+
+        Raises:
+            GraphError: If the graph was built with another cutoff or other elements.
+        """
+        layout = self._arrange(graph)
+        with self._precision():
+            features = self._features(self.kernel, self.model, self._arrays(layout))
+            return np.asarray(features, np.float64)[: graph.n_nodes]
 
     def hessian_vector_product(
         self, graph: Graph, direction: Float[np.ndarray, "n_nodes 3"]

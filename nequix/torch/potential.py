@@ -97,6 +97,18 @@ def hessian_product(
     return -forces_from_gradient(gradient, arrays)
 
 
+def invariant_features(model: Model, kernel: Kernel, arrays: Arrays) -> Float[Array, "n_nodes n_features"]:
+    """Evaluate the scalars of every atom after every layer, side by side, the first layer's first.
+
+    Args:
+        model: The model.
+        kernel: Computes the messages.
+        arrays: One structure or a batch.
+    """
+    trace = model.features(arrays.vectors, arrays.senders, arrays.receivers, arrays.species, kernel)
+    return ops.concatenate([blocks[0][:, 0] for blocks in trace], 1)
+
+
 class Potential:
     """A model ready to evaluate graphs.
 
@@ -156,6 +168,22 @@ class Potential:
             forces = forces_from_gradient(gradient, arrays)
             virial = virial_from_gradient(gradient, arrays, layout.n_graphs)
         return collect(graph, *(array.cpu().numpy() for array in (energies, forces, virial)))
+
+    def features(self, graph: Graph) -> Float[np.ndarray, "n_nodes n_features"]:
+        """Evaluate the scalars of every atom after every layer, side by side: what the model sees of it.
+
+        They do not change when a structure is moved or turned, and cost a forward pass.
+
+        Args:
+            graph: One structure or a batch.
+
+        Raises:
+            GraphError: If the graph was built with another cutoff or other elements.
+        """
+        layout = self._arrange(graph)
+        with torch.inference_mode(False), torch.no_grad():
+            features = invariant_features(self.model, self.kernel, self._arrays(layout))
+        return features.cpu().numpy().astype(np.float64)
 
     def hessian_vector_product(
         self, graph: Graph, direction: Float[np.ndarray, "n_nodes 3"]
