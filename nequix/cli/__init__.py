@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from nequix import __version__
-from nequix.cli import data, evaluate
+from nequix.cli import coverage, data, evaluate
 from nequix.cli.finetune import finetune
 from nequix.cli.run import predict, relax
 from nequix.cli.train import train
@@ -30,6 +30,7 @@ for command in COMMANDS:
     app.command()(command)
 app.add_typer(data.app, name="data")
 app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(coverage.app, name="coverage")
 
 
 def _version(wanted: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,8 @@ from nequix.core.errors import DataError
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+    from nequix.data.structure import Structure
 
 WITH_RESULTS = ("extxyz", "traj", "json")
 """ASE's formats that keep energies, forces and stress."""
@@ -51,6 +53,26 @@ def read_frames(path: Path) -> Iterator[Atoms]:
         raise DataError(f"{path}: frame {index} cannot be read ({reason}); is the file whole?") from error
     if index == 0:
         raise DataError(f"{path}: holds no structure; is the file whole?")
+
+
+def read_structures(
+    paths: Iterable[Path], progress: Callable[[], None] = lambda: None
+) -> Iterator[Structure]:
+    """Read structures of any format that ASE reads, with the labels that they have.
+
+    Args:
+        paths: The files.
+        progress: Called after each structure.
+
+    Raises:
+        DataError: If a file is missing or cannot be read, naming the frame.
+    """
+    from nequix.data.structure import from_atoms
+
+    for path in paths:
+        for index, atoms in enumerate(read_frames(path)):
+            yield from_atoms(atoms, f"{path.name} {index}")
+            progress()
 
 
 def output_format(path: Path) -> str:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
+
+import numpy as np
 
 from nequix.core.errors import WeightsError
 from nequix.core.files import read_exactly
@@ -146,3 +149,37 @@ def parse_tensor(entry: Any) -> Tensor:
     if len(offsets) != 2 or offsets[1] - offsets[0] != n_bytes:
         raise ValueError(f"its data_offsets {shorten(offsets, 60)} do not span the bytes of its shape")
     return Tensor(dtype, tuple(shape), offsets[0], offsets[1])
+
+
+def layout_header(
+    arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], dtypes: Mapping[np.dtype, str], where: str
+) -> bytes:
+    """Lay tensors out side by side and describe them, the same for the same input.
+
+    The safetensors library writes the metadata in the random order of a hash table, so that equal files would
+    have unequal digests; the header is little enough to be written here.
+
+    Args:
+        arrays: The tensors by name.
+        metadata: Text by name.
+        dtypes: Names of the allowed dtypes.
+        where: The file's name, for the message.
+
+    Raises:
+        WeightsError: If the metadata is not text.
+    """
+    header: dict[str, Any] = {"__metadata__": metadata}
+    begin = 0
+    for name, array in arrays.items():
+        end = begin + array.nbytes
+        header[name] = {
+            "dtype": dtypes[array.dtype],
+            "shape": list(array.shape),
+            "data_offsets": [begin, end],
+        }
+        begin = end
+    try:
+        raw = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{where}: metadata must be text ({error}); change it") from None
+    return raw + b" " * (-len(raw) % 8)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import safetensors
@@ -16,7 +15,7 @@ import safetensors.numpy
 from nequix.core import contents
 from nequix.core.errors import WeightsError
 from nequix.core.files import digest_file, open_regular, read_exactly, write_atomic
-from nequix.core.header import MAX_HEADER_BYTES, read_header
+from nequix.core.header import MAX_HEADER_BYTES, layout_header, read_header
 from nequix.core.parameters import manifest
 from nequix.core.spec import ModelSpec
 
@@ -143,7 +142,7 @@ def write_weights(
     metadata = {**dict(zip(_OWN, own, strict=True)), **provenance.to_metadata()}
     if {*_OWN, *_PROVENANCE} & set(provenance.extra):
         raise WeightsError(f"{where}: the extra metadata hide fields of the format; rename them")
-    raw = _header(arrays, metadata, where)
+    raw = layout_header(arrays, metadata, contents.DTYPES, where)
     contents.parse_header(raw, where)
     if len(raw) > MAX_HEADER_BYTES:
         raise WeightsError(f"{where}: {len(raw)} bytes of metadata, at most {MAX_HEADER_BYTES}; shorten them")
@@ -170,20 +169,3 @@ def _checked(
         raise WeightsError(f"{where}: tensors of dtype {names}; convert all to float32 or all to float64")
     contents.check_finite(arrays, where)
     return arrays
-
-
-def _header(arrays: Mapping[str, Float[np.ndarray, ...]], metadata: Mapping[str, str], where: str) -> bytes:
-    """Lay the tensors out side by side and describe them."""
-    # The safetensors library writes the metadata in the random order of a hash table, so that equal
-    # models would have unequal digests; the header is little enough to be written here.
-    header: dict[str, Any] = {"__metadata__": metadata}
-    begin = 0
-    for name, array in arrays.items():
-        dtype, end = contents.DTYPES[array.dtype], begin + array.nbytes
-        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [begin, end]}
-        begin = end
-    try:
-        raw = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    except (TypeError, ValueError) as error:
-        raise WeightsError(f"{where}: metadata must be text ({error}); change it") from None
-    return raw + b" " * (-len(raw) % 8)

@@ -1,4 +1,4 @@
-"""The scalars of every layer, which ``Potential.features`` returns: equal in both engines and the reference."""
+"""The scalars of every layer, ``Potential.features``: equal in both engines and the reference."""
 
 import numpy as np
 import pytest

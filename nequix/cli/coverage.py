@@ -1,0 +1,170 @@
+"""Commands that compare structures with what a model was trained on: ``nequix coverage``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from nequix.cli.data import _length, _progress
+from nequix.cli.evaluate import _needs_extra
+from nequix.cli.run import Backend, BackendOption, Device, Dtype, DtypeOption, Kernel, Model, make_calculator
+from nequix.core.errors import DataError
+
+if TYPE_CHECKING:
+    from nequix.calculator import NequixCalculator
+    from nequix.coverage.reference import Reference
+
+_CHECK = "check"
+
+
+class _Group(TyperGroup):
+    """``nequix coverage TARGET`` is short for ``nequix coverage check TARGET``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        named = next((word for word in args if not word.startswith("-")), None)
+        if args and args != ["--help"] and named not in self.commands:
+            args = [_CHECK, *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Tell whether structures are inside a model's training distribution; see docs/coverage.md.",
+)
+
+ReferenceOption = Annotated[
+    Path | None, typer.Option(help="The reference's file; by default the one beside the model's.")
+]
+Also = Annotated[
+    list[Path] | None,
+    typer.Option(help="More structures that count as known, as those of a fine-tuning do."),
+]
+Features = Annotated[
+    bool, typer.Option("--features/--no-features", help="Ask the model for its view, too; needs a backend.")
+]
+
+
+@app.command(_CHECK)
+def check(
+    target: Annotated[list[Path], typer.Argument(help="Structures of any format that ASE reads.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A folder for report.md, figures and results.json.")
+    ] = None,
+    reference: ReferenceOption = None,
+    also: Also = None,
+    features: Features = True,
+    model: Model = "nequix-mp-1",
+    backend: BackendOption = Backend.auto,
+    dtype: DtypeOption = Dtype.float32,
+    kernel: Kernel = "auto",
+    device: Device = None,
+) -> None:
+    """Compare structures with a model's training set: inside, edge or outside, and the gaps by name."""
+    from rich.console import Console
+
+    from nequix.cli.frames import read_structures
+    from nequix.coverage.judge import judge
+    from nequix.coverage.report import print_coverage
+
+    known = load_reference(model, reference, also)
+    calculator = None
+    if features and known.features is not None:
+        calculator = make_calculator(model, backend, dtype, kernel, device)
+    with _progress("coverage", None) as advance:
+        structures = read_structures(target, lambda: advance(1))
+        found = judge(structures, known, None if calculator is None else calculator.potential)
+    print_coverage(found, Console())
+    if output is not None:
+        with _needs_extra():
+            import matplotlib  # noqa: F401 - said now, not after the work
+        from nequix.coverage.report import write_report
+
+        output.mkdir(parents=True, exist_ok=True)
+        write_report(output, found, known, identity_of(target, known, model, calculator, str(dtype)))
+        print(output / "report.md")
+
+
+@app.command()
+def build(
+    data: Annotated[list[Path], typer.Argument(help="The training set; see docs/data.md, sources.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="By default beside the model's file.")
+    ] = None,
+    description: Annotated[str | None, typer.Option(help="Of the data; by default the files' names.")] = None,
+    features: Features = True,
+    force: Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")] = False,
+    model: Model = "nequix-mp-1",
+    backend: BackendOption = Backend.auto,
+    dtype: DtypeOption = Dtype.float32,
+    kernel: Kernel = "auto",
+    device: Device = None,
+) -> None:
+    """Compute the reference of a model from its training set, once, for `nequix coverage`."""
+    from nequix.core.registry import load_weights
+    from nequix.coverage.build import build_reference
+    from nequix.coverage.sidecar import place_beside, write_reference
+    from nequix.data.sources import open_source
+
+    target = output or place_beside(model)
+    if not target.absolute().parent.is_dir():
+        raise DataError(f"{target}: no place for a file; make its folder, or choose another name")
+    if target.exists() and not force:
+        raise DataError(f"{target}: exists already; choose another name, or replace it with --force")
+    source, weights = open_source(data), load_weights(model)
+    potential = make_calculator(model, backend, dtype, kernel, device).potential if features else None
+    told = description or ", ".join(path.name for path in data)
+    with _progress("coverage build", _length(source)) as advance:
+        built = build_reference(source, weights, potential, told, advance)
+    write_reference(target, built)
+    print(f"{target}: {built.n_structures} structures, {len(built.elements)} elements")
+
+
+def load_reference(model: str, reference: Path | None, also: list[Path] | None) -> Reference:
+    """Read a model's reference, and count more structures as known.
+
+    Args:
+        model: A known name or a path.
+        reference: The file; by default the one beside the model's.
+        also: Files of more structures.
+    """
+    from nequix.cli.frames import read_structures
+    from nequix.core.registry import load_weights
+    from nequix.coverage.build import tally
+    from nequix.coverage.sidecar import find_reference
+
+    weights = load_weights(model)
+    known = find_reference(model, weights, reference)
+    if also:
+        counted = tally(read_structures(also), known.cutoff)
+        known = known.with_also(counted.histograms(), counted.n_structures, counted.n_atoms)
+    return known
+
+
+def identity_of(
+    target: list[Path], known: Reference, model: str, calculator: NequixCalculator | None, dtype: str
+) -> dict[str, Any]:
+    """Tell model, engine and settings, for a report.
+
+    Args:
+        target: Files of the target.
+        known: The reference.
+        model: A known name or a path.
+        calculator: The model; None if it was not asked.
+        dtype: Precision of its layers.
+    """
+    from nequix.core.identity import describe_model
+    from nequix.core.registry import load_weights
+    from nequix.evaluate.digests import describe_paths
+
+    engine: dict[str, Any] = dict.fromkeys(("backend", "kernel", "dtype", "device"))
+    if calculator is not None:
+        engine = {"backend": calculator.backend, "kernel": calculator.kernel, "dtype": dtype}
+        engine["device"] = calculator.device
+    settings = {"target": describe_paths(target), "reference": known.data, "features": calculator is not None}
+    engine["model"] = describe_model(load_weights(model))
+    return {"task": "coverage", "settings": settings, "engine": engine}

@@ -1,0 +1,131 @@
+"""References from training sets."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from math import gcd
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nequix.core.errors import DataError, GraphError
+from nequix.core.graph import Graph
+from nequix.core.identity import describe_model
+from nequix.core.weights import Weights
+from nequix.coverage.environments import Environments, environments_of
+from nequix.coverage.features import FeatureSums, last_features
+from nequix.coverage.histograms import Tally, added
+from nequix.coverage.reference import Calibration, Reference
+from nequix.data.batch import graph_of
+from nequix.data.structure import Structure
+
+if TYPE_CHECKING:
+    from nequix.models import Potential
+
+HELD_OUT = 10
+"""One composition in so many is held out to find out what is usual, and included afterwards."""
+
+MOST_HELD_OUT = 1500
+"""Structures of them that are looked at."""
+
+BLOCK = 256
+"""Structures whose features are evaluated together."""
+
+
+def build_reference(
+    structures: Iterable[Structure],
+    weights: Weights,
+    potential: Potential | None,
+    data: str,
+    progress: Callable[[int], None] | None = None,
+) -> Reference:
+    """Compute the reference of a training set in one pass.
+
+    Args:
+        structures: The set; labels are not looked at.
+        weights: The model that was trained on it.
+        potential: The same model on a backend; without one the reference has no features.
+        data: Description of the set.
+        progress: Called with the number of structures that are done since.
+
+    Raises:
+        DataError: If there is no structure, or all have the same composition.
+        GraphError: For a structure that the model cannot have been trained on, naming it.
+    """
+    told = describe_model(weights)
+    main, rest = Tally(weights.spec.cutoff), Tally(weights.spec.cutoff)
+    sums, rest_sums = FeatureSums(), FeatureSums()
+    held: list[tuple[Environments, np.ndarray | None]] = []
+    rng = np.random.default_rng(0)
+    for structure, environments, features in _look(structures, weights, potential):
+        aside = _held_out(structure)
+        (rest if aside else main).add(environments)
+        if features is not None:
+            (rest_sums if aside else sums).add(features)
+        if aside:  # a fair sample of those that are set aside
+            place = int(rng.integers(rest.n_structures))
+            if len(held) < MOST_HELD_OUT:
+                held.append((environments, features))
+            elif place < MOST_HELD_OUT:
+                held[place] = environments, features
+        if progress is not None:
+            progress(1)
+    if not main.n_structures:
+        raise DataError(f"{data}: too few structures, or too few compositions; give the whole training set")
+
+    def reference(
+        some: Tally, histograms: dict, features: FeatureSums, calibration: Calibration
+    ) -> Reference:
+        known = features.reference() if potential is not None else None
+        names = (weights.provenance.name, told["checksum"], weights.digest or "unknown")
+        counts = (some.n_structures, some.n_atoms)
+        return Reference(*names, weights.spec.cutoff, data, *counts, histograms, known, calibration)
+
+    counted = main.histograms()
+    trial = reference(main, counted, sums, Calibration({}, {}, {}))
+    calibration = Calibration.of([trial.values(*pair) for pair in held])
+    main.n_structures += rest.n_structures
+    main.n_atoms += rest.n_atoms
+    if rest_sums.n:
+        sums.n += rest_sums.n
+        sums.first, sums.second = sums.first + rest_sums.first, sums.second + rest_sums.second
+    return reference(main, added(counted, rest.histograms()), sums, calibration)
+
+
+def _look(
+    structures: Iterable[Structure], weights: Weights, potential: Potential | None
+) -> Iterator[tuple[Structure, Environments, np.ndarray | None]]:
+    stream = iter(structures)
+    while block := list(islice(stream, BLOCK)):
+        graphs: list[Graph] = [graph_of(structure, weights.spec) for structure in block]
+        features = last_features(potential, graphs) if potential is not None else [None] * len(block)
+        for structure, known in zip(block, features, strict=True):
+            yield structure, environments_of(structure, weights.spec.cutoff), known
+
+
+def _held_out(structure: Structure) -> bool:
+    """Choose compositions, the ratios of the elements, by a hash: alike structures stay together."""
+    numbers, counts = np.unique(structure.numbers, return_counts=True)
+    ratios = (counts // gcd(*counts.tolist())).tolist()
+    text = repr(list(zip(numbers.tolist(), ratios, strict=True)))
+    return hashlib.sha256(text.encode()).digest()[0] % HELD_OUT == 0
+
+
+def tally(structures: Iterable[Structure], cutoff: float) -> Tally:
+    """Count structures that shall be known besides a training set.
+
+    Args:
+        structures: The structures.
+        cutoff: Radius, A.
+
+    Raises:
+        GraphError: For what is no structure, naming it.
+    """
+    counted = Tally(cutoff)
+    for structure in structures:
+        counted.add(environments_of(structure, cutoff))
+    if not counted.n_structures:
+        raise GraphError("there is no structure to be counted as known")
+    return counted

@@ -1,0 +1,104 @@
+"""The model's own view: how far an atom's features lie from those of the training set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nequix.core.graph import Graph, batch
+from nequix.evaluate.batches import MAX_ATOMS
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from nequix.models import Potential
+
+SMALLEST = 1e-6
+"""Variances below this part of the largest count as this part: rounding must not become a distance."""
+
+
+def last_features(
+    potential: Potential, graphs: Iterable[Graph], max_atoms: int = MAX_ATOMS
+) -> Iterator[Float[np.ndarray, "n_nodes n_features"]]:
+    """Evaluate the scalars after the last layer, from which the energy is read, graph by graph.
+
+    Args:
+        potential: The model.
+        graphs: The structures.
+        max_atoms: Atoms evaluated at once at most, unless a single structure has more.
+    """
+    some: list[Graph] = []
+    for graph in graphs:
+        if some and sum(held.n_nodes for held in some) + graph.n_nodes > max_atoms:
+            yield from _evaluate(potential, some)
+            some = []
+        some.append(graph)
+    if some:
+        yield from _evaluate(potential, some)
+
+
+def _evaluate(potential: Potential, graphs: list[Graph]) -> list[Float[np.ndarray, "n_nodes n_features"]]:
+    features = potential.features(batch(graphs))
+    width = features.shape[1] // potential.spec.n_layers  # every layer has the same number of scalars
+    return np.split(features[:, -width:], np.cumsum([graph.n_nodes for graph in graphs])[:-1])
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureReference:
+    """The features of a training set: one Gaussian.
+
+    Nearest neighbours, mixtures and a Gaussian for each species were tried: docs/coverage.md.
+
+    Attributes:
+        mean: Of the features.
+        whitening: Matrix that turns differences from the mean into numbers of unit variance.
+    """
+
+    mean: Float[np.ndarray, " n_features"]
+    whitening: Float[np.ndarray, "n_features n_features"]
+
+    def whitened(self, features: Float[np.ndarray, "n n_features"]) -> Float[np.ndarray, "n n_features"]:
+        """Bring features to zero mean and unit variance in all directions of the training set.
+
+        Args:
+            features: Of the last layer.
+        """
+        return (features - self.mean) @ self.whitening
+
+    def distance(self, features: Float[np.ndarray, "n n_features"]) -> Float[np.ndarray, " n"]:
+        """Return every atom's Mahalanobis distance over the root of the number of features: typically 1.
+
+        Args:
+            features: Of the last layer.
+        """
+        return np.sqrt((self.whitened(features) ** 2).mean(axis=1))
+
+
+class FeatureSums:
+    """Sums from which a :class:`FeatureReference` follows."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.first: np.ndarray | float = 0.0
+        self.second: np.ndarray | float = 0.0
+
+    def add(self, features: Float[np.ndarray, "n n_features"]) -> None:
+        """Include atoms.
+
+        Args:
+            features: Of the last layer.
+        """
+        self.n += len(features)
+        self.first = self.first + features.sum(axis=0)
+        self.second = self.second + features.T @ features
+
+    def reference(self) -> FeatureReference:
+        """Return mean and whitening of all atoms so far."""
+        mean = np.asarray(self.first) / self.n
+        covariance = np.asarray(self.second) / self.n - np.outer(mean, mean)
+        variances, directions = np.linalg.eigh(covariance)
+        floor = max(SMALLEST * variances.max(), 1e-30)
+        return FeatureReference(mean, directions / np.sqrt(np.maximum(variances, floor)))

@@ -1,0 +1,181 @@
+"""The reference: what a model was trained on, and what score is usual there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nequix.coverage.environments import VIEWS, Environments, Events
+from nequix.coverage.features import FeatureReference
+from nequix.coverage.histograms import WIDTHS, Histogram, Histograms, added
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    Scores = Mapping[str, Float[np.ndarray, " n"]]
+
+ENOUGH = 10.0
+"""Structures of the training set that make an event ordinary: its rarity is then below log10(2)."""
+
+SCORED = ("pairs", "angles", "features")
+"""The views whose mean, each over what is usual, is an atom's score; chosen by test (docs/coverage.md)."""
+
+USUAL, EDGE, OUTSIDE = 0.99, 0.98, 0.995
+"""Quantiles of structures held out of the training set: of atoms, and of the largest values of structures."""
+
+MARGIN = 1.25
+"""Beyond so many times the last of these a structure is outside: held-out sets are small."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is usual, by view and for the ``score``: measured on compositions held out of the training set.
+
+    Attributes:
+        usual: Values that one atom in a hundred exceeds.
+        edge: Values that one structure in fifty exceeds with any atom.
+        outside: Values beyond which a structure is outside.
+        n_structures: How many were held out.
+        verdicts: Shares of them that these values call ``inside``, ``edge`` and ``outside``.
+    """
+
+    usual: Mapping[str, float]
+    edge: Mapping[str, float]
+    outside: Mapping[str, float]
+    n_structures: int = 0
+    verdicts: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, values: Sequence[Scores]) -> Calibration:
+        """Measure on structures that were held out.
+
+        Args:
+            values: Of each structure, by view, without the score.
+        """
+        if not values:
+            return cls({}, {}, {})
+        usual = {
+            view: max(float(np.quantile(np.concatenate([v[view] for v in values]), USUAL)), 1e-6)
+            for view in values[0]
+        }
+        scored = [{**v, "score": score(v, usual)} for v in values]
+        largest = {view: np.array([v[view].max() for v in scored]) for view in scored[0]}
+        edge = {view: float(np.quantile(x, EDGE)) for view, x in largest.items()}
+        outside = {view: MARGIN * float(np.quantile(x, OUTSIDE)) for view, x in largest.items()}
+        told = cls(usual, edge, outside, len(values))
+        verdicts = [told.judge({view: x[i] for view, x in largest.items()}) for i in range(len(values))]
+        shares = {name: verdicts.count(name) / len(values) for name in VERDICTS}
+        return replace(told, verdicts=shares)
+
+    def judge(self, largest: Mapping[str, float]) -> str:
+        """Judge a structure by its largest values.
+
+        Args:
+            largest: By view, and for the ``score``.
+        """
+        if any(largest[view] > self.outside.get(view, np.inf) for view in largest):
+            return "outside"
+        return "edge" if any(largest[view] > self.edge.get(view, np.inf) for view in largest) else "inside"
+
+
+VERDICTS = ("inside", "edge", "outside")
+"""From best to worst."""
+
+
+def score(values: Scores, usual: Mapping[str, float]) -> Float[np.ndarray, " n"]:
+    """Return each atom's score: the mean over ``SCORED`` of its values, each over what is usual.
+
+    Args:
+        values: By view; views that are missing, as without a model the features, are left out.
+        usual: Of a calibration.
+    """
+    parts = [values[view] / usual[view] for view in SCORED if view in values and view in usual]
+    return np.mean(parts, axis=0) if parts else np.zeros(len(next(iter(values.values()))))
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Statistics of a training set.
+
+    Attributes:
+        model: Name of the model that was trained on it.
+        checksum: Of the model's parameters (:func:`nequix.core.identity.describe_model`).
+        digest: SHA-256 of the model's file.
+        cutoff: Radius, A.
+        data: Its description: names and digests of the files.
+        n_structures: Structures of the set.
+        n_atoms: Atoms of the set.
+        histograms: By view.
+        features: Of the model on it; None if they were not evaluated.
+        calibration: What is usual.
+    """
+
+    model: str
+    checksum: str
+    digest: str
+    cutoff: float
+    data: str
+    n_structures: int
+    n_atoms: int
+    histograms: Histograms
+    features: FeatureReference | None
+    calibration: Calibration
+
+    @property
+    def elements(self) -> list[int]:
+        """Atomic numbers of the set."""
+        return self.histograms["crowd"].codes.tolist()
+
+    @cached_property
+    def smoothed(self) -> dict[str, Histogram]:
+        """The histograms with every structure counting for neighbouring bins, too."""
+        return {view: self.histograms[view].smoothed(WIDTHS[view]) for view in VIEWS}
+
+    def rarity(self, view: str, events: Events) -> Float[np.ndarray, " n"]:
+        """Tell how rare events are: 0 for the commonest, ``log10(1 + ENOUGH / 0.1) = 2`` for unheard-of ones.
+
+        Distances count less the longer they are, by ``(1 - d / cutoff)^2``, as they matter less to energies.
+
+        Args:
+            view: One of ``VIEWS``.
+            events: Of that view.
+        """
+        rare = np.log10(1 + ENOUGH / (self.smoothed[view].of(events) + 0.1))
+        return rare * np.maximum(1 - events.value / self.cutoff, 0) ** 2 if view == "pairs" else rare
+
+    def values(
+        self, environments: Environments, features: Float[np.ndarray, "n n_features"] | None = None
+    ) -> dict[str, Float[np.ndarray, " n"]]:
+        """Return each atom's rarest event by view, and the distance of its features.
+
+        Args:
+            environments: Of the atoms.
+            features: Of the atoms, in the last layer, if they are known.
+        """
+        found = {}
+        for view in VIEWS:
+            events: Events = getattr(environments, view)
+            found[view] = np.zeros(len(environments.numbers))
+            np.maximum.at(found[view], events.atom, self.rarity(view, events))
+        if features is not None and self.features is not None:
+            found["features"] = self.features.distance(features)
+        return found
+
+    def with_also(self, histograms: Histograms, n_structures: int, n_atoms: int) -> Reference:
+        """Count more structures as known; features and calibration stay.
+
+        Args:
+            histograms: Of these structures.
+            n_structures: How many.
+            n_atoms: Their atoms.
+        """
+        return replace(
+            self,
+            histograms=added(self.histograms, histograms),
+            n_structures=self.n_structures + n_structures,
+            n_atoms=self.n_atoms + n_atoms,
+        )

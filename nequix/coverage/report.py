@@ -1,0 +1,241 @@
+"""The report of ``nequix coverage``: a table for the terminal, a page with figures, every number as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nequix.coverage.environments import ANGLE_BINS, BIN_WIDTH, Z
+from nequix.coverage.judge import Coverage, Gap
+from nequix.coverage.reference import VERDICTS, Reference
+from nequix.evaluate.report import Report
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from rich.console import Console
+
+SHOWN = 12
+"""Gaps and structures that the tables show; results.json holds more."""
+
+_DRAWN = 6  # histograms
+_COLOURS = {"inside": "tab:green", "edge": "tab:orange", "outside": "tab:red"}
+
+
+def write_report(
+    folder: Path, coverage: Coverage, reference: Reference, identity: dict[str, Any]
+) -> dict[str, Any]:
+    """Write ``report.md``, its figures and ``results.json``.
+
+    Args:
+        folder: Where; it exists.
+        coverage: The target's.
+        reference: What it was compared with.
+        identity: Of the engine and the settings (:class:`nequix.evaluate.report.Report`).
+
+    Returns:
+        What ``results.json`` holds as results.
+    """
+    results = {**coverage.to_dict(), "reference": describe_reference(reference)}
+    report = Report(folder, f"Coverage of {', '.join(identity['settings']['target'])} by {reference.model}")
+    show_coverage(report, coverage, reference)
+    report.write(identity, results)
+    return results
+
+
+def show_coverage(report: Report, coverage: Coverage, reference: Reference) -> None:
+    """Add verdict, reasons, gaps, figures and structures to a report.
+
+    Args:
+        report: The report.
+        coverage: The target's.
+        reference: What it was compared with.
+    """
+    report.text(f"**{coverage.verdict}**: {_counts(coverage)}.")
+    report.text("\n".join(f"- {reason}" for reason in coverage.reasons))
+    usual = reference.calibration.verdicts
+    told = ", ".join(f"{100 * usual.get(name, 0):.1f} % {name}" for name in VERDICTS)
+    report.text(
+        f"Compared with {reference.n_structures} structures of {reference.data}. Of compositions held out of "
+        f"it ({reference.calibration.n_structures} structures): {told}."
+    )
+    if coverage.gaps:
+        report.heading("Gaps")
+        report.text("What the target has and the training set nearly never. Rarity: 0 common, 2 unheard of.")
+        report.table(_GAP_HEADER, [_gap_row(gap) for gap in coverage.gaps[:SHOWN]])
+    report.figure("histograms", _CAPTION, draw_histograms(coverage, reference))
+    report.figure("scores", "Largest score of each structure.", draw_scores(coverage, reference))
+    report.heading("Structures")
+    order = np.argsort(-coverage.structure_score, kind="stable")[:SHOWN].tolist()
+    rows = [
+        (
+            coverage.names[i],
+            coverage.verdicts[i],
+            float(coverage.structure_score[i]),
+            _worst_atom(coverage, i),
+        )
+        for i in order
+    ]
+    report.table(("structure", "verdict", "score", "atom"), rows)
+    if coverage.failures:
+        report.heading(f"{len(coverage.failures)} structures that cannot be judged")
+        report.table(("structure", "reason"), coverage.failures[:SHOWN])
+
+
+_CAPTION = (
+    "Training set (grey: structures, each kind's highest bin 1) and target (line), with the gaps in red; the "
+    "kinds of the gravest gaps first, then the target's commonest pairs."
+)
+_GAP_HEADER = ("view", "what", "range", "share of atoms", "training set", "rarity", "first atoms")
+
+
+def describe_reference(reference: Reference) -> dict[str, Any]:
+    """Tell a reference, for JSON.
+
+    Args:
+        reference: The reference.
+    """
+    return {
+        "model": reference.model,
+        "model_checksum": reference.checksum,
+        "data": reference.data,
+        "n_structures": reference.n_structures,
+        "n_atoms": reference.n_atoms,
+        "features": reference.features is not None,
+        "calibration": asdict(reference.calibration),
+    }
+
+
+def _counts(coverage: Coverage) -> str:
+    counts = [f"{coverage.verdicts.count(name)} {name}" for name in VERDICTS]
+    return f"of {len(coverage.names)} structures with {len(coverage.numbers)} atoms {', '.join(counts)}"
+
+
+def _worst_atom(coverage: Coverage, structure: int) -> str:
+    from ase.data import chemical_symbols
+
+    atoms = np.flatnonzero(coverage.atom_structure == structure)
+    worst = atoms[coverage.score[atoms].argmax()]
+    return f"{worst - atoms[0]} ({chemical_symbols[coverage.numbers[worst]]})"
+
+
+def _gap_row(gap: Gap) -> tuple[str, ...]:
+    unit = {"pairs": " A", "angles": " degrees"}.get(gap.view, "")
+    span = f"{gap.low:.3g}" if gap.low == gap.high else f"{gap.low:.3g}-{gap.high:.3g}"
+    some = " ".join(f"{structure}:{atom}" for structure, atom in gap.atoms[:4])
+    more = " ..." if gap.n_atoms > 4 else ""
+    return (
+        gap.view,
+        gap.name,
+        f"{span}{unit}",
+        f"{100 * gap.share:.3g} %",
+        gap.reason,
+        f"{gap.rarity:.2f}",
+        some + more,
+    )
+
+
+def print_coverage(coverage: Coverage, console: Console) -> None:
+    """Print verdict, reasons and gaps.
+
+    Args:
+        coverage: The target's.
+        console: Where.
+    """
+    from rich.table import Table
+
+    if coverage.gaps:
+        table = Table(title="what the target has and the training set nearly never", title_justify="left")
+        for column in _GAP_HEADER:
+            table.add_column(column, overflow="fold")
+        for gap in coverage.gaps[:SHOWN]:
+            table.add_row(*_gap_row(gap))
+        console.print(table)
+        if len(coverage.gaps) > SHOWN:
+            console.print(f"and {len(coverage.gaps) - SHOWN} more", highlight=False)
+    for reason in coverage.reasons:
+        console.print(f"- {reason}", highlight=False)
+    for name, reason in coverage.failures[:SHOWN]:
+        console.print(f"not judged: {name}: {reason}", highlight=False)
+    console.print(f"{coverage.verdict}: {_counts(coverage)}", highlight=False)
+
+
+def draw_histograms(coverage: Coverage, reference: Reference) -> Figure:
+    """Draw distances and angles of training set and target, kinds with gaps first.
+
+    Args:
+        coverage: The target's.
+        reference: What it was compared with.
+    """
+    from matplotlib.figure import Figure
+
+    kinds = _kinds(coverage)
+    n_rows = -(-len(kinds) // 3)
+    figure = Figure(figsize=(12, 2.6 * n_rows), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(n_rows, 3, squeeze=False)).ravel()
+    for axis, kind in zip(axes, kinds, strict=False):
+        _draw_kind(axis, *kind, coverage, reference)
+    for axis in axes[len(kinds) :]:
+        axis.set_axis_off()
+    return figure
+
+
+def _kinds(coverage: Coverage) -> list[tuple[str, str]]:
+    """Choose what to draw."""
+    from ase.data import chemical_symbols
+
+    found = [(gap.view, gap.name) for gap in coverage.gaps if gap.view in ("pairs", "angles")]
+    pairs = coverage.histograms["pairs"]
+    for place in np.argsort(-pairs.counts.sum(axis=1), kind="stable").tolist():
+        code = int(pairs.codes[place])
+        found.append(("pairs", f"{chemical_symbols[code // Z]}-{chemical_symbols[code % Z]}"))
+    return list(dict.fromkeys(found))[:_DRAWN] or [("pairs", "")]
+
+
+def _draw_kind(axis: Axes, view: str, name: str, coverage: Coverage, reference: Reference) -> None:
+    from ase.data import atomic_numbers
+
+    if not name:
+        axis.text(0.5, 0.5, "no neighbours", transform=axis.transAxes, ha="center")
+        return
+    numbers = [atomic_numbers[symbol] for symbol in name.split("-")]
+    ends = sorted((numbers[0], numbers[-1]))
+    code = ends[0] * Z + ends[1] + (numbers[1] * Z**2 if view == "angles" else 0)
+    width, unit = (BIN_WIDTH, "A") if view == "pairs" else (180 / ANGLE_BINS, "degrees")
+    known, own = (held[view].row(code) for held in (reference.histograms, coverage.histograms))
+    edges = width * np.arange(len(known) + 1)
+    axis.stairs(known / max(known.max(), 1), edges, fill=True, color="0.75", label="training set")
+    axis.stairs(own / max(own.max(), 1), edges, color="tab:blue", label="target")
+    for gap in coverage.gaps:
+        if (gap.view, gap.name) == (view, name):
+            axis.axvspan(gap.low, gap.high, color="tab:red", alpha=0.25, linewidth=0)
+    axis.set(title=f"{name} ({known.max():.0f} training structures at most)", xlabel=unit, yticks=[])
+    axis.title.set_fontsize(9)
+    axis.legend(fontsize=7)
+
+
+def draw_scores(coverage: Coverage, reference: Reference) -> Figure:
+    """Draw the structures' largest scores, coloured by verdict, and what edge and outside begin with.
+
+    Args:
+        coverage: The target's.
+        reference: What it was compared with.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    axis = figure.subplots()
+    scores = coverage.structure_score
+    bins: Sequence[float] = np.linspace(0, max(2.0, 1.05 * float(scores.max())), 41).tolist()
+    groups = [scores[[verdict == name for verdict in coverage.verdicts]] for name in VERDICTS]
+    axis.hist(groups, bins, stacked=True, color=[_COLOURS[n] for n in VERDICTS], label=list(VERDICTS))
+    for limits, style in ((reference.calibration.edge, "--"), (reference.calibration.outside, ":")):
+        if "score" in limits:
+            axis.axvline(limits["score"], color="black", linestyle=style)
+    axis.set(xlabel="largest score of a structure (lines: edge, outside)", ylabel="structures")
+    axis.legend(fontsize=8)
+    return figure

@@ -1,0 +1,201 @@
+"""The file of a reference: safetensors beside the weights, refused for other weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from nequix.core.errors import WeightsError
+from nequix.core.files import open_regular, read_exactly, write_atomic
+from nequix.core.header import layout_header, read_header, shorten, strict_json
+from nequix.core.identity import describe_model
+from nequix.core.registry import resolve
+from nequix.core.weights import Weights
+from nequix.coverage.environments import VIEWS, n_bins
+from nequix.coverage.features import FeatureReference
+from nequix.coverage.histograms import Histogram
+from nequix.coverage.reference import Calibration, Reference
+
+FORMAT, VERSION = "nequix-coverage", "1"
+ENDING = ".coverage.safetensors"
+"""Instead of the weight file's ``.safetensors``."""
+
+MAX_BYTES = 1 << 26
+"""Larger files are refused; a reference of 89 elements has some 3 MB."""
+
+AGAIN = "build it anew with `nequix coverage build`"
+
+_DTYPES = {np.dtype(np.uint8): "U8", np.dtype(np.int32): "I32", np.dtype(np.float32): "F32"}
+_LOG = 8.0  # counts are stored as round(8 log2(1 + n)): to 4 %, one structure exactly
+
+
+def place_beside(model: str | os.PathLike[str]) -> Path:
+    """Return where the reference of a model is looked for: beside its file.
+
+    Args:
+        model: A known name, or the path of a weight file.
+
+    Raises:
+        WeightsError: If there is no such model.
+    """
+    path = resolve(model)
+    return path.with_name(path.name.removesuffix(".safetensors").removesuffix(".nqx") + ENDING)
+
+
+def write_reference(path: str | os.PathLike[str], reference: Reference) -> None:
+    """Write a reference: whole or not at all, equal bytes for equal input.
+
+    Args:
+        path: The file to make or replace.
+        reference: The reference.
+
+    Raises:
+        WeightsError: If it cannot be written.
+    """
+    arrays = {}
+    for view in VIEWS:
+        held = reference.histograms[view]
+        arrays[f"{view}.codes"] = held.codes.astype(np.int32)
+        arrays[f"{view}.counts"] = np.rint(_LOG * np.log2(1 + held.counts)).astype(np.uint8)
+    if reference.features is not None:
+        arrays["features.mean"] = reference.features.mean.astype(np.float32)
+        arrays["features.whitening"] = reference.features.whitening.astype(np.float32)
+    chunks = [array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes() for array in arrays.values()]
+    calibration = vars(reference.calibration)
+    metadata = {
+        "format": FORMAT,
+        "format_version": VERSION,
+        "model": reference.model,
+        "model_checksum": reference.checksum,
+        "model_digest": reference.digest,
+        "cutoff": repr(reference.cutoff),
+        "data": reference.data,
+        "n_structures": str(reference.n_structures),
+        "n_atoms": str(reference.n_atoms),
+        "calibration": json.dumps({name: calibration[name] for name in sorted(calibration)}),
+        "checksum": hashlib.sha256(b"".join(chunks)).hexdigest(),
+    }
+    raw = layout_header(arrays, metadata, _DTYPES, os.fspath(path))
+    write_atomic(path, [len(raw).to_bytes(8, "little"), raw, *chunks])
+
+
+def read_reference(path: str | os.PathLike[str]) -> Reference:
+    """Read and verify a reference.
+
+    Args:
+        path: A file that :func:`write_reference` wrote.
+
+    Raises:
+        WeightsError: If it is missing, damaged, of a newer format or of another program.
+    """
+    where = os.fspath(path)
+    with open_regular(path) as handle:
+        size = os.fstat(handle.fileno()).st_size
+        if size > MAX_BYTES:
+            raise WeightsError(f"{where}: {size} bytes, at most {MAX_BYTES}; no reference is so large")
+        raw = read_header(handle, size, where)
+        data = read_exactly(handle, size - len(raw), where, "the tensors' part")
+    metadata = _metadata(raw[8:], where)
+    if metadata["checksum"] != hashlib.sha256(data).hexdigest():
+        raise WeightsError(f"{where}: the checksum does not fit the tensors; {AGAIN}")
+    try:
+        arrays = safetensors.numpy.load(raw + data)
+        return _reference(metadata, arrays)
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{where}: cannot be read ({shorten(error)}); {AGAIN}") from None
+
+
+def _metadata(raw: bytes, where: str) -> dict[str, str]:
+    try:
+        metadata = strict_json(raw).get("__metadata__")
+    except ValueError as error:
+        raise WeightsError(f"{where}: the header cannot be read ({shorten(error)}); {AGAIN}") from None
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        raise WeightsError(
+            f"{where}: no coverage reference (its metadata lacks format = {FORMAT!r}); {AGAIN}"
+        )
+    if metadata.get("format_version") != VERSION:
+        raise WeightsError(
+            f"{where}: format version {shorten(metadata.get('format_version'), 40)!r}, but this nequix reads "
+            f"{VERSION!r}; install a newer nequix if the file is newer, or {AGAIN}"
+        )
+    names = ("model", "model_checksum", "model_digest", "cutoff", "data", "n_structures", "n_atoms")
+    missing = [
+        name for name in (*names, "calibration", "checksum") if not isinstance(metadata.get(name), str)
+    ]
+    if missing:
+        raise WeightsError(f"{where}: metadata {missing} is missing; {AGAIN}")
+    return metadata
+
+
+def _reference(metadata: dict[str, str], arrays: dict[str, np.ndarray]) -> Reference:
+    cutoff = float(metadata["cutoff"])
+    if not 0 < cutoff < 100:
+        raise ValueError(f"a cutoff of {cutoff} A")
+    histograms = {}
+    for view in VIEWS:
+        codes, counts = arrays[f"{view}.codes"], arrays[f"{view}.counts"]
+        expected = (codes.size, n_bins(view, cutoff))
+        if codes.dtype != np.int32 or counts.dtype != np.uint8 or counts.shape != expected:
+            raise ValueError(f"{view} has the shape {counts.shape}, expected {expected}")
+        if (np.diff(codes) <= 0).any():
+            raise ValueError(f"the kinds of {view} do not ascend")
+        histograms[view] = Histogram(codes.astype(np.int64), np.exp2(counts / _LOG) - 1)
+    features = None
+    if "features.mean" in arrays:
+        mean, whitening = (arrays[f"features.{name}"].astype(float) for name in ("mean", "whitening"))
+        if whitening.shape != (mean.size, mean.size) or not np.isfinite(whitening).all():
+            raise ValueError(f"the whitening has the shape {whitening.shape}, expected {2 * (mean.size,)}")
+        features = FeatureReference(mean, whitening)
+    told: dict[str, Any] = json.loads(metadata["calibration"])
+    return Reference(
+        metadata["model"],
+        metadata["model_checksum"],
+        metadata["model_digest"],
+        cutoff,
+        metadata["data"],
+        int(metadata["n_structures"]),
+        int(metadata["n_atoms"]),
+        histograms,
+        features,
+        Calibration(**told),
+    )
+
+
+def find_reference(
+    model: str | os.PathLike[str], weights: Weights, path: str | os.PathLike[str] | None = None
+) -> Reference:
+    """Read the reference of a model; that of its parent, without features, if it was fine-tuned.
+
+    Args:
+        model: A known name, or the path of a weight file.
+        weights: The same model, loaded.
+        path: The reference's file; by default the one beside the model's.
+
+    Raises:
+        WeightsError: If there is none, or it belongs to other weights.
+    """
+    name = weights.provenance.name
+    place = Path(path) if path is not None else place_beside(model)
+    if not place.is_file():
+        raise WeightsError(
+            f"{place}: no coverage reference of {name}; build it from its training data with `nequix "
+            f"coverage build DATA --model {os.fspath(model)}`, or name one with --reference"
+        )
+    reference = read_reference(place)
+    if reference.checksum == describe_model(weights)["checksum"]:
+        return reference
+    if weights.provenance.extra.get("parent_digest") == reference.digest != "unknown":
+        return replace(reference, features=None)
+    raise WeightsError(
+        f"{place}: belongs to other weights (of {reference.model}, {reference.checksum[:12]}...), not to "
+        f"{name} ({describe_model(weights)['checksum'][:12]}...); {AGAIN}"
+    )
