@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 BOND = 1.25
 """Neighbours within so many sums of the covalent radii are bonded: they make angles and the coordination."""
 
+FADING = 0.1
+"""Over so much before ``BOND`` a bond's angles lose their weight: none appears at once."""
+
 BIN_WIDTH = 0.1
 """A, of the histograms of distances."""
 
@@ -47,14 +50,14 @@ class Events(NamedTuple):
         code: The kind, such as a pair of species (:func:`pair_code`).
         bin: Where in the kind's histogram.
         value: What was binned: A, degrees or a number.
-        other: The bonded partner, or the neighbour; the atom itself where there is none.
+        weight: From 0 to 1: less for long distances, and for bonds that are hardly bonds.
     """
 
     atom: Int[np.ndarray, " n"]
     code: Int[np.ndarray, " n"]
     bin: Int[np.ndarray, " n"]
     value: Float[np.ndarray, " n"]
-    other: Int[np.ndarray, " n"]
+    weight: Float[np.ndarray, " n"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +70,9 @@ class Environments:
         angles: Angles between bonds, by species of the centre and of the two ends.
         coordination: Number of bonded neighbours, by species.
         crowd: Number of neighbours within the cutoff, by species.
-        orders: Sum of ``exp((r_i + r_j - d) / ORDER_LENGTH)`` with the covalent radii, by species: the number
-            of bonds, short ones counting more. It tells a crystal under pressure from a dimer.
+        orders: Sum of ``exp((r_i + r_j - d) / ORDER_LENGTH)`` with the covalent radii, by species of the atom
+            and of the neighbours: the number of bonds, short ones counting more. It tells a crystal under
+            pressure from a dimer.
     """
 
     numbers: Int[np.ndarray, " n"]
@@ -106,7 +110,7 @@ def pair_code(a: Int[np.ndarray, " n"], b: Int[np.ndarray, " n"]) -> Int[np.ndar
 
 
 def name_of(view: str, code: int) -> str:
-    """Spell a kind: ``Li-Li``, or ``O-Si-O`` with the centre in the middle, or ``Cu``.
+    """Spell a kind: ``Li-Li``, or ``O-Si-O`` with the centre in the middle, or ``Cu``, or ``Cu to O``.
 
     Args:
         view: One of ``VIEWS``.
@@ -115,7 +119,8 @@ def name_of(view: str, code: int) -> str:
     from ase.data import chemical_symbols as symbols
 
     first, last = symbols[code // Z % Z], symbols[code % Z]
-    return {"pairs": f"{first}-{last}", "angles": f"{first}-{symbols[code // Z**2]}-{last}"}.get(view, last)
+    names = {"pairs": f"{first}-{last}", "angles": f"{first}-{symbols[code // Z**2]}-{last}"}
+    return {**names, "orders": f"{first} to {last}"}.get(view, last)
 
 
 def environments_of(structure: Structure, cutoff: float) -> Environments:
@@ -149,21 +154,35 @@ def environments_of(structure: Structure, cutoff: float) -> Environments:
         pair_code(numbers[receivers], numbers[senders]),
         np.minimum(lengths / BIN_WIDTH, n_bins("pairs", cutoff) - 1).astype(int),
         lengths,
-        senders,
+        (1 - np.minimum(lengths / cutoff, 1)) ** 2,
     )
     n_bonded = np.bincount(receivers[bonded], minlength=len(numbers))
     n_near = np.bincount(receivers, minlength=len(numbers))
-    orders = np.bincount(receivers, np.exp((sums - lengths) / ORDER_LENGTH), len(numbers))
-    atoms, species = np.arange(len(numbers)), numbers.astype(np.int64)
+    atoms, species, alike = np.arange(len(numbers)), numbers.astype(np.int64), np.ones(len(numbers))
+    firmness = np.clip((BOND - lengths / sums) / FADING, 0, 1)[bonded]
     limited = np.minimum(n_bonded, COORDINATION_BINS - 1)
     return Environments(
         numbers,
         pairs,
-        _angles(numbers, senders[bonded], receivers[bonded], vectors[bonded] / lengths[bonded, None]),
-        Events(atoms, species, limited, n_bonded.astype(float), atoms),
-        Events(atoms, species, _classes(n_near), n_near.astype(float), atoms),
-        Events(atoms, species, _classes(ORDER_SCALE * orders), orders, atoms),
+        _angles(
+            numbers, senders[bonded], receivers[bonded], vectors[bonded] / lengths[bonded, None], firmness
+        ),
+        Events(atoms, species, limited, n_bonded.astype(float), alike),
+        Events(atoms, species, _classes(n_near), n_near.astype(float), alike),
+        _orders(numbers, senders, receivers, np.exp((sums - lengths) / ORDER_LENGTH)),
     )
+
+
+def _orders(
+    numbers: Int[np.ndarray, " n"],
+    senders: Int[np.ndarray, " e"],
+    receivers: Int[np.ndarray, " e"],
+    orders: Float[np.ndarray, " e"],
+) -> Events:
+    """Sum bond orders over the neighbours of each species."""
+    keys, place = np.unique(receivers.astype(np.int64) * Z + numbers[senders], return_inverse=True)
+    sums, atoms = np.bincount(place, orders, len(keys)), keys // Z
+    return Events(atoms, numbers[atoms] * Z + keys % Z, _classes(ORDER_SCALE * sums), sums, sums / (1 + sums))
 
 
 def _classes(numbers: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
@@ -175,6 +194,7 @@ def _angles(
     senders: Int[np.ndarray, " e"],
     receivers: Int[np.ndarray, " e"],
     unit: Float[np.ndarray, "e 3"],
+    firmness: Float[np.ndarray, " e"],
 ) -> Events:
     """List the angles between any two bonds of an atom; bonds come sorted by receiver."""
     ends = np.searchsorted(receivers, receivers, side="right")
@@ -186,7 +206,7 @@ def _angles(
     centres = receivers[first]
     code = numbers[centres] * Z**2 + pair_code(numbers[senders[first]], numbers[senders[second]])
     bins = np.minimum(degrees * ANGLE_BINS / 180, ANGLE_BINS - 1).astype(int)
-    return Events(centres, code, bins, degrees, senders[first])
+    return Events(centres, code, bins, degrees, np.minimum(firmness[first], firmness[second]))
 
 
 @cache

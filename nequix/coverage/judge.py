@@ -33,8 +33,13 @@ if TYPE_CHECKING:
 NEARLY_NONE = 0.9
 """Structures of the training set, those of neighbouring bins counted in part, below which a bin is a gap."""
 
-MANY = 0.05
-"""A target with more than this part of its structures at the edge, or outside, is called so."""
+MANY = {"edge": 0.2, "outside": 0.05}
+"""A target with more than this part of its structures so, or worse, is called so.
+
+By the calibration, a few in a hundred structures of the training distribution itself are at the edge."""
+
+MATTERS = 0.02
+"""Weight of an event from which on it is named: pairs up to six sevenths of the cutoff."""
 
 NAMED = 200
 """Gaps, and atoms of a gap, that are kept."""
@@ -214,7 +219,7 @@ def _features(
 def _overall(verdicts: Sequence[str]) -> str:
     for name in reversed(VERDICTS[1:]):
         worse = sum(VERDICTS.index(verdict) >= VERDICTS.index(name) for verdict in verdicts)
-        if worse > MANY * len(verdicts):
+        if worse > MANY[name] * len(verdicts):
             return name
     return "edge" if "outside" in verdicts else "inside"
 
@@ -232,7 +237,7 @@ def find_gaps(around: Sequence[Environments], reference: Reference) -> list[Gap]
         pieces = []
         for number, environments in enumerate(around):
             events = getattr(environments, view)
-            empty = reference.smoothed[view].of(events) < NEARLY_NONE
+            empty = (reference.smoothed[view].of(events) < NEARLY_NONE) & (events.weight > MATTERS)
             if empty.any():
                 some = type(events)(*(array[empty] for array in events))
                 rarity = reference.rarity(view, some)

@@ -31,6 +31,14 @@ MARGIN = 1.25
 """Beyond so many times the last of these a structure is outside: held-out sets are small."""
 
 
+_LEAST = (0.3, 0.3, 1.0)
+LEAST = {"pairs": (0.1, 0.15, 0.3), "features": (1.2, 1.5, 2.0), "score": (1.0, 0.8, 1.2)}
+"""Values of usual, edge and outside that no calibration goes below: what was held out may all be well known.
+
+0.3 is the rarity of what ten structures hold, 1.0 of what one does; at a bond's distance a quarter of it.
+"""
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What is usual, by view and for the ``score``: measured on compositions held out of the training set.
@@ -59,13 +67,13 @@ class Calibration:
         if not values:
             return cls({}, {}, {})
         usual = {
-            view: max(float(np.quantile(np.concatenate([v[view] for v in values]), USUAL)), 1e-6)
+            view: _at_least(0, view, np.quantile(np.concatenate([v[view] for v in values]), USUAL))
             for view in values[0]
         }
         scored = [{**v, "score": score(v, usual)} for v in values]
         largest = {view: np.array([v[view].max() for v in scored]) for view in scored[0]}
-        edge = {view: float(np.quantile(x, EDGE)) for view, x in largest.items()}
-        outside = {view: MARGIN * float(np.quantile(x, OUTSIDE)) for view, x in largest.items()}
+        edge = {view: _at_least(1, view, np.quantile(x, EDGE)) for view, x in largest.items()}
+        outside = {view: _at_least(2, view, MARGIN * np.quantile(x, OUTSIDE)) for view, x in largest.items()}
         told = cls(usual, edge, outside, len(values))
         verdicts = [told.judge({view: x[i] for view, x in largest.items()}) for i in range(len(values))]
         shares = {name: verdicts.count(name) / len(values) for name in VERDICTS}
@@ -80,6 +88,10 @@ class Calibration:
         if any(largest[view] > self.outside.get(view, np.inf) for view in largest):
             return "outside"
         return "edge" if any(largest[view] > self.edge.get(view, np.inf) for view in largest) else "inside"
+
+
+def _at_least(column: int, view: str, value: float) -> float:
+    return max(float(value), LEAST.get(view, _LEAST)[column])
 
 
 VERDICTS = ("inside", "edge", "outside")
@@ -138,14 +150,14 @@ class Reference:
     def rarity(self, view: str, events: Events) -> Float[np.ndarray, " n"]:
         """Tell how rare events are: 0 for the commonest, ``log10(1 + ENOUGH / 0.1) = 2`` for unheard-of ones.
 
-        Distances count less the longer they are, by ``(1 - d / cutoff)^2``, as they matter less to energies.
+        Each counts by its weight: ``(1 - d / cutoff)^2`` for a distance, ``b / (1 + b)`` for a sum of bond
+        orders ``b``, and for an angle how firm the weaker bond is.
 
         Args:
             view: One of ``VIEWS``.
             events: Of that view.
         """
-        rare = np.log10(1 + ENOUGH / (self.smoothed[view].of(events) + 0.1))
-        return rare * np.maximum(1 - events.value / self.cutoff, 0) ** 2 if view == "pairs" else rare
+        return events.weight * np.log10(1 + ENOUGH / (self.smoothed[view].of(events) + 0.1))
 
     def values(
         self, environments: Environments, features: Float[np.ndarray, "n n_features"] | None = None
