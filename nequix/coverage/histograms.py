@@ -51,6 +51,15 @@ class Histogram:
         found = np.flatnonzero(self.codes == code)
         return self.counts[found[0]] if len(found) else np.zeros(self.counts.shape[1])
 
+    def total(self, events: Events) -> Float[np.ndarray, " n"]:
+        """Sum the counts of each event's kind over its bins.
+
+        Args:
+            events: Of the same view.
+        """
+        sums = Histogram(self.codes, self.counts.sum(axis=1, keepdims=True))
+        return sums.of(events._replace(bin=np.zeros_like(events.bin)))
+
     def of(self, events: Events) -> Float[np.ndarray, " n"]:
         """Look up how many structures hold each event; zero for kinds that do not occur.
 

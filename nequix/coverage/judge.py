@@ -21,7 +21,7 @@ from nequix.coverage.environments import (
 )
 from nequix.coverage.features import last_features
 from nequix.coverage.histograms import Histograms, Tally
-from nequix.coverage.reference import VERDICTS, Reference, score
+from nequix.coverage.reference import RANGES, VERDICTS, Reference, score
 from nequix.data.batch import graph_of
 from nequix.data.structure import Structure
 
@@ -167,7 +167,7 @@ def judge(
         raise DataError(f"the target holds no structure that can be judged{reason}; is it whole?")
     features = _features(kept, reference, potential)
     each = [reference.values(*pair) for pair in zip(around, features, strict=True)]
-    views = [view for view in (*VIEWS, "features") if any(view in found for found in each)]
+    views = [view for view in (*VIEWS, "range", "features") if any(view in found for found in each)]
     values = {
         view: np.concatenate(
             [found.get(view, np.full(len(e.numbers), np.nan)) for found, e in zip(each, around, strict=True)]
@@ -326,7 +326,7 @@ def _reasons(
     if unknown:
         names = ", ".join(chemical_symbols[z] for z in unknown)
         told.append(f"{names}: not in the training set ({sum(map(bool, strangers))} of {n} structures)")
-    for view in (*VIEWS, "features", "score"):
+    for view in ("range", *VIEWS, "features", "score"):
         largest = [
             (own if view == "score" else found.get(view, np.zeros(1))).max()
             for found, own in zip(each, scores, strict=True)
@@ -345,6 +345,7 @@ def _reasons(
 
 
 _WORDS = {
+    "range": "beyond the range of pairs that are well known",
     "pairs": "distances",
     "angles": "angles",
     "coordination": "bonded neighbours",
@@ -356,7 +357,7 @@ _WORDS = {
 
 
 def _example(view: str, gaps: Sequence[Gap]) -> str:
-    found = next((gap for gap in gaps if gap.view == view), None)
+    found = next((gap for gap in gaps if gap.view == view or (view == "range" and gap.view in RANGES)), None)
     return "" if found is None else f"; {describe(found)}"
 
 

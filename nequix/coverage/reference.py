@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 ENOUGH = 10.0
 """Structures of the training set that make an event ordinary: its rarity is then below log10(2)."""
 
+RANGES, WELL_KNOWN = ("pairs", "orders"), 100
+"""Views that make the value ``range``, and how many structures a kind must have there."""
+
 SCORED = ("pairs", "angles", "features")
 """The views whose mean, each over what is usual, is an atom's score; chosen by test (docs/coverage.md)."""
 
@@ -32,7 +35,12 @@ MARGIN = 1.25
 
 
 _LEAST = (0.3, 0.3, 1.0)
-LEAST = {"pairs": (0.1, 0.15, 0.3), "features": (1.2, 1.5, 2.0), "score": (1.0, 0.8, 1.2)}
+LEAST = {
+    "pairs": (0.1, 0.15, 0.3),
+    "range": (0.3, 0.5, 1.0),
+    "features": (1.2, 1.5, 2.0),
+    "score": (1.0, 0.8, 1.2),
+}
 """Values of usual, edge and outside that no calibration goes below: what was held out may all be well known.
 
 0.3 is the rarity of what ten structures hold, 1.0 of what one does; at a bond's distance a quarter of it.
@@ -164,15 +172,24 @@ class Reference:
     ) -> dict[str, Float[np.ndarray, " n"]]:
         """Return each atom's rarest event by view, and the distance of its features.
 
+        ``range`` is the rarest distance or bond order of a pair that is well known: a gap there is no want of
+        data, but lies beyond what the data reach to.
+
         Args:
             environments: Of the atoms.
             features: Of the atoms, in the last layer, if they are known.
         """
-        found = {}
+        found: dict[str, np.ndarray] = {}
+        beyond = np.zeros(len(environments.numbers))
         for view in VIEWS:
             events: Events = getattr(environments, view)
+            rarity = self.rarity(view, events)
             found[view] = np.zeros(len(environments.numbers))
-            np.maximum.at(found[view], events.atom, self.rarity(view, events))
+            np.maximum.at(found[view], events.atom, rarity)
+            if view in RANGES:
+                known = self.histograms[view].total(events) >= WELL_KNOWN
+                np.maximum.at(beyond, events.atom[known], rarity[known])
+        found["range"] = beyond
         if features is not None and self.features is not None:
             found["features"] = self.features.distance(features)
         return found

@@ -1,0 +1,88 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from ase.io import write
+
+from nequix import cli
+from tests.calculator import small
+from tests.coverage import sets
+
+COMMON = ("--model", "model.safetensors", "--backend", "torch", "--dtype", "float64")
+
+
+@pytest.fixture(autouse=True)
+def _files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "150")
+    small.write_small(tmp_path)
+    write("train.extxyz", [sets.crystal(name, seed) for name in sets.CRYSTALS for seed in range(40)])
+    write("usual.extxyz", [sets.crystal("Cu", seed) for seed in range(300, 305)])
+    write("contact.extxyz", [sets.crystal("Na", 300), sets.short_contact()])
+    write("POSCAR", sets.unseen_pair(), sort=True)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["nequix", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        output = capsys.readouterr()
+        return caught.value.code, output.out, output.err
+
+    return run
+
+
+def test_build_then_coverage_with_a_report(run):
+    code, out, _ = run("coverage", "build", "train.extxyz", *COMMON)
+    assert (code, out) == (0, "model.coverage.safetensors: 480 structures, 7 elements\n")
+    code, out, err = run("coverage", "usual.extxyz", *COMMON)
+    assert code == 0
+    assert "backend torch" in err
+    assert out.splitlines()[-1].startswith("inside: of 5 structures with 80 atoms 5 inside")
+    code, out, _ = run("coverage", "contact.extxyz", "-o", "report", *COMMON)
+    assert "Na-Na" in out
+    assert "outside: of 2 structures" in out
+    held = json.loads(Path("report/results.json").read_bytes())
+    assert held["results"]["verdict"] == "outside"
+    assert [row["verdict"] for row in held["results"]["structures"]] == ["inside", "outside"]
+    assert len(held["results"]["atoms"]["score"]) == held["results"]["n_atoms"] == 16
+    assert held["results"]["reference"]["data"] == "train.extxyz"
+    assert held["engine"]["kernel"]
+    page = Path("report/report.md").read_text()
+    for part in ("**outside**", "## Gaps", "Na-Na", "contact.extxyz 1", "histograms.png", "scores.png"):
+        assert part in page
+    for figure in ("histograms.png", "scores.png"):
+        assert Path("report", figure).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_without_features_no_backend_is_loaded(run, monkeypatch):
+    run("coverage", "build", "train.extxyz", "--no-features", *COMMON)
+    monkeypatch.setattr("nequix.models.import_backend", None)
+    code, out, _ = run("coverage", "POSCAR", "-o", "report", "--no-features", "--model", "model.safetensors")
+    assert code == 0
+    assert "outside: of 1 structures" in out
+    assert json.loads(Path("report/results.json").read_bytes())["engine"]["backend"] is None
+
+
+def test_also_counts_structures_as_known(run):
+    run("coverage", "build", "train.extxyz", "--no-features", *COMMON)
+    frames = [sets.unseen_pair() for _ in range(24)]
+    for seed, atoms in enumerate(frames):
+        atoms.rattle(0.05, seed=seed)
+    write("mine.extxyz", frames)
+    _, out, _ = run("coverage", "POSCAR", "--also", "mine.extxyz", "--model", "model.safetensors")
+    assert "outside" not in out.splitlines()[-1].split(":")[0]
+
+
+def test_errors_say_how_to_go_on(run):
+    code, _, err = run("coverage", "usual.extxyz", *COMMON)
+    assert (code, err.count("\n")) == (1, 1)
+    assert "nequix coverage build DATA --model model.safetensors" in err
+    run("coverage", "build", "train.extxyz", *COMMON)
+    assert "--force" in run("coverage", "build", "train.extxyz", *COMMON)[2]
+    assert "no such file" in run("coverage", "missing.extxyz", *COMMON)[2]
+    code, out, _ = run("coverage", "--help")
+    assert "build" in out
