@@ -5,7 +5,7 @@
     python benchmarks/coverage.py report --work DIR -o docs
 
 An atom's error is the length of the difference of its predicted and its labelled force. Measures are rank
-correlation (Spearman), and the area under the ROC curve (AUROC) for the tenth of the largest errors. Intervals
+correlation (Spearman), and the area under the ROC curve (AUROC) for the worst tenth of the errors. Intervals
 are from 200 bootstrap samples of structures.
 """
 

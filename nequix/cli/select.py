@@ -1,0 +1,112 @@
+"""The command that chooses which structures to label next: ``nequix select``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nequix.cli.coverage import ReferenceOption
+from nequix.cli.run import Backend, BackendOption, Device, Dtype, DtypeOption, Force, Kernel, Model
+from nequix.core.errors import DataError, WeightsError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from ase import Atoms
+
+    from nequix.coverage.reference import Reference
+
+
+class Strategy(StrEnum):
+    """What ``--strategy`` takes (:data:`nequix.coverage.select.STRATEGIES`)."""
+
+    farthest = "farthest"
+    gaps = "gaps"
+    ensemble = "ensemble"
+    random = "random"
+
+
+def select(
+    candidates: Annotated[list[Path], typer.Argument(help="Structures of any format that ASE reads.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The chosen structures: an .extxyz file.")],
+    number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many to choose.")],
+    strategy: Annotated[Strategy, typer.Option(help="How; see docs/coverage.md.")] = Strategy.farthest,
+    known: Annotated[
+        list[Path] | None, typer.Option(help="Structures that are labelled already; may be repeated.")
+    ] = None,
+    spread: Annotated[
+        str | None, typer.Option(help="Key of an ensemble's spread in CANDIDATES, an array or one number.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the strategy random.")] = 0,
+    reference: ReferenceOption = None,
+    model: Model = "nequix-mp-1",
+    backend: BackendOption = Backend.auto,
+    dtype: DtypeOption = Dtype.float32,
+    kernel: Kernel = "auto",
+    device: Device = None,
+    force: Force = False,
+) -> None:
+    """Choose the structures to label next, with reasons; the labels that they have are kept."""
+    from nequix.cli.frames import WITH_RESULTS, check_target, read_frames, write_frames
+    from nequix.cli.run import make_calculator
+    from nequix.coverage.select import select as choose
+    from nequix.data.structure import from_atoms
+
+    check_target(output, [*candidates, *(known or [])], force, WITH_RESULTS)
+    frames: list[Atoms] = []
+    names: list[str] = []
+    for path in candidates:
+        for index, atoms in enumerate(read_frames(path)):
+            frames.append(atoms)
+            names.append(f"{path.name} {index}")
+    labelled = [from_atoms(a, str(p)) for p in known or [] for a in read_frames(p)]
+    potential = None
+    if strategy == Strategy.farthest:
+        potential = make_calculator(model, backend, dtype, kernel, device).potential
+    choices = choose(
+        str(strategy),
+        [from_atoms(atoms, name) for atoms, name in zip(frames, names, strict=True)],
+        number,
+        potential=potential,
+        reference=_reference(model, reference, strategy),
+        known=labelled,
+        spreads=None
+        if spread is None
+        else [_spread(*pair, spread) for pair in zip(frames, names, strict=True)],
+        seed=seed,
+    )
+    chosen = []
+    for rank, choice in enumerate(choices, 1):
+        atoms = frames[choice.index]
+        atoms.info.update(select_rank=rank, select_from=names[choice.index], select_reason=choice.reason)
+        chosen.append(atoms)
+        print(f"{rank:4} {names[choice.index]}: {choice.reason}")
+    write_frames(output, chosen)
+    print(f"{output}: {len(chosen)} of {len(frames)} structures, {strategy}")
+
+
+def _reference(model: str, path: Path | None, strategy: Strategy) -> Reference | None:
+    """Read the reference where it is needed; farthest can do without."""
+    from nequix.core.registry import load_weights
+    from nequix.coverage.sidecar import find_reference
+
+    if strategy not in (Strategy.gaps, Strategy.farthest):
+        return None
+    try:
+        return find_reference(model, load_weights(model), path)
+    except WeightsError:
+        if strategy == Strategy.gaps or path is not None:
+            raise
+        return None
+
+
+def _spread(atoms: Atoms, name: str, key: str) -> np.ndarray:
+    """Find an ensemble's spread in a structure: an array, the results of a calculator, or info."""
+    import numpy as np
+
+    for place in (atoms.arrays, getattr(atoms.calc, "results", {}), atoms.info):
+        if key in place:
+            return np.asarray(place[key], float)
+    raise DataError(f"{name}: has no {key!r}; write it with an ensemble's predictions, or name another key")

@@ -1,0 +1,271 @@
+"""Which structures to label next: the farthest, those that close gaps, those that an ensemble disputes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nequix.core.errors import DataError
+from nequix.coverage.environments import VIEWS, Environments, environments_of, name_of
+from nequix.coverage.features import FeatureReference, FeatureSums, last_features
+from nequix.coverage.judge import MATTERS, NEARLY_NONE
+from nequix.coverage.reference import Reference
+from nequix.data.batch import graph_of
+from nequix.data.structure import Structure
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from nequix.models import Potential
+
+STRATEGIES = ("farthest", "gaps", "ensemble", "random")
+"""How structures can be chosen."""
+
+COVERED = 0.5
+"""Factor on what a gap is worth for each chosen structure that has it: one alone does not close it."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A chosen structure.
+
+    Attributes:
+        index: Among the candidates, from 0.
+        value: What it was chosen by, in the strategy's unit.
+        reason: In words.
+    """
+
+    index: int
+    value: float
+    reason: str
+
+
+def check_number(n: int, n_candidates: int) -> None:
+    """Refuse to choose more than there are.
+
+    Args:
+        n: How many.
+        n_candidates: Of how many.
+
+    Raises:
+        DataError: If there are fewer, or none are asked for.
+    """
+    if not 1 <= n <= n_candidates:
+        raise DataError(f"-n {n}, expected 1 to {n_candidates}, the number of candidates")
+
+
+def random_choice(n_candidates: int, n: int, seed: int = 0) -> list[Choice]:
+    """Choose at random: what any strategy has to beat.
+
+    Args:
+        n_candidates: How many there are.
+        n: How many to choose.
+        seed: Of the draw.
+
+    Raises:
+        DataError: If there are fewer.
+    """
+    check_number(n, n_candidates)
+    drawn = np.random.default_rng(seed).permutation(n_candidates)[:n]
+    return [Choice(int(index), 0.0, f"at random, seed {seed}") for index in drawn]
+
+
+def ensemble_choice(spreads: Sequence[Float[np.ndarray, "..."]], n: int) -> list[Choice]:
+    """Choose the structures that the members of an ensemble dispute most.
+
+    Args:
+        spreads: Of each candidate, one number or one an atom, such as the standard deviation of its forces
+            between the members; the mean over the atoms counts.
+        n: How many to choose.
+
+    Raises:
+        DataError: If there are fewer candidates, or a spread is no number.
+    """
+    check_number(n, len(spreads))
+    values = np.array([np.mean(spread) for spread in spreads])
+    if not np.isfinite(values).all() or (values < 0).any():
+        bad = int(np.flatnonzero(~(np.isfinite(values) & (values >= 0)))[0])
+        raise DataError(
+            f"candidate {bad}: its spread is {values[bad]}, expected numbers that are not negative"
+        )
+    order = np.argsort(-values, kind="stable")[:n]
+    return [
+        Choice(int(index), float(values[index]), f"spread {values[index]:.4g}, {rank}. of {len(spreads)}")
+        for rank, index in enumerate(order.tolist(), 1)
+    ]
+
+
+def farthest_choice(
+    features: Sequence[Float[np.ndarray, "n n_features"]],
+    n: int,
+    known: Sequence[Float[np.ndarray, "n n_features"]] = (),
+) -> list[Choice]:
+    """Choose one by one the structure whose atoms are farthest from all atoms that are known or chosen.
+
+    A structure's distance is the mean over its atoms of the distance to the nearest such atom.
+
+    Args:
+        features: Of the atoms of each candidate, whitened.
+        n: How many to choose.
+        known: The same, of structures that are labelled already; without them the first one is the candidate
+            that is most like all others.
+
+    Raises:
+        DataError: If there are fewer candidates.
+    """
+    check_number(n, len(features))
+    atoms = np.concatenate([np.asarray(part, np.float64) for part in features])
+    starts = np.concatenate([[0], np.cumsum([len(part) for part in features])])
+    lengths = np.diff(starts)
+    nearest = np.full(len(atoms), np.inf)
+    for part in known:
+        nearest = np.minimum(nearest, _distances(atoms, np.asarray(part, np.float64)))
+    choices: list[Choice] = []
+    for _ in range(n):
+        if np.isinf(nearest).all():
+            means = np.add.reduceat(atoms, starts[:-1]) / lengths[:, None]
+            index = int(np.linalg.norm(means - means.mean(axis=0), axis=1).argmin())
+            choice = Choice(index, 0.0, "the one most like all others, to begin with")
+        else:
+            values = np.add.reduceat(nearest, starts[:-1]) / lengths
+            values[[chosen.index for chosen in choices]] = -1
+            index = int(values.argmax())
+            reason = f"{values[index]:.3g} from what is known, in the model's features"
+            choice = Choice(index, float(values[index]), reason)
+        choices.append(choice)
+        own = atoms[starts[index] : starts[index + 1]]
+        nearest = np.minimum(nearest, _distances(atoms, own))
+    return choices
+
+
+def _distances(
+    atoms: Float[np.ndarray, "n n_features"], others: Float[np.ndarray, "m n_features"]
+) -> Float[np.ndarray, " n"]:
+    """Return each atom's distance to the nearest of others, over the root of the number of features."""
+    found = np.empty(len(atoms))
+    for start in range(0, len(atoms), 4096):  # the whole table of distances would be large
+        some = atoms[start : start + 4096]
+        squares = (some**2).sum(1)[:, None] + (others**2).sum(1) - 2 * some @ others.T
+        found[start : start + 4096] = squares.min(axis=1)
+    return np.sqrt(np.maximum(found, 0) / atoms.shape[1])
+
+
+def gap_choice(around: Sequence[Environments], reference: Reference, n: int) -> list[Choice]:
+    """Choose one by one the structure with most of what the training set nearly never has.
+
+    What was chosen once is worth half; a candidate's worth is the sum of the rarities of its gaps.
+
+    Args:
+        around: Environments of each candidate.
+        reference: What the model was trained on, labelled structures counted as known.
+        n: How many to choose.
+
+    Raises:
+        DataError: If there are fewer candidates.
+    """
+    check_number(n, len(around))
+    worth: list[dict[tuple[str, int, int], float]] = [_gaps(some, reference) for some in around]
+    left: dict[tuple[str, int, int], float] = {}
+    choices: list[Choice] = []
+    taken: set[int] = set()
+    for _ in range(n):
+        values = [
+            -1.0 if i in taken else sum(rarity * left.get(gap, 1.0) for gap, rarity in gaps.items())
+            for i, gaps in enumerate(worth)
+        ]
+        index = int(np.argmax(values))
+        fresh = sorted(worth[index], key=lambda gap: -worth[index][gap] * left.get(gap, 1.0))
+        names = list(dict.fromkeys(name_of(gap[0], gap[1]) for gap in fresh))[:3]
+        reason = (
+            f"{len(fresh)} gaps, worth {values[index]:.3g}: {', '.join(names)}" if fresh else "no gaps left"
+        )
+        choices.append(Choice(index, values[index], reason))
+        taken.add(index)
+        left.update({gap: COVERED * left.get(gap, 1.0) for gap in worth[index]})
+    return choices
+
+
+def _gaps(environments: Environments, reference: Reference) -> dict[tuple[str, int, int], float]:
+    found: dict[tuple[str, int, int], float] = {}
+    for view in VIEWS:
+        events = getattr(environments, view)
+        empty = (reference.smoothed[view].of(events) < NEARLY_NONE) & (events.weight > MATTERS)
+        rarity = reference.rarity(view, events)
+        for code, place, rare in zip(
+            events.code[empty].tolist(), events.bin[empty].tolist(), rarity[empty].tolist(), strict=True
+        ):
+            found[view, code, place] = max(found.get((view, code, place), 0.0), rare)
+    return found
+
+
+def select(
+    strategy: str,
+    candidates: Sequence[Structure],
+    n: int,
+    *,
+    potential: Potential | None = None,
+    reference: Reference | None = None,
+    known: Sequence[Structure] = (),
+    spreads: Sequence[Float[np.ndarray, "..."]] | None = None,
+    seed: int = 0,
+) -> list[Choice]:
+    """Choose structures to be labelled.
+
+    Args:
+        strategy: One of ``STRATEGIES``.
+        candidates: What to choose from.
+        n: How many.
+        potential: The model, for ``farthest``.
+        reference: What it was trained on: for ``gaps``, and for the scale of features, which otherwise is
+            that of the candidates.
+        known: Structures that are labelled already.
+        spreads: Of an ensemble, for ``ensemble`` (:func:`ensemble_choice`).
+        seed: For ``random``.
+
+    Raises:
+        DataError: If what the strategy needs is missing, or there are too few candidates.
+        GraphError: For a candidate that the model cannot evaluate, naming it.
+    """
+    if strategy == "random":
+        return random_choice(len(candidates), n, seed)
+    if strategy == "ensemble":
+        if spreads is None:
+            raise DataError("the strategy ensemble needs the spreads of an ensemble; name them with --spread")
+        return ensemble_choice(spreads, n)
+    if strategy == "gaps":
+        if reference is None:
+            raise DataError(
+                "the strategy gaps needs the model's reference; build it, or take another strategy"
+            )
+        around = [environments_of(structure, reference.cutoff) for structure in candidates]
+        if known:
+            from nequix.coverage.build import tally
+
+            counted = tally(known, reference.cutoff)
+            reference = reference.with_also(counted.histograms(), counted.n_structures, counted.n_atoms)
+        return gap_choice(around, reference, n)
+    if strategy != "farthest":
+        raise DataError(f"strategy = {strategy!r}, expected one of {', '.join(STRATEGIES)}")
+    if potential is None:
+        raise DataError("the strategy farthest needs a model on a backend")
+    check_number(n, len(candidates))
+    found, held = (
+        list(last_features(potential, (graph_of(structure, potential.spec) for structure in some)))
+        for some in (candidates, known)
+    )
+    scale = _scale(found, reference)
+    return farthest_choice(
+        [scale.whitened(part) for part in found], n, [scale.whitened(part) for part in held]
+    )
+
+
+def _scale(features: Sequence[np.ndarray], reference: Reference | None) -> FeatureReference:
+    if reference is not None and reference.features is not None:
+        return reference.features
+    sums = FeatureSums()
+    for part in features:
+        sums.add(part)
+    return sums.reference()
