@@ -14,6 +14,7 @@ import typer
 
 from nequix import __version__
 from nequix.cli import coverage, data, evaluate
+from nequix.cli.assess import assess
 from nequix.cli.finetune import finetune
 from nequix.cli.run import predict, relax
 from nequix.cli.select import select
@@ -22,7 +23,7 @@ from nequix.cli.verify import verify
 from nequix.cli.weights import convert, info, models
 from nequix.core.errors import NequixError
 
-COMMANDS = (predict, relax, train, finetune, select, verify, convert, info, models)
+COMMANDS = (predict, relax, train, finetune, select, assess, verify, convert, info, models)
 """Every command; its name is the function's."""
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)

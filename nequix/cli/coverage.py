@@ -146,13 +146,13 @@ def load_reference(model: str, reference: Path | None, also: list[Path] | None) 
 
 
 def identity_of(
-    target: list[Path], known: Reference, model: str, calculator: NequixCalculator | None, dtype: str
+    target: list[Path], known: Reference | None, model: str, calculator: NequixCalculator | None, dtype: str
 ) -> dict[str, Any]:
     """Tell model, engine and settings, for a report.
 
     Args:
         target: Files of the target.
-        known: The reference.
+        known: The reference, if there is one.
         model: A known name or a path.
         calculator: The model; None if it was not asked.
         dtype: Precision of its layers.
@@ -165,6 +165,10 @@ def identity_of(
     if calculator is not None:
         engine = {"backend": calculator.backend, "kernel": calculator.kernel, "dtype": dtype}
         engine["device"] = calculator.device
-    settings = {"target": describe_paths(target), "reference": known.data, "features": calculator is not None}
+    settings = {
+        "target": describe_paths(target),
+        "reference": known and known.data,
+        "features": calculator is not None,
+    }
     engine["model"] = describe_model(load_weights(model))
     return {"task": "coverage", "settings": settings, "engine": engine}

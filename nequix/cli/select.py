@@ -74,7 +74,7 @@ def select(
         known=labelled,
         spreads=None
         if spread is None
-        else [_spread(*pair, spread) for pair in zip(frames, names, strict=True)],
+        else [spread_of(*pair, spread) for pair in zip(frames, names, strict=True)],
         seed=seed,
     )
     chosen = []
@@ -102,8 +102,17 @@ def _reference(model: str, path: Path | None, strategy: Strategy) -> Reference |
         return None
 
 
-def _spread(atoms: Atoms, name: str, key: str) -> np.ndarray:
-    """Find an ensemble's spread in a structure: an array, the results of a calculator, or info."""
+def spread_of(atoms: Atoms, name: str, key: str) -> np.ndarray:
+    """Find an ensemble's spread in a structure: an array, the results of a calculator, or info.
+
+    Args:
+        atoms: The structure.
+        name: What messages call it.
+        key: Where the spread is.
+
+    Raises:
+        DataError: If it is not there.
+    """
     import numpy as np
 
     for place in (atoms.arrays, getattr(atoms.calc, "results", {}), atoms.info):

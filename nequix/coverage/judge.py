@@ -41,6 +41,9 @@ By the calibration, a few in a hundred structures of the training distribution i
 MATTERS = 0.02
 """Weight of an event from which on it is named: pairs up to six sevenths of the cutoff."""
 
+SOME = 0.01
+"""More than this part of the structures outside makes at least an edge."""
+
 NAMED = 200
 """Gaps, and atoms of a gap, that are kept."""
 
@@ -221,7 +224,7 @@ def _overall(verdicts: Sequence[str]) -> str:
         worse = sum(VERDICTS.index(verdict) >= VERDICTS.index(name) for verdict in verdicts)
         if worse > MANY[name] * len(verdicts):
             return name
-    return "edge" if "outside" in verdicts else "inside"
+    return "edge" if verdicts.count("outside") > SOME * len(verdicts) else "inside"
 
 
 def find_gaps(around: Sequence[Environments], reference: Reference) -> list[Gap]:

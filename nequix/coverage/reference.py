@@ -34,6 +34,9 @@ MARGIN = 1.25
 """Beyond so many times the last of these a structure is outside: held-out sets are small."""
 
 
+CEILING = 1.95
+"""Rarity of what hardly any structure holds; 2.0 is the largest there is."""
+
 _LEAST = (0.3, 0.3, 1.0)
 LEAST = {
     "pairs": (0.1, 0.15, 0.3),
@@ -81,7 +84,7 @@ class Calibration:
         scored = [{**v, "score": score(v, usual)} for v in values]
         largest = {view: np.array([v[view].max() for v in scored]) for view in scored[0]}
         edge = {view: _at_least(1, view, np.quantile(x, EDGE)) for view, x in largest.items()}
-        outside = {view: _at_least(2, view, MARGIN * np.quantile(x, OUTSIDE)) for view, x in largest.items()}
+        outside = {view: _outside(view, float(np.quantile(x, OUTSIDE))) for view, x in largest.items()}
         told = cls(usual, edge, outside, len(values))
         verdicts = [told.judge({view: x[i] for view, x in largest.items()}) for i in range(len(values))]
         shares = {name: verdicts.count(name) / len(values) for name in VERDICTS}
@@ -100,6 +103,12 @@ class Calibration:
 
 def _at_least(column: int, view: str, value: float) -> float:
     return max(float(value), LEAST.get(view, _LEAST)[column])
+
+
+def _outside(view: str, value: float) -> float:
+    """Add the margin, but not beyond what a rarity can be."""
+    limit = np.inf if view in ("features", "score") else max(value, CEILING)
+    return _at_least(2, view, min(MARGIN * value, limit))
 
 
 VERDICTS = ("inside", "edge", "outside")

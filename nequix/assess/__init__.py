@@ -1,0 +1,1 @@
+"""Trust a model, fine-tune it, or train anew? ``nequix assess`` (docs/assess.md)."""

@@ -1,0 +1,239 @@
+"""The verdict: use the model as it is, fine-tune it on few structures, or train anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from nequix.assess.measure import FEW, Measured
+from nequix.assess.protocol import Protocol
+from nequix.coverage.judge import Coverage
+
+CURVE = ((10, 0.60), (50, 0.54), (200, 0.34))
+"""Force errors that fine-tuning the last layer leaves, of those before, by number of structures.
+
+Measured on MoNbTaW with nequix-mp-1 (docs/finetuning.md). Other systems differ: a first guess, no promise.
+"""
+
+HOPELESS = 0.1
+"""Where less than this part of the error may be left, a few structures will not do."""
+
+ANOTHER_SCALE = 0.5
+"""eV an atom; energies so far away belong to another functional, other pseudo-potentials or all electrons."""
+
+ACTIONS = {
+    "zero-shot": "use the model as it is",
+    "tuned": "use the fine-tuned model",
+    "few-shot": "fine-tune on few structures",
+    "train": "train fully, or choose another model",
+    "undecided": "undecided: label more",
+}
+"""Every verdict in words."""
+
+
+@dataclass
+class Verdict:
+    """What to do, and why.
+
+    Attributes:
+        action: One of ``ACTIONS``.
+        mode: Of the fine-tuning, if that is the action.
+        n_structures: How many it should begin with; None if unknown.
+        reasons: For the action.
+        doubts: Against it, and what is not known.
+        next: Commands to go on with.
+    """
+
+    action: str
+    mode: str | None = None
+    n_structures: int | None = None
+    reasons: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    next: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """List everything, as JSON can hold it."""
+        return {**asdict(self), "words": ACTIONS[self.action]}
+
+
+def decide(
+    measured: Measured,
+    protocol: Protocol,
+    *,
+    coverage: Coverage | None,
+    labelled_coverage: Coverage | None = None,
+    tuned: bool = False,
+    lacking: Mapping[str, int] | None = None,
+    spread: float | None = None,
+) -> Verdict:
+    """Decide by the recorded thresholds; an interval must be on one side of a threshold to count as clear.
+
+    Args:
+        measured: Errors on the labelled snapshots.
+        protocol: The thresholds.
+        coverage: Of the target; None if there is no reference.
+        labelled_coverage: Of the labelled snapshots.
+        tuned: Whether the model was fine-tuned, so that the thresholds for such models hold.
+        lacking: Elements of target and labels that the model does not know, and in how many structures.
+        spread: Mean spread of an ensemble's forces on the target, meV/A.
+    """
+    verdict = _by_errors(measured, protocol, tuned)
+    verdict.doubts += measured.notes
+    if coverage is None:
+        verdict.doubts.append(
+            "no reference of the model's training set: whether the target is inside is unknown"
+        )
+    else:
+        _weigh_coverage(verdict, coverage, labelled_coverage)
+    if spread is not None:
+        _weigh_spread(verdict, spread, protocol, tuned)
+    if lacking:
+        names = ", ".join(f"{symbol} ({n} structures)" for symbol, n in lacking.items())
+        verdict.reasons.insert(0, f"the model lacks {names}; fine-tuning cannot add elements")
+        if verdict.action != "undecided":
+            verdict.doubts.append(f"of the structures without them alone: {ACTIONS[verdict.action]}")
+        verdict.action, verdict.mode, verdict.n_structures = "train", None, None
+    _name_next(verdict)
+    return verdict
+
+
+def _by_errors(measured: Measured, protocol: Protocol, tuned: bool) -> Verdict:
+    forces = measured.forces
+    if forces.value is None:
+        return Verdict("undecided", reasons=["the decision is made by force errors, and there are none"])
+    limit = protocol.tuned_force if tuned else protocol.zero_shot_force
+    told = f"force MAE {_span(forces)} meV/A, threshold {limit:g}"
+    if forces.upper <= limit:
+        verdict = Verdict("tuned" if tuned else "zero-shot", reasons=[f"{told}: below it"])
+        _weigh_energies(verdict, measured, protocol, tuned)
+    elif forces.lower > limit:
+        verdict = _fine_tuning(forces.value, protocol)
+        verdict.reasons.insert(0, f"{told}: above it")
+    else:
+        verdict = Verdict("undecided", reasons=[f"{told}: within the interval"])
+        verdict.reasons.append(_how_many_more(measured, limit))
+    size = measured.force_size
+    if size is not None and forces.value > size / 2:
+        verdict.doubts.append(
+            f"labelled forces are only {size:.3g} meV/A on average: an error of {forces.value:.3g} is "
+            f"{100 * forces.value / size:.0f} % of them"
+        )
+    return verdict
+
+
+def _weigh_energies(verdict: Verdict, measured: Measured, protocol: Protocol, tuned: bool) -> None:
+    """Add what energies say; they decide of a fine-tuned model, of another they only warn."""
+    energy = measured.energy_without_offsets
+    if energy.value is not None:
+        told = f"energy MAE without offsets {_span(energy)} meV/atom, threshold {protocol.tuned_energy:g}"
+        if energy.upper <= protocol.tuned_energy:
+            verdict.reasons.append(f"{told}: below it")
+        elif tuned:
+            verdict.action = "few-shot" if energy.lower > protocol.tuned_energy else "undecided"
+            verdict.mode = "last-layer" if verdict.action == "few-shot" else None
+            verdict.reasons.append(f"{told}: not below it")
+        else:
+            verdict.doubts.append(
+                f"{told}: good for forces, not for differences of energies; fine-tune for those"
+            )
+    largest = max((abs(offset) for offset in measured.offsets.values()), default=0.0)
+    if largest > ANOTHER_SCALE:
+        verdict.doubts.append(
+            f"labelled energies are on another scale (offsets up to {largest:.3g} eV an atom): another "
+            "functional, other pseudo-potentials, or all electrons; its energies and the labels' must not be "
+            "mixed, and forces of another functional differ, too"
+        )
+
+
+def _fine_tuning(error: float, protocol: Protocol) -> Verdict:
+    """Choose mode and number by the errors that fine-tuning leaves elsewhere."""
+    left = protocol.tuned_force / error
+    numbers, ratios = np.log([n for n, _ in CURVE]), np.array([ratio for _, ratio in CURVE])
+    told = f"{100 * left:.0f} % of the force error may be left to reach {protocol.tuned_force:g} meV/A"
+    if left < HOPELESS:
+        return Verdict("train", reasons=[f"{told}: more than few structures can be expected to give"])
+    if left < ratios[-1]:
+        reason = (
+            f"{told}; {CURVE[-1][0]} structures left {100 * ratios[-1]:.0f} % elsewhere: begin with so many"
+        )
+        return Verdict("few-shot", "last-layer", CURVE[-1][0], [reason, _CURVE_NOTE])
+    n = int(np.ceil(np.exp(np.interp(-left, -ratios, numbers)) / 5) * 5)
+    return Verdict(
+        "few-shot", "last-layer", n, [f"{told}; some {n} structures gave that elsewhere", _CURVE_NOTE]
+    )
+
+
+_CURVE_NOTE = (
+    "elsewhere is MoNbTaW with nequix-mp-1 (docs/finetuning.md): a first guess; measure your own curve"
+)
+
+
+def _how_many_more(measured: Measured, limit: float) -> str:
+    """Estimate how many snapshots would decide: intervals shrink with the root of their number."""
+    forces = measured.forces
+    if forces.value is None or forces.low is None or forces.high is None or forces.n < FEW:
+        return "label some twenty snapshots"
+    half = forces.high - forces.value if forces.value < limit else forces.value - forces.low
+    distance = max(abs(forces.value - limit), 1e-9)
+    n = forces.n * (half / distance) ** 2
+    return (
+        "too close to tell with any number" if n > 1000 else f"some {int(np.ceil(n))} snapshots would decide"
+    )
+
+
+def _weigh_coverage(verdict: Verdict, coverage: Coverage, labelled: Coverage | None) -> None:
+    told = f"the target is {coverage.verdict} of the training distribution"
+    if coverage.verdict == "inside":
+        verdict.reasons.append(
+            f"{told.removesuffix(' of the training distribution')} the training distribution"
+        )
+        return
+    share = coverage.verdicts.count("outside") / len(coverage.verdicts)
+    seen = 0.0 if labelled is None else labelled.verdicts.count("outside") / len(labelled.verdicts)
+    told = f"coverage of the target: {coverage.verdict} ({coverage.reasons[0]})"
+    if coverage.verdict == "edge" or seen >= share / 2 > 0:
+        more = (
+            ""
+            if coverage.verdict == "edge"
+            else "; the labelled snapshots are so, too, and their errors count"
+        )
+        verdict.doubts.append(told + more)
+        return
+    verdict.doubts.append(f"{told}; the labelled snapshots are not like that: their errors say nothing of it")
+    if verdict.action in ("zero-shot", "tuned"):
+        verdict.reasons.append(
+            "small errors were measured on snapshots unlike the target: label some of the target"
+        )
+        verdict.action = "undecided"
+
+
+def _weigh_spread(verdict: Verdict, spread: float, protocol: Protocol, tuned: bool) -> None:
+    limit = protocol.tuned_force if tuned else protocol.zero_shot_force
+    told = f"mean spread of the ensemble's forces {spread:.3g} meV/A"
+    if spread > limit:
+        verdict.doubts.append(f"{told}: above the threshold of {limit:g}; the members disagree on the target")
+    else:
+        verdict.reasons.append(f"{told}: below {limit:g}; members that agree may still be wrong together")
+
+
+def _name_next(verdict: Verdict) -> None:
+    """Give commands to go on with."""
+    if verdict.action in ("few-shot", "undecided"):
+        number = verdict.n_structures or 20
+        verdict.next.append(f"nequix select TARGET -n {number} -o to-label.extxyz")
+    if verdict.action == "few-shot":
+        verdict.next.append(f"nequix finetune --mode {verdict.mode} LABELLED -o runs/tuned")
+        verdict.next.append(
+            "nequix assess TARGET --dft HELD-OUT --model runs/tuned/model.safetensors -o again"
+        )
+    if verdict.action == "train":
+        verdict.next.append("nequix train configs/quickstart.yml -o runs/own")
+
+
+def _span(estimate: Any) -> str:
+    if estimate.low is None:
+        return f"{estimate.value:.3g}"
+    return f"{estimate.value:.3g} ({estimate.low:.3g} to {estimate.high:.3g})"

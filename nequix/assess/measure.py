@@ -1,0 +1,228 @@
+"""Errors on labelled snapshots, with intervals from a bootstrap over structures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nequix.assess.protocol import Protocol
+from nequix.core.errors import DataError, GraphError
+from nequix.core.graph import Graph
+from nequix.data.batch import graph_of
+from nequix.data.structure import Structure, refuse_not_finite
+from nequix.evaluate.batches import evaluate_graphs
+from nequix.evaluate.errors import metrics
+from nequix.evaluate.errors.predictions import Predictions
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from nequix.models import Potential
+
+FEW = 5
+"""Structures below which a bootstrap over them says little."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean absolute error.
+
+    Attributes:
+        value: meV/atom, meV/A or GPa; None if there is nothing to measure.
+        low: Where its interval begins; None without one, as of a single structure.
+        high: Where it ends.
+        n: Structures that it is measured on.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+
+    @property
+    def lower(self) -> float:
+        """The lower end, or the value itself, or minus infinity."""
+        return -np.inf if self.value is None else self.value if self.low is None else self.low
+
+    @property
+    def upper(self) -> float:
+        """The upper end, or the value itself, or infinity."""
+        return np.inf if self.value is None else self.value if self.high is None else self.high
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Errors of a model on labelled snapshots.
+
+    Attributes:
+        energy: Per atom, as the labels count, meV/atom.
+        energy_without_offsets: Less one energy for each element, meV/atom; None where the fit leaves nothing.
+        forces: Components, meV/A.
+        stress: Components, GPa.
+        offsets: Of each atomic number, eV: prediction minus label.
+        force_size: Mean absolute component of the labelled forces, meV/A: the error of predicting no forces.
+        predictions: Labels and predictions.
+        failures: Name and reason of what the model cannot evaluate.
+        notes: What the labels do not allow to conclude.
+    """
+
+    energy: Estimate
+    energy_without_offsets: Estimate
+    forces: Estimate
+    stress: Estimate
+    offsets: dict[int, float]
+    force_size: float | None
+    predictions: Predictions
+    failures: list[list[str]]
+    notes: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """List the numbers, as JSON can hold them."""
+        names = ("energy", "energy_without_offsets", "forces", "stress")
+        return {
+            **{name: vars(getattr(self, name)) for name in names},
+            "offsets": {str(number): offset for number, offset in self.offsets.items()},
+            "force_size": self.force_size,
+            "n_structures": len(self.predictions.names),
+            "failures": self.failures,
+            "notes": self.notes,
+        }
+
+
+def measure(structures: Iterable[Structure], potential: Potential, protocol: Protocol) -> Measured:
+    """Evaluate labelled snapshots and their errors.
+
+    Args:
+        structures: With labels; missing ones, and those of weight zero, are left out.
+        potential: The model.
+        protocol: How errors are sampled.
+    """
+    predictions, failures = _predict(structures, potential)
+    left, offsets = _offsets(predictions)
+    sampler = _Sampler(predictions, protocol)
+    energy = 1e3 * metrics.energy_errors(predictions)
+    n_energies = int(np.isfinite(energy).sum())
+    without = Estimate(None, n=n_energies)
+    if n_energies > len(offsets):
+        without = sampler.estimate(lambda some: 1e3 * np.abs(_offsets(some)[0]), 1e3 * np.abs(left))
+    difference = 1e3 * (predictions.predicted_forces - predictions.forces)
+    stress = 160.21766208 * (predictions.predicted_stress - predictions.stress)
+    known = np.abs(predictions.forces[np.isfinite(predictions.forces)])
+    return Measured(
+        sampler.of_structures(np.abs(energy)),
+        without,
+        sampler.of_atoms(np.abs(difference)),
+        sampler.of_structures(np.abs(stress)),
+        offsets,
+        float(1e3 * known.mean()) if known.size else None,
+        predictions,
+        failures,
+        _notes(predictions, n_energies, len(offsets)),
+    )
+
+
+def _predict(structures: Iterable[Structure], potential: Potential) -> tuple[Predictions, list[list[str]]]:
+    kept: list[Structure] = []
+    graphs: list[Graph] = []
+    failures: list[list[str]] = []
+    for structure in structures:
+        try:
+            refuse_not_finite(structure)
+            graphs.append(graph_of(structure, potential.spec))
+            kept.append(structure)
+        except (DataError, GraphError) as error:
+            failures.append([structure.name, str(error)])
+    parts = [
+        Predictions.of(structure, float(results.energy[0]), results.forces, results.stress[0])
+        for structure, results in zip(kept, evaluate_graphs(potential, graphs), strict=True)
+    ]
+    return Predictions.join(parts), failures
+
+
+def _offsets(predictions: Predictions) -> tuple[Float[np.ndarray, " n"], dict[int, float]]:
+    """Fit offsets; of compositions that cannot be told apart, one number is counted once."""
+    return metrics.without_offsets(predictions)
+
+
+class _Sampler:
+    """Bootstrap samples of structures."""
+
+    def __init__(self, predictions: Predictions, protocol: Protocol) -> None:
+        self.predictions, self.protocol = predictions, protocol
+        n = len(predictions.names)
+        rng = np.random.default_rng(protocol.seed)
+        self.draws = [rng.integers(n, size=n) for _ in range(protocol.samples if n > 1 else 0)]
+
+    def of_structures(self, errors: Float[np.ndarray, "n ..."]) -> Estimate:
+        """Estimate a mean over structures, or over components of structures."""
+        flat = errors.reshape(len(errors), -1)
+        known = np.isfinite(flat)
+        return self._weighted(np.where(known, flat, 0).sum(axis=1), known.sum(axis=1))
+
+    def of_atoms(self, errors: Float[np.ndarray, "n_atoms 3"]) -> Estimate:
+        """Estimate a mean over components of atoms."""
+        owner, n = self.predictions.atom_structure, len(self.predictions.names)
+        known = np.isfinite(errors)
+        sums = np.bincount(owner, np.where(known, errors, 0).sum(axis=1), n)
+        return self._weighted(sums, np.bincount(owner, known.sum(axis=1), n))
+
+    def _weighted(self, sums: Float[np.ndarray, " n"], counts: Float[np.ndarray, " n"]) -> Estimate:
+        if not counts.sum():
+            return Estimate(None)
+        drawn = [sums[d].sum() / counts[d].sum() for d in self.draws if counts[d].sum()]
+        return self._interval(sums.sum() / counts.sum(), drawn, int((counts > 0).sum()))
+
+    def estimate(
+        self, errors: Callable[[Predictions], np.ndarray], all_errors: Float[np.ndarray, " n"]
+    ) -> Estimate:
+        """Estimate a mean that is fitted anew in every sample."""
+        drawn = [np.nanmean(values) for d in self.draws if np.isfinite(values := errors(self._some(d))).any()]
+        return self._interval(float(np.nanmean(all_errors)), drawn, int(np.isfinite(all_errors).sum()))
+
+    def _some(self, draw: Sequence[int]) -> Predictions:
+        """Take structures; only energies and compositions are read."""
+        p = self.predictions
+        starts = np.cumsum(p.n_atoms) - p.n_atoms
+        atoms = np.concatenate([np.arange(starts[i], starts[i] + p.n_atoms[i]) for i in draw])
+        arrays = {
+            name: values[atoms if len(values) == len(p.numbers) and name in _OF_ATOMS else draw]
+            for name, values in p.arrays().items()
+        }
+        return Predictions(tuple(p.names[i] for i in draw), **arrays)
+
+    def _interval(self, value: float, drawn: list[float], n: int) -> Estimate:
+        if n < 2 or not drawn:
+            return Estimate(float(value), n=n)
+        tail = (1 - self.protocol.confidence) / 2
+        low, high = np.quantile(drawn, [tail, 1 - tail])
+        return Estimate(float(value), float(low), float(high), n)
+
+
+_OF_ATOMS = ("numbers", "forces", "predicted_forces")
+
+
+def _notes(predictions: Predictions, n_energies: int, n_offsets: int) -> list[str]:
+    """Say what the labels do not tell."""
+    p, told = predictions, []
+    n = len(p.names)
+    if not n:
+        return ["no labelled snapshot could be evaluated: nothing is measured"]
+    if not np.isfinite(p.forces).any():
+        told.append("no snapshot has labelled forces: the force error is unknown, and with it the decision")
+    if not n_energies:
+        told.append("no snapshot has a labelled energy: energy errors are unknown")
+    elif n_energies <= n_offsets:
+        told.append(
+            f"{n_energies} energies do not tell errors from offsets ({n_offsets} fitted): energy errors are "
+            "unknown; forces do not depend on offsets"
+        )
+    if n == 1:
+        told.append("one snapshot alone: there is no interval; label some twenty, far apart in time")
+    elif n < FEW:
+        told.append(f"{n} snapshots: intervals from so few are too narrow; label some twenty")
+    if not np.isfinite(p.stress).any():
+        told.append("no labelled stress: nothing is known of pressure and cell shape")
+    return told

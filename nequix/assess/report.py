@@ -1,0 +1,186 @@
+"""The page of a decision: verdict, numbers against thresholds, reasons, doubts, coverage, figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nequix.assess.decide import ACTIONS, Verdict
+from nequix.assess.measure import Estimate, Measured
+from nequix.assess.protocol import Protocol
+from nequix.coverage.judge import Coverage
+from nequix.coverage.reference import Reference
+from nequix.coverage.report import describe_reference, show_coverage
+from nequix.evaluate.errors.report import parity
+from nequix.evaluate.report import Report
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.console import Console
+
+
+def write_report(
+    folder: Path,
+    verdict: Verdict,
+    measured: Measured,
+    protocol: Protocol,
+    recorded: str,
+    coverage: Coverage | None,
+    reference: Reference | None,
+    identity: dict[str, Any],
+) -> dict[str, Any]:
+    """Write ``report.md``, its figures and ``results.json``.
+
+    Args:
+        folder: Where; it exists.
+        verdict: The decision.
+        measured: Errors on the labelled snapshots.
+        protocol: The thresholds.
+        recorded: When they were.
+        coverage: Of the target, if there is a reference.
+        reference: Of the model's training set.
+        identity: Of the engine and the settings (:class:`nequix.evaluate.report.Report`).
+
+    Returns:
+        What ``results.json`` holds as results.
+    """
+    results: dict[str, Any] = {
+        "verdict": verdict.to_dict(),
+        "measured": measured.to_dict(),
+        "protocol": {"recorded": recorded, **vars(protocol)},
+        "coverage": None,
+    }
+    report = Report(folder, f"May {identity['engine']['model']['name']} be used for {_target(identity)}?")
+    report.text(f"**{_headline(verdict)}**")
+    for title, lines in (("Reasons", verdict.reasons), ("Doubts", verdict.doubts)):
+        if lines:
+            report.text(f"{title}:")
+            report.text("\n".join(f"- {line}" for line in lines))
+    if verdict.next:
+        report.text("To go on:\n\n" + "\n".join(f"    {command}" for command in verdict.next))
+    report.heading("Errors against thresholds")
+    report.text(
+        f"Mean absolute errors on {len(measured.predictions.names)} labelled snapshots; {100 * protocol.confidence:g} "
+        f"% intervals from {protocol.samples} bootstrap samples of snapshots. The thresholds were recorded "
+        f"{recorded}, before the data were read."
+    )
+    report.table(_HEADER, rows(measured, protocol))
+    if measured.offsets:
+        from ase.data import chemical_symbols
+
+        told = ", ".join(f"{chemical_symbols[z]} {offset:+.4g}" for z, offset in measured.offsets.items())
+        report.text(f"Energy offsets removed, prediction minus label, eV an atom: {told}.")
+    if measured.predictions.names:
+        report.figure("thresholds", "Errors, their intervals, and the thresholds.", draw(measured, protocol))
+        report.figure("parity", "Predictions against labels.", parity(measured.predictions))
+    if measured.failures:
+        report.heading(f"{len(measured.failures)} labelled snapshots without a prediction")
+        report.table(("snapshot", "reason"), measured.failures[:10])
+    if coverage is not None and reference is not None:
+        results["coverage"] = {**coverage.to_dict(), "reference": describe_reference(reference)}
+        report.heading("Coverage of the target")
+        show_coverage(report, coverage, reference)
+    report.write(identity, results)
+    return results
+
+
+_HEADER = ("quantity", "unit", "MAE", "interval", "as it is", "after fine-tuning", "snapshots")
+
+
+def _target(identity: dict[str, Any]) -> str:
+    return ", ".join(identity["settings"]["target"])
+
+
+def _headline(verdict: Verdict) -> str:
+    told = ACTIONS[verdict.action]
+    if verdict.action == "few-shot":
+        told += f": {verdict.mode}" + (
+            f", {verdict.n_structures} to begin with" if verdict.n_structures else ""
+        )
+    return told[0].upper() + told[1:]
+
+
+def rows(measured: Measured, protocol: Protocol) -> list[tuple[Any, ...]]:
+    """List the errors beside the thresholds, for a table.
+
+    Args:
+        measured: Errors on the labelled snapshots.
+        protocol: The thresholds.
+    """
+    quantities: tuple[tuple[str, str, Estimate, float | None, float | None], ...] = (
+        ("forces", "meV/A", measured.forces, protocol.zero_shot_force, protocol.tuned_force),
+        ("energy, offsets removed", "meV/atom", measured.energy_without_offsets, None, protocol.tuned_energy),
+        ("energy as labelled", "meV/atom", measured.energy, None, None),
+        ("stress", "GPa", measured.stress, None, None),
+        ("predicting no forces", "meV/A", Estimate(measured.force_size), None, None),
+    )
+    return [
+        (
+            name,
+            unit,
+            e.value,
+            None if e.low is None else f"{e.low:.4g} to {e.high:.4g}",
+            zero,
+            tuned,
+            e.n or None,
+        )
+        for name, unit, e, zero, tuned in quantities
+    ]
+
+
+def draw(measured: Measured, protocol: Protocol) -> Figure:
+    """Draw force and energy errors with intervals and thresholds, and their spread over snapshots.
+
+    Args:
+        measured: Errors on the labelled snapshots.
+        protocol: The thresholds.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    p = measured.predictions
+    difference = np.abs(1e3 * (p.predicted_forces - p.forces)).mean(axis=1)
+    each = np.array([part.mean() for part in np.split(difference, np.cumsum(p.n_atoms)[:-1])])
+    panels = (
+        (measured.forces, "force MAE (meV/A)", {"as it is": protocol.zero_shot_force, "tuned": protocol.tuned_force}, each),
+        (measured.energy_without_offsets, "energy MAE, offsets removed (meV/atom)", {"tuned": protocol.tuned_energy}, None),
+    )  # fmt: skip
+    for axis, (estimate, label, limits, snapshots) in zip(figure.subplots(1, 2), panels, strict=True):
+        if snapshots is not None and np.isfinite(snapshots).any():
+            known = snapshots[np.isfinite(snapshots)]
+            axis.plot(known, np.linspace(0.6, 1.4, len(known)), ".", color="0.7", label="snapshots")
+        if estimate.value is not None:
+            low, high = estimate.lower, estimate.upper
+            bars = [[estimate.value - low], [high - estimate.value]]
+            axis.errorbar([estimate.value], [1.0], xerr=bars, marker="o", capsize=4, label="mean")
+        for (name, limit), style in zip(limits.items(), ("--", ":"), strict=False):
+            axis.axvline(limit, color="tab:red", linestyle=style, label=f"threshold, {name}")
+        axis.set(xlabel=label, yticks=[], ylim=(0, 2))
+        axis.set_xlim(left=0)
+        axis.legend(fontsize=7)
+    return figure
+
+
+def print_verdict(verdict: Verdict, measured: Measured, protocol: Protocol, console: Console) -> None:
+    """Print the decision and what it stands on.
+
+    Args:
+        verdict: The decision.
+        measured: Errors on the labelled snapshots.
+        protocol: The thresholds.
+        console: Where.
+    """
+    from rich.table import Table
+
+    table = Table(title="mean absolute errors and thresholds", title_justify="left")
+    for column in _HEADER:
+        table.add_column(column, overflow="fold")
+    for row in rows(measured, protocol):
+        table.add_row(*(f"{x:.4g}" if isinstance(x, float) else "-" if x is None else str(x) for x in row))
+    console.print(table)
+    for sign, lines in (("+", verdict.reasons), ("?", verdict.doubts), (">", verdict.next)):
+        for line in lines:
+            console.print(f"{sign} {line}", highlight=False, markup=False)
+    console.print(_headline(verdict), style="bold", highlight=False)

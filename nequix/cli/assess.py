@@ -1,0 +1,108 @@
+"""The command that decides whether to trust a model: ``nequix assess``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nequix.cli.coverage import Also, ReferenceOption, identity_of, load_reference
+from nequix.cli.evaluate import _needs_extra
+from nequix.cli.run import Backend, BackendOption, Device, Dtype, DtypeOption, Kernel, Model, make_calculator
+from nequix.cli.select import spread_of
+from nequix.core.errors import WeightsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nequix.core.spec import ModelSpec
+    from nequix.coverage.reference import Reference
+    from nequix.data.structure import Structure
+
+
+def assess(
+    target: Annotated[list[Path], typer.Argument(help="Structures that the model shall be used for.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder of the report, which is made.")],
+    dft: Annotated[
+        list[Path] | None, typer.Option(help="Labelled snapshots, some twenty; by default those of TARGET.")
+    ] = None,
+    zero_shot_force: Annotated[float, typer.Option(help="Threshold of a model as it is, meV/A.")] = 100.0,
+    tuned_energy: Annotated[float, typer.Option(help="Threshold of a fine-tuned one, meV/atom.")] = 20.0,
+    tuned_force: Annotated[float, typer.Option(help="Threshold of a fine-tuned one, meV/A.")] = 50.0,
+    spread: Annotated[
+        str | None, typer.Option(help="Key of an ensemble's force spread in TARGET, eV/A.")
+    ] = None,
+    reference: ReferenceOption = None,
+    also: Also = None,
+    model: Model = "nequix-mp-1",
+    backend: BackendOption = Backend.auto,
+    dtype: DtypeOption = Dtype.float32,
+    kernel: Kernel = "auto",
+    device: Device = None,
+) -> None:
+    """Decide: use a model as it is, fine-tune it on few structures, or train; with reasons and doubts."""
+    from nequix.assess.protocol import Protocol
+
+    with _needs_extra():
+        from nequix.assess.report import print_verdict, write_report
+    protocol = Protocol(zero_shot_force, tuned_energy, tuned_force)
+    recorded = protocol.record(output)  # before any structure is read
+
+    import numpy as np
+    from rich.console import Console
+
+    from nequix.assess.decide import decide
+    from nequix.assess.measure import measure
+    from nequix.cli.frames import read_frames, read_structures
+    from nequix.core.registry import load_weights
+    from nequix.coverage.judge import judge
+
+    weights = load_weights(model)
+    calculator = make_calculator(model, backend, dtype, kernel, device)
+    aims, labelled = list(read_structures(target)), list(read_structures(dft or target))
+    measured = measure(labelled, calculator.potential, protocol)
+    known = _reference_or_none(model, reference, also)
+    coverage = None if known is None else judge(aims, known, calculator.potential)
+    own = coverage if known is None or dft is None else judge(labelled, known, calculator.potential)
+    mean_spread = None
+    if spread is not None:
+        frames = ((atoms, path.name) for path in target for atoms in read_frames(path))
+        mean_spread = 1e3 * float(np.mean([spread_of(*pair, spread).mean() for pair in frames]))
+    verdict = decide(
+        measured,
+        protocol,
+        coverage=coverage,
+        labelled_coverage=own,
+        tuned="parent" in weights.provenance.extra,
+        lacking=_lacking([*aims, *(labelled if dft else [])], weights.spec),
+        spread=mean_spread,
+    )
+    print_verdict(verdict, measured, protocol, Console())
+    identity = identity_of(target, known, model, calculator, str(dtype))
+    identity["task"] = "assess"
+    identity["settings"]["labelled"] = [path.name for path in dft or target]
+    write_report(output, verdict, measured, protocol, recorded, coverage, known, identity)
+    print(output / "report.md")
+
+
+def _reference_or_none(model: str, path: Path | None, also: list[Path] | None) -> Reference | None:
+    """Read the reference; without one the assessment says so and goes on."""
+    try:
+        return load_reference(model, path, also)
+    except WeightsError:
+        if path is not None:
+            raise
+        return None
+
+
+def _lacking(structures: Sequence[Structure], spec: ModelSpec) -> dict[str, int]:
+    """Count the structures with elements that a model does not know, by symbol."""
+    from ase.data import chemical_symbols
+
+    found: dict[str, int] = {}
+    for structure in structures:
+        for number in sorted(set(structure.numbers.tolist()) - set(spec.atomic_numbers)):
+            symbol = chemical_symbols[number]
+            found[symbol] = found.get(symbol, 0) + 1
+    return found
