@@ -81,6 +81,7 @@ def decide(
         spread: Mean spread of an ensemble's forces on the target, meV/A.
     """
     verdict = _by_errors(measured, protocol, tuned)
+    _another_scale(verdict, measured)
     verdict.doubts += measured.notes
     if coverage is None:
         verdict.doubts.append(
@@ -139,6 +140,9 @@ def _weigh_energies(verdict: Verdict, measured: Measured, protocol: Protocol, tu
             verdict.doubts.append(
                 f"{told}: good for forces, not for differences of energies; fine-tune for those"
             )
+
+
+def _another_scale(verdict: Verdict, measured: Measured) -> None:
     largest = max((abs(offset) for offset in measured.offsets.values()), default=0.0)
     if largest > ANOTHER_SCALE:
         verdict.doubts.append(

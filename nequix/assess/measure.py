@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -101,13 +101,13 @@ def measure(structures: Iterable[Structure], potential: Potential, protocol: Pro
         protocol: How errors are sampled.
     """
     predictions, failures = _predict(structures, potential)
-    left, offsets = _offsets(predictions)
+    left, offsets = metrics.without_offsets(predictions)
     sampler = _Sampler(predictions, protocol)
     energy = 1e3 * metrics.energy_errors(predictions)
     n_energies = int(np.isfinite(energy).sum())
     without = Estimate(None, n=n_energies)
     if n_energies > len(offsets):
-        without = sampler.estimate(lambda some: 1e3 * np.abs(_offsets(some)[0]), 1e3 * np.abs(left))
+        without = sampler.without_offsets(energy, 1e3 * left)
     difference = 1e3 * (predictions.predicted_forces - predictions.forces)
     stress = 160.21766208 * (predictions.predicted_stress - predictions.stress)
     known = np.abs(predictions.forces[np.isfinite(predictions.forces)])
@@ -142,11 +142,6 @@ def _predict(structures: Iterable[Structure], potential: Potential) -> tuple[Pre
     return Predictions.join(parts), failures
 
 
-def _offsets(predictions: Predictions) -> tuple[Float[np.ndarray, " n"], dict[int, float]]:
-    """Fit offsets; of compositions that cannot be told apart, one number is counted once."""
-    return metrics.without_offsets(predictions)
-
-
 class _Sampler:
     """Bootstrap samples of structures."""
 
@@ -175,23 +170,17 @@ class _Sampler:
         drawn = [sums[d].sum() / counts[d].sum() for d in self.draws if counts[d].sum()]
         return self._interval(sums.sum() / counts.sum(), drawn, int((counts > 0).sum()))
 
-    def estimate(
-        self, errors: Callable[[Predictions], np.ndarray], all_errors: Float[np.ndarray, " n"]
-    ) -> Estimate:
-        """Estimate a mean that is fitted anew in every sample."""
-        drawn = [np.nanmean(values) for d in self.draws if np.isfinite(values := errors(self._some(d))).any()]
-        return self._interval(float(np.nanmean(all_errors)), drawn, int(np.isfinite(all_errors).sum()))
-
-    def _some(self, draw: Sequence[int]) -> Predictions:
-        """Take structures; only energies and compositions are read."""
-        p = self.predictions
-        starts = np.cumsum(p.n_atoms) - p.n_atoms
-        atoms = np.concatenate([np.arange(starts[i], starts[i] + p.n_atoms[i]) for i in draw])
-        arrays = {
-            name: values[atoms if len(values) == len(p.numbers) and name in _OF_ATOMS else draw]
-            for name, values in p.arrays().items()
-        }
-        return Predictions(tuple(p.names[i] for i in draw), **arrays)
+    def without_offsets(self, errors: Float[np.ndarray, " n"], left: Float[np.ndarray, " n"]) -> Estimate:
+        """Estimate a mean of energy errors whose offsets are fitted anew in every sample."""
+        fractions = metrics.compositions(self.predictions)[1]
+        known, drawn = np.isfinite(errors), []
+        for draw in self.draws:
+            some = draw[known[draw]]
+            if len(some):
+                a, b = fractions[some], errors[some]
+                offsets = np.linalg.lstsq(a, b, rcond=metrics.SINGULAR)[0]
+                drawn.append(float(np.abs(b - a @ offsets).mean()))
+        return self._interval(float(np.nanmean(np.abs(left))), drawn, int(known.sum()))
 
     def _interval(self, value: float, drawn: list[float], n: int) -> Estimate:
         if n < 2 or not drawn:
@@ -199,9 +188,6 @@ class _Sampler:
         tail = (1 - self.protocol.confidence) / 2
         low, high = np.quantile(drawn, [tail, 1 - tail])
         return Estimate(float(value), float(low), float(high), n)
-
-
-_OF_ATOMS = ("numbers", "forces", "predicted_forces")
 
 
 def _notes(predictions: Predictions, n_energies: int, n_offsets: int) -> list[str]:

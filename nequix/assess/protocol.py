@@ -62,7 +62,7 @@ class Protocol:
         try:
             held = json.loads(path.read_bytes())
             recorded = held.pop("recorded")
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise DataError(f"{path}: cannot be read ({error}); choose another folder") from None
         if held != own:
             different = ", ".join(

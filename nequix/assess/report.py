@@ -61,10 +61,10 @@ def write_report(
     if verdict.next:
         report.text("To go on:\n\n" + "\n".join(f"    {command}" for command in verdict.next))
     report.heading("Errors against thresholds")
+    n, percent = len(measured.predictions.names), 100 * protocol.confidence
     report.text(
-        f"Mean absolute errors on {len(measured.predictions.names)} labelled snapshots; {100 * protocol.confidence:g} "
-        f"% intervals from {protocol.samples} bootstrap samples of snapshots. The thresholds were recorded "
-        f"{recorded}, before the data were read."
+        f"Mean absolute errors on {n} labelled snapshots; {percent:g} % intervals from {protocol.samples} "
+        f"bootstrap samples of snapshots. The thresholds were recorded {recorded}, before the data were read."
     )
     report.table(_HEADER, rows(measured, protocol))
     if measured.offsets:
@@ -86,7 +86,7 @@ def write_report(
     return results
 
 
-_HEADER = ("quantity", "unit", "MAE", "interval", "as it is", "after fine-tuning", "snapshots")
+_HEADER = ("quantity", "unit", "MAE", "interval", "as it is", "tuned", "snapshots")
 
 
 def _target(identity: dict[str, Any]) -> str:
@@ -110,11 +110,11 @@ def rows(measured: Measured, protocol: Protocol) -> list[tuple[Any, ...]]:
         protocol: The thresholds.
     """
     quantities: tuple[tuple[str, str, Estimate, float | None, float | None], ...] = (
-        ("forces", "meV/A", measured.forces, protocol.zero_shot_force, protocol.tuned_force),
-        ("energy, offsets removed", "meV/atom", measured.energy_without_offsets, None, protocol.tuned_energy),
-        ("energy as labelled", "meV/atom", measured.energy, None, None),
+        ("force", "meV/A", measured.forces, protocol.zero_shot_force, protocol.tuned_force),
+        ("energy less offsets", "meV/atom", measured.energy_without_offsets, None, protocol.tuned_energy),
+        ("energy", "meV/atom", measured.energy, None, None),
         ("stress", "GPa", measured.stress, None, None),
-        ("predicting no forces", "meV/A", Estimate(measured.force_size), None, None),
+        ("no force at all", "meV/A", Estimate(measured.force_size), None, None),
     )
     return [
         (
@@ -143,10 +143,13 @@ def draw(measured: Measured, protocol: Protocol) -> Figure:
     p = measured.predictions
     difference = np.abs(1e3 * (p.predicted_forces - p.forces)).mean(axis=1)
     each = np.array([part.mean() for part in np.split(difference, np.cumsum(p.n_atoms)[:-1])])
+    of_forces = {"as it is": protocol.zero_shot_force, "tuned": protocol.tuned_force}
+    of_energy = {"tuned": protocol.tuned_energy}
+    energy = "energy MAE, offsets removed (meV/atom)"
     panels = (
-        (measured.forces, "force MAE (meV/A)", {"as it is": protocol.zero_shot_force, "tuned": protocol.tuned_force}, each),
-        (measured.energy_without_offsets, "energy MAE, offsets removed (meV/atom)", {"tuned": protocol.tuned_energy}, None),
-    )  # fmt: skip
+        (measured.forces, "force MAE (meV/A)", of_forces, each),
+        (measured.energy_without_offsets, energy, of_energy, None),
+    )
     for axis, (estimate, label, limits, snapshots) in zip(figure.subplots(1, 2), panels, strict=True):
         if snapshots is not None and np.isfinite(snapshots).any():
             known = snapshots[np.isfinite(snapshots)]

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from math import gcd
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -41,39 +41,29 @@ def build_reference(
     data: str,
     progress: Callable[[int], None] | None = None,
 ) -> Reference:
-    """Compute the reference of a training set in one pass.
+    """Compute the reference of a training set.
 
     Args:
-        structures: The set; labels are not looked at.
+        structures: The set, which may be read twice; labels are not looked at.
         weights: The model that was trained on it.
         potential: The same model on a backend; without one the reference has no features.
         data: Description of the set.
         progress: Called with the number of structures that are done since.
 
     Raises:
-        DataError: If there is no structure, or all have the same composition.
+        DataError: If there are too few structures.
         GraphError: For a structure that the model cannot have been trained on, naming it.
     """
     told = describe_model(weights)
-    main, rest = Tally(weights.spec.cutoff), Tally(weights.spec.cutoff)
-    sums, rest_sums = FeatureSums(), FeatureSums()
-    held: list[tuple[Environments, np.ndarray | None]] = []
-    rng = np.random.default_rng(0)
-    for structure, environments, features in _look(structures, weights, potential):
-        aside = _held_out(structure)
-        (rest if aside else main).add(environments)
-        if features is not None:
-            (rest_sums if aside else sums).add(features)
-        if aside:  # a fair sample of those that are set aside
-            place = int(rng.integers(rest.n_structures))
-            if len(held) < MOST_HELD_OUT:
-                held.append((environments, features))
-            elif place < MOST_HELD_OUT:
-                held[place] = environments, features
-        if progress is not None:
-            progress(1)
-    if not main.n_structures:
-        raise DataError(f"{data}: too few structures, or too few compositions; give the whole training set")
+    counts = _count(structures, weights, potential, _by_composition, progress)
+    if not (counts.held and counts.main.n_structures):  # few compositions: structures themselves are held out
+        counts = _count(structures, weights, potential, _by_number, progress)
+    if not (counts.held and counts.main.n_structures):
+        n = counts.main.n_structures + counts.rest.n_structures
+        raise DataError(
+            f"{data}: too few structures ({n}), expected {HELD_OUT} or more; give the whole training set"
+        )
+    main, rest, sums, rest_sums, held = counts
 
     def reference(
         some: Tally, histograms: dict, features: FeatureSums, calibration: Calibration
@@ -94,6 +84,43 @@ def build_reference(
     return reference(main, added(counted, rest.histograms()), sums, calibration)
 
 
+class _Counts(NamedTuple):
+    """A training set in two parts, and the environments and features of some structures of the second."""
+
+    main: Tally
+    rest: Tally
+    sums: FeatureSums
+    rest_sums: FeatureSums
+    held: list[tuple[Environments, np.ndarray | None]]
+
+
+def _count(
+    structures: Iterable[Structure],
+    weights: Weights,
+    potential: Potential | None,
+    held_out: Callable[[Structure, int], bool],
+    progress: Callable[[int], None] | None,
+) -> _Counts:
+    cutoff = weights.spec.cutoff
+    main, rest, sums, rest_sums = Tally(cutoff), Tally(cutoff), FeatureSums(), FeatureSums()
+    held: list[tuple[Environments, np.ndarray | None]] = []
+    rng = np.random.default_rng(0)
+    for index, (structure, environments, features) in enumerate(_look(structures, weights, potential)):
+        aside = held_out(structure, index)
+        (rest if aside else main).add(environments)
+        if features is not None:
+            (rest_sums if aside else sums).add(features)
+        if aside:  # a fair sample of those that are set aside
+            place = int(rng.integers(rest.n_structures))
+            if len(held) < MOST_HELD_OUT:
+                held.append((environments, features))
+            elif place < MOST_HELD_OUT:
+                held[place] = environments, features
+        if progress is not None:
+            progress(1)
+    return _Counts(main, rest, sums, rest_sums, held)
+
+
 def _look(
     structures: Iterable[Structure], weights: Weights, potential: Potential | None
 ) -> Iterator[tuple[Structure, Environments, np.ndarray | None]]:
@@ -105,12 +132,16 @@ def _look(
             yield structure, environments_of(structure, weights.spec.cutoff), known
 
 
-def _held_out(structure: Structure) -> bool:
+def _by_composition(structure: Structure, index: int) -> bool:
     """Choose compositions, the ratios of the elements, by a hash: alike structures stay together."""
     numbers, counts = np.unique(structure.numbers, return_counts=True)
     ratios = (counts // gcd(*counts.tolist())).tolist()
     text = repr(list(zip(numbers.tolist(), ratios, strict=True)))
     return hashlib.sha256(text.encode()).digest()[0] % HELD_OUT == 0
+
+
+def _by_number(structure: Structure, index: int) -> bool:
+    return index % HELD_OUT == HELD_OUT - 1
 
 
 def tally(structures: Iterable[Structure], cutoff: float) -> Tally:

@@ -135,9 +135,16 @@ def test_the_histograms_of_the_parent_serve_a_fine_tuned_model(tmp_path):
     assert found.n_structures == sets.reference().n_structures
 
 
-def test_too_little_data_is_an_error():
-    with pytest.raises(DataError, match="too few"):
-        build_reference([], WEIGHTS, None, "nothing")
+@pytest.mark.parametrize("n", [0, 1, 9])
+def test_too_little_data_is_an_error(n):
+    with pytest.raises(DataError, match=f"too few structures \\({n}\\)"):
+        build_reference(sets.training()[:n], WEIGHTS, None, "little")
+
+
+def test_of_one_composition_structures_are_held_out():
+    built = build_reference(sets.training()[:60], WEIGHTS, None, "copper")
+    assert built.calibration.n_structures == 6
+    assert built.n_structures == 60
 
 
 def test_without_a_backend_there_are_histograms_alone():

@@ -1,0 +1,206 @@
+"""Verdicts by planted errors, and what degenerate labels still allow to conclude."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nequix.assess.decide import decide
+from nequix.assess.measure import measure
+from nequix.assess.protocol import Protocol
+from nequix.core.results import Results
+from nequix.coverage.judge import judge
+from nequix.data.structure import Structure
+from tests.calculator.small import SPEC
+from tests.coverage import sets
+
+PROTOCOL = Protocol(samples=200)
+
+
+class Planted:
+    """A potential whose answers are labels with errors of a known size."""
+
+    spec = SPEC
+
+    def __init__(self, structures, force=0.0, energy=0.0, offset=0.0, seed=0):
+        rng = np.random.default_rng(seed)
+        self.answers = []
+        for s in structures:
+            n = len(s.numbers)
+            error = energy * rng.choice([-1, 1]) + offset
+            forces = s.true + force * rng.choice([-1, 1], (n, 3)) * rng.uniform(0.8, 1.2)
+            self.answers.append((n * error, forces))
+
+    def evaluate(self, graph):
+        some = [self.answers.pop(0) for _ in graph.n_node]
+        forces = np.concatenate([forces for _, forces in some])
+        energy = np.array([energy for energy, _ in some])
+        return Results(energy, np.zeros(len(forces)), forces, np.zeros((len(some), 3, 3)))
+
+
+class Labelled(Structure):
+    """A structure that remembers its forces even if they are no labels."""
+
+    @property
+    def true(self):
+        return np.sin(self.positions)
+
+
+def snapshots(n=20, **without):
+    structures = []
+    for seed, plain in enumerate(sets.structures([sets.crystal("NaCl", 700 + i) for i in range(n)])):
+        labels = {"energy": 0.0, "forces": np.sin(plain.positions), "stress": np.zeros((3, 3)), **without}
+        structures.append(Labelled(**{**vars(plain), **labels, "name": f"snapshot {seed}"}))
+    return structures
+
+
+def decided(structures, coverage=True, **options):
+    errors = {name: options.pop(name) for name in ("force", "energy", "offset") if name in options}
+    measured = measure(structures, Planted(structures, **errors), PROTOCOL)
+    found = judge(structures, sets.reference()) if coverage else None
+    return decide(measured, PROTOCOL, coverage=found, labelled_coverage=found, **options), measured
+
+
+def test_small_errors_inside_the_distribution_are_trusted():
+    verdict, measured = decided(snapshots(), force=0.03, energy=0.005)
+    assert verdict.action == "zero-shot"
+    assert measured.forces.value == pytest.approx(30, rel=0.1)
+    assert measured.forces.low < measured.forces.value < measured.forces.high
+    assert measured.energy_without_offsets.value == pytest.approx(5, rel=0.3)
+    assert verdict.doubts == []
+    assert verdict.next == []
+
+
+@pytest.mark.parametrize(("force", "n"), [(0.11, 120), (0.2, 200), (0.3, 200)])
+def test_larger_errors_ask_for_a_fine_tuning(force, n):
+    verdict, _ = decided(snapshots(), force=force)
+    assert (verdict.action, verdict.mode) == ("few-shot", "last-layer")
+    assert verdict.n_structures <= n
+    assert any("finetune --mode last-layer" in command for command in verdict.next)
+
+
+def test_the_larger_the_error_the_more_structures():
+    numbers = [decided(snapshots(), force=force)[0].n_structures for force in (0.105, 0.12, 0.14)]
+    assert numbers == sorted(numbers)
+    assert numbers[0] < numbers[-1]
+
+
+def test_hopeless_errors_ask_for_training():
+    assert decided(snapshots(), force=0.8)[0].action == "train"
+
+
+def test_an_interval_across_the_threshold_is_undecided():
+    structures = snapshots(8)
+    verdict, measured = decided(structures, force=0.1)
+    assert measured.forces.low < 100 < measured.forces.high
+    assert verdict.action == "undecided"
+    assert any("would decide" in reason or "too close" in reason for reason in verdict.reasons)
+
+
+def test_offsets_are_no_errors_but_another_scale_is_told():
+    verdict, measured = decided(snapshots(), force=0.03, energy=0.005, offset=3.0)
+    assert verdict.action == "zero-shot"
+    assert measured.energy.value > 2900
+    assert measured.energy_without_offsets.value < 10
+    assert any("another functional" in doubt for doubt in verdict.doubts)
+
+
+def test_energy_errors_warn_of_a_model_as_it_is_and_decide_of_a_tuned_one():
+    verdict, _ = decided(snapshots(), force=0.03, energy=0.08)
+    assert verdict.action == "zero-shot"
+    assert any("not for differences of energies" in doubt for doubt in verdict.doubts)
+    assert decided(snapshots(), force=0.03, energy=0.08, tuned=True)[0].action == "few-shot"
+    assert decided(snapshots(), force=0.03, energy=0.005, tuned=True)[0].action == "tuned"
+    assert decided(snapshots(), force=0.07, energy=0.005, tuned=True)[0].action == "few-shot"
+
+
+def test_errors_as_large_as_the_forces_are_told():
+    structures = snapshots()
+    still = [replace_forces(s, 1e-3 * s.true) for s in structures]
+    measured = measure(still, Planted(structures, force=0.05), PROTOCOL)
+    verdict = decide(measured, PROTOCOL, coverage=None)
+    assert any("labelled forces are only" in doubt for doubt in verdict.doubts)
+
+
+def replace_forces(structure, forces):
+    return Labelled(**{**vars(structure), "forces": forces})
+
+
+def test_without_forces_nothing_is_decided_but_energies_are_told():
+    verdict, measured = decided(snapshots(forces=None), energy=0.005)
+    assert verdict.action == "undecided"
+    assert measured.energy_without_offsets.value < 10
+    assert any("no snapshot has labelled forces" in doubt for doubt in verdict.doubts)
+
+
+def test_without_any_label_coverage_is_told():
+    verdict, measured = decided(snapshots(energy=None, forces=None, stress=None))
+    assert verdict.action == "undecided"
+    assert measured.energy.value is None
+    assert any("training distribution" in reason for reason in verdict.reasons)
+    assert len(measured.notes) == 3
+
+
+def test_one_snapshot_has_no_interval_and_no_energy_error():
+    verdict, measured = decided(snapshots(1), force=0.03, offset=5.0)
+    assert measured.forces.low is None
+    assert measured.energy_without_offsets.value is None
+    assert verdict.action == "zero-shot"
+    assert any("one snapshot alone" in doubt for doubt in verdict.doubts)
+    assert any("do not tell errors from offsets" in doubt for doubt in verdict.doubts)
+
+
+def test_an_element_that_the_model_lacks_ends_it():
+    verdict, _ = decided(snapshots(), force=0.03, lacking={"Ti": 3})
+    assert verdict.action == "train"
+    assert "Ti (3 structures)" in verdict.reasons[0]
+    assert any("of the structures without them alone" in doubt for doubt in verdict.doubts)
+
+
+def test_small_errors_say_nothing_of_a_target_that_is_elsewhere():
+    labelled = snapshots()
+    measured = measure(labelled, Planted(labelled, force=0.03), PROTOCOL)
+    own = judge(labelled, sets.reference())
+    far = judge(sets.structures([sets.unseen_pair()] * 3), sets.reference())
+    verdict = decide(measured, PROTOCOL, coverage=far, labelled_coverage=own)
+    assert verdict.action == "undecided"
+    assert any("Au" in doubt and "say nothing of it" in doubt for doubt in verdict.doubts)
+    same = decide(measured, PROTOCOL, coverage=far, labelled_coverage=far)
+    assert same.action == "zero-shot"
+    assert any("their errors count" in doubt for doubt in same.doubts)
+
+
+def test_without_a_reference_coverage_is_a_doubt():
+    verdict, _ = decided(snapshots(), coverage=False, force=0.03)
+    assert any("no reference" in doubt for doubt in verdict.doubts)
+
+
+@pytest.mark.parametrize(("spread", "place"), [(20.0, "reasons"), (200.0, "doubts")])
+def test_the_spread_of_an_ensemble_is_weighed(spread, place):
+    verdict, _ = decided(snapshots(), force=0.03, spread=spread)
+    assert any("spread of the ensemble" in line for line in getattr(verdict, place))
+
+
+def test_structures_that_cannot_be_evaluated_are_listed():
+    structures = snapshots(4)
+    structures[1] = Labelled(**{**vars(structures[1]), "numbers": np.full(8, 22)})
+    measured = measure(structures, Planted([structures[0], *structures[2:]], force=0.03), PROTOCOL)
+    assert [name for name, _ in measured.failures] == ["snapshot 1"]
+    assert measured.forces.n == 3
+    assert replace(measured, failures=[]).to_dict()["n_structures"] == 3
+
+
+def test_the_interval_covers_the_true_error_about_as_often_as_it_says():
+    hits = 0
+    rng = np.random.default_rng(3)
+    for trial in range(40):
+        structures = snapshots(16)
+        potential = Planted(structures, force=0.0)
+        sizes = rng.exponential(0.06, len(structures))
+        potential.answers = [
+            (energy, forces + size * rng.choice([-1, 1], forces.shape))
+            for (energy, forces), size in zip(potential.answers, sizes, strict=True)
+        ]
+        found = measure(structures, potential, Protocol(samples=200, seed=trial)).forces
+        hits += found.low <= 60 <= found.high
+    assert 31 <= hits <= 40  # of 40: 95 % less what a bootstrap of 16 values misses

@@ -1,0 +1,29 @@
+import json
+
+import pytest
+
+from nequix.assess.protocol import PROTOCOL, Protocol
+from nequix.core.errors import DataError
+
+
+def test_thresholds_are_recorded_once(tmp_path):
+    first = Protocol().record(tmp_path / "run")
+    held = json.loads((tmp_path / "run" / PROTOCOL).read_bytes())
+    assert held["recorded"] == first
+    assert (held["zero_shot_force"], held["tuned_energy"], held["tuned_force"]) == (100, 20, 50)
+    assert Protocol().record(tmp_path / "run") == first
+    with pytest.raises(DataError, match=r"zero_shot_force = 100.0 \(got 150.0\); thresholds are not changed"):
+        Protocol(zero_shot_force=150.0).record(tmp_path / "run")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}"])
+def test_a_damaged_record_is_no_licence(tmp_path, content):
+    (tmp_path / PROTOCOL).write_bytes(content)
+    with pytest.raises(DataError, match="choose another folder"):
+        Protocol().record(tmp_path)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_thresholds_are_positive_numbers(value):
+    with pytest.raises(DataError, match="expected a positive number"):
+        Protocol(tuned_force=value)

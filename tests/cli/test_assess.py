@@ -1,0 +1,91 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+
+from nequix import NequixCalculator, cli
+from tests.calculator import small
+from tests.coverage import sets
+
+COMMON = ("--model", "model.safetensors", "--backend", "torch", "--dtype", "float64")
+
+
+@pytest.fixture(autouse=True)
+def _files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "150")
+    small.write_small(tmp_path)
+    calc = NequixCalculator(small.WEIGHTS, "torch", dtype="float64")
+    frames = [sets.crystal("NaCl", seed) for seed in range(12)]
+    write("target.extxyz", frames)
+    for atoms in frames:
+        calc.calculate(atoms)
+        energy, forces = calc.results["energy"] + 7.0 * len(atoms), calc.results["forces"] + 0.02
+        atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
+    write("dft.extxyz", frames)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["nequix", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        output = capsys.readouterr()
+        return caught.value.code, output.out, output.err
+
+    return run
+
+
+def test_assess_writes_a_page_with_the_verdict(run):
+    write("train.extxyz", [sets.crystal(name, seed) for name in sets.CRYSTALS for seed in range(20)])
+    run("coverage", "build", "train.extxyz", *COMMON)
+    code, out, _ = run("assess", "target.extxyz", "--dft", "dft.extxyz", "-o", "page", *COMMON)
+    assert code == 0
+    assert "Use the model as it is" in out
+    assert "another functional" in " ".join(out.split())
+    held = json.loads(Path("page/results.json").read_bytes())["results"]
+    assert held["verdict"]["action"] == "zero-shot"
+    assert held["measured"]["forces"]["value"] == pytest.approx(20, rel=1e-3)
+    assert held["measured"]["energy"]["value"] == pytest.approx(7000, rel=1e-3)
+    assert held["measured"]["energy_without_offsets"]["value"] < 0.1
+    assert held["coverage"]["n_structures"] == 12
+    text = Path("page/report.md").read_text()
+    for part in ("**Use the model as it is**", "Doubts:", "thresholds.png", "parity.png", "## Coverage"):
+        assert part in text
+    assert json.loads(Path("page/protocol.json").read_bytes())["zero_shot_force"] == 100
+
+
+def test_thresholds_can_be_set_but_not_changed_afterwards(run):
+    arguments = ("assess", "target.extxyz", "--dft", "dft.extxyz", "-o", "page", *COMMON)
+    code, out, _ = run(*arguments, "--zero-shot-force", "10")
+    assert (code, "Fine-tune on few structures" in out) == (0, True)
+    code, _, err = run(*arguments)
+    assert (code, "thresholds are not changed" in err) == (1, True)
+
+
+def test_the_protocol_is_recorded_before_the_data_are_read(run):
+    code, _, err = run("assess", "missing.extxyz", "-o", "page", *COMMON)
+    assert (code, "no such file" in err) == (1, True)
+    assert Path("page/protocol.json").exists()
+
+
+def test_unlabelled_structures_get_an_answer(run):
+    code, out, _ = run("assess", "target.extxyz", "-o", "page", *COMMON)
+    assert code == 0
+    assert "Undecided" in out
+    assert "no snapshot has labelled forces" in " ".join(out.split())
+    assert json.loads(Path("page/results.json").read_bytes())["results"]["verdict"]["action"] == "undecided"
+
+
+def test_an_element_that_the_model_lacks_gets_an_answer(run):
+    frames = [sets.crystal("NaCl", 1)]
+    frames[0].symbols[0] = "Ti"
+    write("other.extxyz", frames)
+    code, out, _ = run("assess", "other.extxyz", "--dft", "dft.extxyz", "-o", "page", *COMMON)
+    assert code == 0
+    assert "the model lacks Ti (1 structures)" in " ".join(out.split())
+    assert "Train fully" in out
