@@ -96,6 +96,7 @@ def build(
         Path | None, typer.Option("-o", "--output", help="By default beside the model's file.")
     ] = None,
     description: Annotated[str | None, typer.Option(help="Of the data; by default the files' names.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Take one structure in so many.")] = 1,
     features: Features = True,
     force: Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")] = False,
     model: Model = "nequix-mp-1",
@@ -108,7 +109,7 @@ def build(
     from nequix.core.registry import load_weights
     from nequix.coverage.build import build_reference
     from nequix.coverage.sidecar import place_beside, write_reference
-    from nequix.data.sources import open_source
+    from nequix.data.sources import Subset, open_source
 
     target = output or place_beside(model)
     if not target.absolute().parent.is_dir():
@@ -116,8 +117,11 @@ def build(
     if target.exists() and not force:
         raise DataError(f"{target}: exists already; choose another name, or replace it with --force")
     source, weights = open_source(data), load_weights(model)
+    if every > 1:
+        source = Subset(source, range(0, len(source), every))
     potential = make_calculator(model, backend, dtype, kernel, device).potential if features else None
     told = description or ", ".join(path.name for path in data)
+    told += f", one structure in {every}" if every > 1 else ""
     with _progress("coverage build", _length(source)) as advance:
         built = build_reference(source, weights, potential, told, advance)
     write_reference(target, built)

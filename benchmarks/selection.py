@@ -1,0 +1,166 @@
+"""Does choosing structures pay? Fine-tune on N chosen by each strategy and compare errors with random ones.
+
+    python benchmarks/selection.py run --data FOLDER --work DIR       # resumable: a file a fine-tuning
+    python benchmarks/selection.py report --work DIR
+
+Candidates and test structures are drawn anew for every seed; each strategy chooses N of the same candidates.
+The fine-tunings differ in nothing else: mode last-layer, the same number of gradients of structures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import io
+import json
+from pathlib import Path
+
+import ase.io
+import numpy as np
+
+from nequix.assess.measure import measure
+from nequix.assess.protocol import Protocol
+from nequix.core.errors import WeightsError
+from nequix.core.files import write_atomic
+from nequix.core.registry import load_weights
+from nequix.core.weights import Weights, read_weights
+from nequix.coverage.select import select
+from nequix.coverage.sidecar import find_reference
+from nequix.data.sources import Subset, open_source
+from nequix.data.structure import Structure, to_atoms
+from nequix.finetune.config import configure
+from nequix.finetune.run import FineTuning
+from nequix.jax.compilation import cache_compilations
+from nequix.models import load_model
+from nequix.train.loop import MODEL
+
+SETS = {
+    "MoNbTaW": ["hea_monbtaw/train_binaries.extxyz.gz"],
+    "Si": ["mlearn/Si_train.extxyz.gz", "mlearn/Si_test.extxyz.gz"],
+    "Mo": ["mlearn/Mo_train.extxyz.gz", "mlearn/Mo_test.extxyz.gz"],
+}
+N_CANDIDATES, N_TEST, N_VALID = 150, 60, 5
+BATCH = 5
+STRATEGIES = ("random", "farthest", "gaps")
+
+
+def parts(name: str, data: Path, seed: int) -> list[list[Structure]]:
+    """Draw candidates, structures for validation and for tests."""
+    source = open_source([data / path for path in SETS[name]])
+    order = np.random.default_rng([seed, 7]).permutation(len(source))
+    cuts = np.cumsum([N_TEST, N_VALID, N_CANDIDATES])
+    test, valid, candidates, _ = np.split(order, cuts)
+    return [list(Subset(source, some)) for some in (candidates, valid, test)]
+
+
+def write(path: Path, structures: list[Structure]) -> None:
+    text = io.StringIO()
+    ase.io.write(text, [to_atoms(structure) for structure in structures], format="extxyz")
+    write_atomic(path, [text.getvalue().encode()])
+
+
+def errors(weights: Weights, test: list[Structure]) -> dict[str, float | None]:
+    """Return mean absolute errors: forces, energies with and without offsets."""
+    found = measure(test, load_model(weights, "torch"), Protocol(samples=1))
+    names = ("forces", "energy", "energy_without_offsets")
+    return {name: getattr(found, name).value for name in names}
+
+
+def run(options: argparse.Namespace) -> None:
+    """Choose, fine-tune and evaluate whatever has no result yet."""
+    parent = load_weights(options.model)
+    potential = load_model(parent, "torch")
+    try:
+        reference = find_reference(options.model, parent, options.reference)
+    except WeightsError:
+        reference = None
+    for seed in range(options.seeds):
+        candidates, valid, test = parts(options.set, options.data, seed)
+        zero = options.work / f"{options.set}-{seed}-zero.json"
+        if not zero.exists():
+            told = {"strategy": "zero-shot", "seed": seed, "n": 0, **errors(parent, test)}
+            write_atomic(zero, [json.dumps(told).encode()])
+        for n in options.sizes:
+            for strategy in options.strategies:
+                name = f"{options.set}-{seed}-{n}-{strategy}"
+                path = options.work / f"{name}.json"
+                if path.exists():
+                    continue
+                choices = select(
+                    strategy, candidates, n, potential=potential, reference=reference, seed=100 + seed
+                )
+                folder = options.work / name
+                folder.mkdir(exist_ok=True)
+                write(folder / "train.extxyz", [candidates[choice.index] for choice in choices])
+                write(folder / "valid.extxyz", valid)
+                tuned = fine_tune(parent, options, folder)
+                told = {"strategy": strategy, "seed": seed, "n": n, **errors(tuned, test)}
+                write_atomic(path, [json.dumps(told).encode()])
+                print(json.dumps(told), flush=True)
+
+
+def fine_tune(parent: Weights, options: argparse.Namespace, folder: Path) -> Weights:
+    """Fine-tune with a number of gradients of structures; the warm-up takes a tenth of them."""
+    data = [folder / "train.extxyz"]
+    config = configure(parent, options.model, "last-layer", data, [folder / "valid.extxyz"])
+    per_epoch = -(-len(open_source(data)) // BATCH)
+    n_steps = options.gradients // BATCH
+    epochs = -(-n_steps // per_epoch)
+    config = dataclasses.replace(
+        config,
+        optimizer=dataclasses.replace(config.optimizer, warmup_epochs=n_steps / 10 / per_epoch),
+        run=dataclasses.replace(config.run, epochs=epochs, validate_every=max(1, epochs // 8), patience=None),
+    )
+    tuning = FineTuning(config, parent, folder / "run")
+    tuning.train()
+    return read_weights(tuning.folder / MODEL)
+
+
+def report(options: argparse.Namespace) -> None:
+    """Print means, standard errors, and differences from random ones, seed by seed."""
+    results = [json.loads(p.read_text()) for p in sorted(options.work.glob(f"{options.set}-*.json"))]
+    groups: dict[tuple[int, str], dict[int, dict]] = {}
+    for result in results:
+        groups.setdefault((result["n"], result["strategy"]), {})[result["seed"]] = result
+    print("| structures | chosen | seeds | force, meV/A | against random | energy less offsets, meV/atom |")
+    print("|---:|---|---:|---:|---:|---:|")
+    for (n, strategy), found in sorted(groups.items()):
+        forces, energies = ([r[key] for r in found.values()] for key in ("forces", "energy_without_offsets"))
+        random = groups.get((n, "random"), {})
+        pairs = [r["forces"] / random[seed]["forces"] - 1 for seed, r in found.items() if seed in random]
+        ratio = "" if strategy in ("random", "zero-shot") or len(pairs) < 2 else f"{percent(pairs)}"
+        print(f"| {n or ''} | {strategy} | {len(found)} | {spread(forces)} | {ratio} | {spread(energies)} |")
+
+
+def spread(values: list[float]) -> str:
+    """Write a mean and its standard error."""
+    if len(values) < 2:
+        return f"{values[0]:.3g}"
+    return f"{np.mean(values):.3g} ± {np.std(values, ddof=1) / len(values) ** 0.5:.2g}"
+
+
+def percent(values: list[float]) -> str:
+    """Write the mean of relative differences and its standard error."""
+    return f"{100 * np.mean(values):+.0f} ± {100 * np.std(values, ddof=1) / len(values) ** 0.5:.0f} %"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["run", "report"])
+    parser.add_argument("--data", type=Path, help="the folder of the data sets")
+    parser.add_argument("--work", type=Path, required=True, help="where runs and results are kept")
+    parser.add_argument("--set", default="MoNbTaW", choices=list(SETS))
+    parser.add_argument("--model", default="nequix-nano")
+    parser.add_argument("--reference", type=Path, help="by default the one beside the model's file")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 30])
+    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--strategies", nargs="+", default=STRATEGIES, choices=STRATEGIES)
+    parser.add_argument("--gradients", type=int, default=600, help="gradients of structures in a run")
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    cache_compilations(options.work / "jax")
+    {"run": run, "report": report}[options.what](options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The reference that comes with nequix-nano."""
+
+import ase.io
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from nequix.core.registry import load_weights
+from nequix.coverage.judge import judge
+from nequix.coverage.sidecar import find_reference, place_beside
+from nequix.models import load_model
+from tests.core.test_bundled import HELD_OUT
+from tests.coverage.sets import structures
+
+
+@pytest.fixture(scope="module")
+def found():
+    weights = load_weights("nequix-nano")
+    return find_reference("nequix-nano", weights), load_model(weights, "torch")
+
+
+def rattled(*arguments, scale=1.0, **options):
+    atoms = bulk(*arguments, cubic=True, **options) * (2, 2, 2)
+    atoms.set_cell(scale * atoms.cell, scale_atoms=True)
+    atoms.rattle(0.05, seed=0)
+    return atoms
+
+
+def test_it_is_small_and_of_these_weights(found):
+    assert place_beside("nequix-nano").stat().st_size < 1_500_000
+    reference, _ = found
+    assert reference.features is not None
+    assert set(reference.elements) == set(load_weights("nequix-nano").spec.atomic_numbers)
+    assert reference.calibration.verdicts["outside"] < 0.02
+
+
+@pytest.mark.parametrize("features", [True, False])
+def test_ordinary_crystals_are_inside(found, features):
+    reference, potential = found
+    frames = [
+        rattled("Cu", "fcc", a=3.62),
+        rattled("Li", "bcc", a=3.44),
+        rattled("MgO", "rocksalt", a=4.21),
+        rattled("Si", "diamond", a=5.43),
+    ]
+    judged = judge(structures(frames), reference, potential if features else None)
+    assert judged.verdicts == ("inside",) * 4, judged.reasons
+
+
+@pytest.mark.parametrize("features", [True, False])
+def test_planted_cases_are_caught_and_named(found, features):
+    reference, potential = found
+    contact = rattled("Li", "bcc", a=3.44)
+    contact.positions[1] = contact.positions[0] + [1.4, 0.0, 0.0]
+    cases = {
+        "Li-Li": contact,
+        "Cu to Cu": rattled("Cu", "fcc", a=3.62, scale=0.8),
+        "B-Mg": bulk("MgB", "cesiumchloride", a=2.7) * (2, 2, 2),
+    }
+    for name, atoms in cases.items():
+        judged = judge(structures([atoms]), reference, potential if features else None)
+        assert judged.verdict != "inside", name
+        assert any(gap.name == name for gap in judged.gaps), name
+    first = judge(structures([contact]), reference, potential if features else None)
+    assert first.verdict == "outside"
+    assert {0, 1} <= {atom for gap in first.gaps if gap.name == "Li-Li" for _, atom in gap.atoms}
+
+
+def test_held_out_structures_are_mostly_inside(found):
+    reference, potential = found
+    frames = ase.io.read(HELD_OUT, ":")[::4]
+    judged = judge(structures(frames), reference, potential)
+    assert judged.verdicts.count("inside") > 0.85 * len(frames)
+    assert judged.verdicts.count("outside") < 0.03 * len(frames)
+    assert np.isfinite(judged.score).all()
