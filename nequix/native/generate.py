@@ -46,16 +46,16 @@ def specialise(l1: int, l2: int, l3: int) -> str:
         f"    M[{n}] = {' + '.join(f'Y[{j}] * T({c!r})' for j, c in term)};" for n, term in enumerate(terms)
     ]
     push = [f"    add(out[{k}], x[{i}], M[{n} * TILE]);" for n, (i, k) in enumerate(pairs)]
-    pull, read = [], set()
+    pull, bend = [], []
     for n, ((i, k), term) in enumerate(zip(pairs, terms, strict=True)):
-        if k not in read:
-            pull.append(f"    const Block<V, B> g{k}(G + {k} * stride);")
-            read.add(k)
+        if k not in {k for _, k in pairs[:n]}:
+            load = f"    const Block<V, B> g{k}(G + {k} * stride);"
+            pull.append(load)
+            bend.append(load)
         pull.append(f"    add(q[{i}], g{k}, M[{n} * TILE]);")
-        if l2:
-            pull.append(f"    {{ const V p = dot(x[{i}], g{k});")
-            pull += [f"      dY[{j}] += p * T({c!r});" for j, c in term]
-            pull.append("    }")
+        bend.append(f"    {{ const V p = dot(x[{i}], g{k});")
+        bend += [f"      dY[{j}] += p * T({c!r});" for j, c in term]
+        bend.append("    }")
     return "\n".join(
         [
             f"template <> struct Coupling<{l1}, {l2}, {l3}> {{",
@@ -68,9 +68,12 @@ def specialise(l1: int, l2: int, l3: int) -> str:
             *push,
             "  }",
             "  template <class T, class V, int B>",
-            "  static INLINE void pull(const T* M, const T* G, long stride, const Block<V, B>* x,",
-            "                          Block<V, B>* q, V* dY) {",
+            "  static INLINE void pull(const T* M, const T* G, long stride, Block<V, B>* q) {",
             *pull,
+            "  }",
+            "  template <class T, class V, int B>",
+            "  static INLINE void bend(const Block<V, B>* x, const T* G, long stride, V* dY) {",
+            *bend,
             "  }",
             "};",
         ]

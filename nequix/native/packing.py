@@ -92,7 +92,8 @@ class Packed:
         for name in ("channels_in", "message", "pre", "out", "gate"):
             for l in range(DEGREES):
                 getattr(struct, name)[l] = getattr(places, name)[l]
-        paths = (PathStruct * len(layer.paths))(*places.paths)
+        # By sender's degree: the features that a tile reads stay in the cache.
+        paths = (PathStruct * len(layer.paths))(*sorted(places.paths, key=lambda path: path.l1))
         self._kept.append(paths)
         struct.n_paths, struct.paths, struct.n_weights = len(layer.paths), paths, places.n_weights
         struct.table = self._keep(_spread(self.tables.coefficients[t], places.columns, places.n_weights, 1))

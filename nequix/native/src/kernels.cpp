@@ -49,6 +49,19 @@ INLINE T sum(typename Vector<T>::type v) {
   return lanes[0];
 }
 
+// Which lanes of two vectors to add, to go on with half as many vectors; by the number of lanes that stay together.
+template <class T>
+struct Lanes {
+  static constexpr int L = Vector<T>::size;
+  typename Integer<sizeof(T)>::type own[L][L] __attribute__((aligned(64))), other[L][L] __attribute__((aligned(64)));
+  constexpr Lanes() : own(), other() {
+    for (int half = L / 2; half; half /= 2)
+      for (int i = 0; i < L; i++) own[half][i] = i & half ? L + i : i, other[half][i] = i & half ? L + (i ^ half) : i ^ half;
+  }
+};
+template <class T>
+constexpr Lanes<T> lanes;
+
 // The sums of HARMONICS vectors. Halves of two vectors are added at a time: far fewer steps than one after the other.
 template <class T>
 INLINE void sum_rows(const typename Vector<T>::type* rows, T* sums) {
@@ -60,8 +73,7 @@ INLINE void sum_rows(const typename Vector<T>::type* rows, T* sums) {
     for (int i = 0; i < L; i++) v[i] = rows[first + i];
 #pragma GCC unroll 8
     for (int half = L / 2; half; half /= 2) {
-      Index own, other;
-      for (int i = 0; i < L; i++) own[i] = i & half ? L + i : i, other[i] = i & half ? L + (i ^ half) : i ^ half;
+      const Index own = load(lanes<T>.own[half]), other = load(lanes<T>.other[half]);
 #pragma GCC unroll 8
       for (int i = 0; i < half; i++)
         v[i] = __builtin_shuffle(v[i], v[i + half], own) + __builtin_shuffle(v[i], v[i + half], other);
@@ -255,25 +267,32 @@ INLINE void pull_channels(const Work<T>& work, const T* M, int e, int u, typenam
   typedef typename Vector<T>::type V;
   constexpr int I = 2 * L1 + 1;
   const Block<V, B> w(work.W + e * work.channels + u);
-  Block<V, B> x[I], q[I];
+  {
+    Block<V, B> q[I], dw;
+    for (int i = 0; i < I; i++)
+      for (int b = 0; b < B; b++) q[i].v[b] = V{};
+    Coupling<L1, L2, L3>::template pull<T, V, B>(M + e, work.A + u, work.stride, q);
+    for (int b = 0; b < B; b++) dw.v[b] = V{};
+    for (int i = 0; i < I; i++) {
+      const Block<V, B> x(work.x[e] + i * work.channels + u);
+      for (int b = 0; b < B; b++) dw.v[b] += x.v[b] * q[i].v[b];
+      if (DX) {
+        T* p = work.dx[e] + i * work.channels + u;
+        Block<V, B> dx(p);
+        for (int b = 0; b < B; b++) dx.v[b] += w.v[b] * q[i].v[b];
+        dx.save(p);
+      }
+    }
+    slope += dot(dw, Block<V, B>(work.dW + e * work.channels + u));
+  }
+  if (!L2) return;
+  if (L1 && L3) __asm__ volatile("" ::: "memory");  // load again what was loaded above: registers do not suffice for it
+  Block<V, B> x[I];
   for (int i = 0; i < I; i++) {
     x[i] = Block<V, B>(work.x[e] + i * work.channels + u);
-    for (int b = 0; b < B; b++) x[i].v[b] *= w.v[b], q[i].v[b] = V{};
+    for (int b = 0; b < B; b++) x[i].v[b] *= w.v[b];
   }
-  Coupling<L1, L2, L3>::template pull<T, V, B>(M + e, work.A + u, work.stride, x, q, dY);
-  Block<V, B> dw;
-  for (int b = 0; b < B; b++) dw.v[b] = V{};
-  for (int i = 0; i < I; i++) {
-    const Block<V, B> given(work.x[e] + i * work.channels + u);
-    for (int b = 0; b < B; b++) dw.v[b] += given.v[b] * q[i].v[b];
-    if (DX) {
-      T* p = work.dx[e] + i * work.channels + u;
-      Block<V, B> dx(p);
-      for (int b = 0; b < B; b++) dx.v[b] += w.v[b] * q[i].v[b];
-      dx.save(p);
-    }
-  }
-  slope += dot(dw, Block<V, B>(work.dW + e * work.channels + u));
+  Coupling<L1, L2, L3>::template bend<T, V, B>(x, work.A + u, work.stride, dY);
 }
 
 template <class T, int L1, int L2, int L3, bool DX>
@@ -364,33 +383,33 @@ void place_work(const Evaluation<T>& e, int t, const Path& path, const Tile<T>& 
   }
 }
 
-// Alternate receivers go from short edges to long and back, so that the table's last rows are still in the cache.
-INLINE int tile_start(int index, int n_tiles, long receiver) {
-  return TILE * (receiver % 2 ? n_tiles - 1 - index : index);
+// Calls work(receiver, start) for the tiles of a chunk of receivers: those with the shortest edges first, so that the
+// rows of the table that they need are still in the cache when the next receiver asks for them.
+template <class T, class F>
+INLINE void visit_tiles(const Evaluation<T>& e, long begin, long end, F work) {
+  int most = 0;
+  for (long a = begin; a < end; a++)
+    if (e.count[a] > most) most = e.count[a];
+  for (int start = 0; start < most; start += TILE)
+    for (long a = begin; a < end; a++)
+      if (start < e.count[a]) work(a, start);
 }
 
 template <class T>
-void receive(const Evaluation<T>& e, int t, long receiver, long in_chunk, Room<T>& room) {
+void receive(const Evaluation<T>& e, int t, long begin, long receiver, int start, Room<T>& room) {
   const Layer<T>& layer = e.model->layers[t];
-  for (int l = 0; l < DEGREES; l++) {
-    T* A = room.A[l] + in_chunk * (2 * l + 1) * layer.message[l];
-    for (long i = 0; i < (2 * l + 1) * static_cast<long>(layer.message[l]); i++) A[i] = 0;
-  }
-  const int n_tiles = (e.count[receiver] + TILE - 1) / TILE;
-  for (int index = 0; index < n_tiles; index++) {
-    Tile<T> tile;
-    prepare(e, receiver, tile_start(index, n_tiles, receiver), tile);
-    Work<T> work;
-    work.tile = &tile;
-    work.W = room.W;
-    for (int p = 0; p < layer.n_paths; p++) {
-      const Path& path = layer.paths[p];
-      place_work(e, t, path, tile, work, 0);
-      work.stride = layer.message[path.l3];
-      work.A = room.A[path.l3] + in_chunk * (2 * path.l3 + 1) * work.stride + path.message;
-      radial_weights<T, false>(layer, path, tile, room.W, room.W);
-      dispatch(path, work, false, t == 0);
-    }
+  Tile<T> tile;
+  prepare(e, receiver, start, tile);
+  Work<T> work;
+  work.tile = &tile;
+  work.W = room.W;
+  for (int p = 0; p < layer.n_paths; p++) {
+    const Path& path = layer.paths[p];
+    place_work(e, t, path, tile, work, 0);
+    work.stride = layer.message[path.l3];
+    work.A = room.A[path.l3] + (receiver - begin) * (2 * path.l3 + 1) * work.stride + path.message;
+    radial_weights<T, false>(layer, path, tile, room.W, room.W);
+    dispatch(path, work, false, t == 0);
   }
 }
 
@@ -426,28 +445,25 @@ void differentiate(const Evaluation<T>& e, const Tile<T>& tile, const Room<T>& r
 }
 
 template <class T>
-void send_back(const Evaluation<T>& e, int t, long receiver, long in_chunk, Room<T>& room, int thread) {
+void send_back(const Evaluation<T>& e, int t, long begin, long receiver, int start, Room<T>& room, int thread) {
   typedef typename Vector<T>::type V;
   const Layer<T>& layer = e.model->layers[t];
-  const int n_tiles = (e.count[receiver] + TILE - 1) / TILE;
-  for (int index = 0; index < n_tiles; index++) {
-    Tile<T> tile;
-    prepare(e, receiver, tile_start(index, n_tiles, receiver), tile);
-    for (int i = 0; i < TILE * HARMONICS; i++) room.dY[i] = V{};
-    Work<T> work;
-    work.tile = &tile;
-    work.W = room.W, work.dW = room.dW;
-    work.dY = room.dY;
-    for (int p = 0; p < layer.n_paths; p++) {
-      const Path& path = layer.paths[p];
-      place_work(e, t, path, tile, work, thread);
-      work.stride = layer.message[path.l3];
-      work.A = room.A[path.l3] + in_chunk * (2 * path.l3 + 1) * work.stride + path.message;
-      radial_weights<T, true>(layer, path, tile, room.W, room.dW);
-      dispatch(path, work, true, t == 0);
-    }
-    differentiate(e, tile, room);
+  Tile<T> tile;
+  prepare(e, receiver, start, tile);
+  for (int i = 0; i < TILE * HARMONICS; i++) room.dY[i] = V{};
+  Work<T> work;
+  work.tile = &tile;
+  work.W = room.W, work.dW = room.dW;
+  work.dY = room.dY;
+  for (int p = 0; p < layer.n_paths; p++) {
+    const Path& path = layer.paths[p];
+    place_work(e, t, path, tile, work, thread);
+    work.stride = layer.message[path.l3];
+    work.A = room.A[path.l3] + (receiver - begin) * (2 * path.l3 + 1) * work.stride + path.message;
+    radial_weights<T, true>(layer, path, tile, room.W, room.dW);
+    dispatch(path, work, true, t == 0);
   }
+  differentiate(e, tile, room);
 }
 
 // ---------------------------------------------------------------------------------------------- atoms
@@ -595,7 +611,9 @@ template <class T>
 void forward_chunk(const Evaluation<T>& e, int t, long begin, long end, Room<T>& room) {
   const Layer<T>& layer = e.model->layers[t];
   const bool last = t == e.model->n_layers - 1;
-  for (long a = begin; a < end; a++) receive(e, t, a, a - begin, room);
+  for (int l = 0; l < DEGREES; l++)
+    for (long i = 0; i < (end - begin) * (2 * l + 1) * layer.message[l]; i++) room.A[l][i] = 0;
+  visit_tiles(e, begin, end, [&](long a, int start) { receive(e, t, begin, a, start, room); });
   for (int l = 0; l < DEGREES; l++) {
     const long rows = (end - begin) * (2 * l + 1), from = begin * (2 * l + 1), pre = layer.pre[l];
     if (!pre) continue;
@@ -646,7 +664,7 @@ void backward_chunk(const Evaluation<T>& e, int t, long begin, long end, Room<T>
     }
     if (layer.linear_2[l]) multiply(rows, pre, layer.message[l], room.dz[l], layer.linear_2_t[l], room.A[l], false);
   }
-  for (long a = begin; a < end; a++) send_back(e, t, a, a - begin, room, thread);
+  visit_tiles(e, begin, end, [&](long a, int start) { send_back(e, t, begin, a, start, room, thread); });
 }
 
 template <class T>

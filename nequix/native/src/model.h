@@ -80,7 +80,7 @@ struct Evaluation {
 };
 
 // Receivers whose messages exist at one time.
-enum { CHUNK = 16 };
+enum { CHUNK = 8 };
 
 template <class T>
 struct Kernels {
