@@ -37,6 +37,8 @@ class NequixCalculator(Calculator):
         device: ``cpu``, ``gpu``, ``gpu:1``, ...; by default the first that the backend offers.
         skin: A; neighbours are searched so far beyond the cutoff, and anew when atoms have moved by half of
             it. It changes no number, only the time.
+        threads: Of the native kernel; by default ``OMP_NUM_THREADS`` or all processors, fewer for small
+            systems.
 
     Attributes:
         potential: The model on its backend.
@@ -45,7 +47,8 @@ class NequixCalculator(Calculator):
     Raises:
         BackendUnavailable: If the backend, the kernel or the device is not there.
         WeightsError: If there is no such model, or it cannot be downloaded or read.
-        ValueError: For another backend, kernel or precision than there are.
+        ValueError: For another backend, kernel or precision than there are, or threads that the kernel
+            cannot take.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
@@ -60,12 +63,15 @@ class NequixCalculator(Calculator):
         dtype: str = "float32",
         device: str | None = None,
         skin: float = 0.5,
+        threads: int | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= skin < math.inf:
             raise ValueError(f"skin = {skin!r} A, expected a length of at least 0, such as 0.5")
         self._neighbors = LastingNeighbors(skin)
-        self.potential = load_model(model, backend, kernel=kernel, dtype=dtype, device=device)
+        self.potential = load_model(
+            model, backend, kernel=kernel, dtype=dtype, device=device, threads=threads
+        )
         self.backend = backend
         name = model.provenance.name if isinstance(model, Weights) else os.fspath(model)
         chosen = {"model": name, "backend": backend, "kernel": self.kernel}

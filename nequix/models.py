@@ -100,6 +100,7 @@ def load_model(
     kernel: str = "auto",
     dtype: str = "float32",
     device: str | None = None,
+    threads: int | None = None,
 ) -> Potential:
     """Load a model and put it on a backend.
 
@@ -110,12 +111,15 @@ def load_model(
         kernel: ``auto`` or the name of a convolution kernel.
         dtype: Precision of the layers, ``float32`` or ``float64``.
         device: ``cpu``, ``gpu``, ``gpu:1``, ...; by default the first that the backend offers.
+        threads: Of the native kernel; by default ``OMP_NUM_THREADS`` or all processors, fewer for small
+            systems.
 
     Raises:
         BackendUnavailable: If the backend, the kernel or the device is not there.
         WeightsError: If there is no such model, or it cannot be downloaded or read.
-        ValueError: For another backend, kernel or precision than there are.
+        ValueError: For another backend, kernel or precision than there are, or threads that the kernel
+            cannot take.
     """
     engine = import_backend(backend)
     weights = model if isinstance(model, Weights) else load_weights(model)
-    return engine.Potential(weights, kernel=kernel, dtype=dtype, device=device)
+    return engine.Potential(weights, kernel=kernel, dtype=dtype, device=device, threads=threads)

@@ -50,6 +50,9 @@ BackendOption = Annotated[Backend, typer.Option(help="auto: JAX if it is install
 DtypeOption = Annotated[Dtype, typer.Option(help="Precision of the layers.")]
 Kernel = Annotated[str, typer.Option(help="The convolution kernel.")]
 Device = Annotated[str | None, typer.Option(help="cpu, gpu, gpu:1, ...; by default the backend's first.")]
+Threads = Annotated[
+    int | None, typer.Option(help="Of the native kernel; by default OMP_NUM_THREADS, or all.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
 
 
@@ -61,6 +64,7 @@ def predict(
     dtype: DtypeOption = Dtype.float32,
     kernel: Kernel = "auto",
     device: Device = None,
+    threads: Threads = None,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Leave bad frames out, list them, and exit with 1.")
     ] = False,
@@ -70,7 +74,7 @@ def predict(
     from nequix.cli.frames import WITH_RESULTS, check_target, write_frames
 
     check_target(output, files, force, WITH_RESULTS)
-    calc = make_calculator(model, backend, dtype, kernel, device)
+    calc = make_calculator(model, backend, dtype, kernel, device, threads)
     frames: list[Atoms] = []
     failures = 0
     with _progress("predict") as advance:
@@ -123,6 +127,7 @@ def relax(
     dtype: DtypeOption = Dtype.float32,
     kernel: Kernel = "auto",
     device: Device = None,
+    threads: Threads = None,
     force: Force = False,
 ) -> None:
     """Relax a structure; exit code 3 if it does not converge, what was reached being written all the same."""
@@ -142,7 +147,7 @@ def relax(
         print(f"{file}: frame {frame % len(frames)} of {len(frames)}, counted from 0", file=sys.stderr)
     if cell and not (atoms.pbc.all() and atoms.cell.rank == 3):
         raise DataError(f"{file}: pbc = {atoms.pbc.tolist()}: only a cell periodic in all directions relaxes")
-    atoms.calc = make_calculator(model, backend, dtype, kernel, device)
+    atoms.calc = make_calculator(model, backend, dtype, kernel, device, threads)
     try:
         converged = _minimise(atoms, optimizer, fmax, steps, cell)
     except GraphError as error:
@@ -178,7 +183,12 @@ def _minimise(atoms: Atoms, optimizer: Optimizer, fmax: float, steps: int, cell:
 
 
 def make_calculator(
-    model: str, backend: Backend, dtype: Dtype, kernel: str, device: str | None
+    model: str,
+    backend: Backend,
+    dtype: Dtype,
+    kernel: str,
+    device: str | None,
+    threads: int | None = None,
 ) -> NequixCalculator:
     """Make the calculator that the options ask for, and say on stderr what was chosen.
 
@@ -188,6 +198,7 @@ def make_calculator(
         dtype: Precision of the layers.
         kernel: Name of the convolution kernel.
         device: Name of the device.
+        threads: Of the native kernel.
 
     Raises:
         BackendUnavailable: If the backend, the kernel or the device is not there.
@@ -203,7 +214,7 @@ def make_calculator(
             raise BackendUnavailable('no backend is installed: pip install "nequix[jax]" or "nequix[torch]"')
         name = installed[0]
     try:
-        calc = NequixCalculator(model, name, kernel=kernel, dtype=str(dtype), device=device)
+        calc = NequixCalculator(model, name, kernel=kernel, dtype=str(dtype), device=device, threads=threads)
     except ValueError as error:
         if type(error) is not ValueError:  # the project's own errors say all by themselves
             raise

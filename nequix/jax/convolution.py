@@ -65,6 +65,20 @@ class Kernel:
             dtype: Precision of the layers.
         """
 
+    def use_threads(self, threads: int) -> None:
+        """Take a number of threads from now on.
+
+        Args:
+            threads: How many.
+
+        Raises:
+            ValueError: If there cannot be so many, or this kernel leaves their number to its framework.
+        """
+        raise ValueError(
+            f"threads = {threads!r}, but kernel {self.name!r} takes as many as its framework has: leave it "
+            "out and set OMP_NUM_THREADS, or choose kernel='native'"
+        )
+
     def evaluate(self, graph: Graph) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Evaluate energies, eV, forces, eV/A, and virials, eV, of a graph as it is, if the kernel is whole.
 

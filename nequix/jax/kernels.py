@@ -125,9 +125,11 @@ def _select_automatically(platform: str, spec: ModelSpec | None) -> Kernel:
     try:
         if platform in _GPUS:
             return select_kernel("openequivariance", platform)
-        if platform == "cpu" and spec is not None and library.path().is_file():
+        if platform == "cpu" and spec is not None:
             check_supported(spec)
-            return select_kernel("native", platform)
+            if library.path().is_file():
+                return select_kernel("native", platform)
+            library.tell_missing()
     except _NotInstalled:
         pass
     except (BackendUnavailable, SpecError) as error:

@@ -16,7 +16,7 @@ from nequix.core.weights import Weights
 from nequix.jax.convolution import Edges, Features, Kernel, PlainKernel
 from nequix.jax.ops import Array
 from nequix.native import library
-from nequix.native.model import NativeModel
+from nequix.native.model import NativeModel, check_threads
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -30,6 +30,7 @@ class NativeKernel(Kernel):
 
     Raises:
         BackendUnavailable: If the library was not built.
+        ValueError: If there cannot be so many threads.
     """
 
     name = "native"
@@ -38,7 +39,7 @@ class NativeKernel(Kernel):
     def __init__(self, threads: int | None = None) -> None:
         super().__init__()
         library.load()
-        self.threads = threads
+        self.threads = None if threads is None else check_threads(threads)
         self.model: NativeModel | None = None
         self._plain = PlainKernel()
 
@@ -53,6 +54,17 @@ class NativeKernel(Kernel):
             SpecError: If the specification has no compiled kernels.
         """
         self.model = NativeModel(weights, dtype)
+
+    def use_threads(self, threads: int) -> None:
+        """Take a number of threads from now on, for small systems, too.
+
+        Args:
+            threads: How many; no system gets more than it has atoms.
+
+        Raises:
+            ValueError: If there cannot be so many.
+        """
+        self.threads = check_threads(threads)
 
     def evaluate(self, graph: Graph) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Evaluate energies, eV, forces, eV/A, and virials, eV, of a graph as it is.

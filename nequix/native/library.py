@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import warnings
 from functools import cache
 from pathlib import Path
 
@@ -63,6 +64,23 @@ def path() -> Path:
     return Path(__file__).with_name(f"libnequix.{suffix}")
 
 
+_REMEDY = (
+    "install nequix anew where there is a C++17 compiler, GCC or Clang (docs/native.md), or choose "
+    "kernel='plain'"
+)
+
+
+@cache
+def tell_missing() -> None:
+    """Warn, once in a process, that calculations are slow for want of the library."""
+    warnings.warn(
+        "kernel='auto' takes 'plain', which is many times slower: the native kernels were not built; "
+        f"{_REMEDY}",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
 @cache
 def load() -> ctypes.CDLL:
     """Load the library.
@@ -71,10 +89,7 @@ def load() -> ctypes.CDLL:
         BackendUnavailable: If it was not built, or cannot be loaded.
     """
     if not path().is_file():
-        raise BackendUnavailable(
-            f"the native kernels were not built ({path()} is missing): install nequix anew where there is a "
-            "C++17 compiler, GCC or Clang, or choose kernel='plain'"
-        )
+        raise BackendUnavailable(f"the native kernels were not built ({path()} is missing): {_REMEDY}")
     try:
         library = ctypes.CDLL(str(path()))
     except OSError as error:

@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 import os
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -18,12 +19,19 @@ from nequix.core.weights import Weights
 from nequix.native import library
 from nequix.native.generate import MAX_DEGREE
 from nequix.native.packing import Packed
+from nequix.native.radial import Tables
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int32
 
 EDGES_PER_THREAD = 500
 """Fewer edges are not worth a thread: these take some 3 ms, starting it and waiting for it a tenth."""
+
+MOST_THREADS = 1024
+"""More are a mistake."""
+
+_TABLES: WeakValueDictionary[int, Tables] = WeakValueDictionary()
+"""Of the models that live, by their digests: the next one of the same weights need not tabulate."""
 
 
 def check_supported(spec: ModelSpec) -> None:
@@ -56,6 +64,20 @@ def default_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def check_threads(threads: int) -> int:
+    """Refuse a number of threads that cannot be.
+
+    Args:
+        threads: How many.
+
+    Raises:
+        ValueError: Unless it is a whole number from 1 to ``MOST_THREADS``.
+    """
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
+        raise ValueError(f"threads = {threads!r}, expected a whole number from 1 to {MOST_THREADS}")
+    return threads
+
+
 class NativeModel:
     """A model whose energies and forces are computed by the library (docs/native.md).
 
@@ -75,8 +97,10 @@ class NativeModel:
     def __init__(self, weights: Weights, dtype: str = "float32", instructions: str | None = None) -> None:
         check_supported(weights.spec)
         self._library = library.load()
-        packed = Packed(weights, dtype)
+        self._key = _digest(weights, dtype)
+        packed = Packed(weights, dtype, _TABLES.get(self._key))
         self.tables, self.spec = packed.tables, weights.spec
+        _TABLES[self._key] = self.tables
         handle = ctypes.c_void_p()
         name = instructions.encode() if instructions else None
         bits = {"float32": 32, "float64": 64}[dtype]
@@ -84,7 +108,6 @@ class NativeModel:
         if message:
             raise SpecError(f"the native kernels refuse this model: {message.decode()}")
         self.handle = handle
-        self._key = _digest(weights, dtype)
         self._library.nequix_register(self.handle, self._key)
 
     def __del__(self) -> None:

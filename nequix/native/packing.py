@@ -15,7 +15,7 @@ from nequix.core.paths import LayerPlan, plan
 from nequix.core.spec import GATE_NORMALISATION, NORM_EPSILON, ModelSpec
 from nequix.core.weights import Weights
 from nequix.native.library import DEGREES, PAD, LayerStruct, PathStruct, SpecStruct
-from nequix.native.radial import tabulate
+from nequix.native.radial import Tables, tabulate
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -36,6 +36,7 @@ class Packed:
     Args:
         weights: The model.
         dtype: Precision that the tables are made for.
+        tables: The radial functions, if they were tabulated before.
 
     Attributes:
         struct: For ``nequix_create``.
@@ -45,7 +46,7 @@ class Packed:
         SpecError: If the radial functions are too steep to be tabulated.
     """
 
-    def __init__(self, weights: Weights, dtype: str) -> None:
+    def __init__(self, weights: Weights, dtype: str, tables: Tables | None = None) -> None:
         spec = weights.spec
         arrays = {name: np.asarray(values, np.float64) for name, values in weights.parameters.items()}
         self._groups = group(spec, arrays)
@@ -54,7 +55,7 @@ class Packed:
             [radial[str(index)] for index in range(spec.radial_mlp_layers + 1)]
             for radial in (self._groups[f"layers.{t}"]["radial"] for t in range(spec.n_layers))
         ]
-        self.tables = tabulate(mlps, spec, dtype)
+        self.tables = tables or tabulate(mlps, spec, dtype)
         layers = (LayerStruct * spec.n_layers)()
         for t, layer in enumerate(plan(spec)):
             self._pack_layer(layers[t], layer, t, spec)

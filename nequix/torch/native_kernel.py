@@ -13,7 +13,7 @@ from nequix.core.graph import Graph
 from nequix.core.paths import LayerPlan
 from nequix.core.weights import Weights
 from nequix.native import library
-from nequix.native.model import NativeModel
+from nequix.native.model import NativeModel, check_threads
 from nequix.torch.convolution import Edges, Features, Kernel, PlainKernel
 from nequix.torch.ops import Array
 
@@ -31,6 +31,7 @@ class NativeKernel(Kernel):
 
     Raises:
         BackendUnavailable: If the library was not built.
+        ValueError: If there cannot be so many threads.
     """
 
     name = "native"
@@ -39,7 +40,7 @@ class NativeKernel(Kernel):
     def __init__(self, threads: int | None = None) -> None:
         super().__init__()
         library.load()
-        self.threads = threads
+        self.threads = None if threads is None else check_threads(threads)
         self.model: NativeModel | None = None
         self._plain = PlainKernel()
 
@@ -55,6 +56,17 @@ class NativeKernel(Kernel):
         """
         self.model = NativeModel(weights, dtype)
         _MODELS[self.model.key] = self.model
+
+    def use_threads(self, threads: int) -> None:
+        """Take a number of threads from now on, for small systems, too.
+
+        Args:
+            threads: How many; no system gets more than it has atoms.
+
+        Raises:
+            ValueError: If there cannot be so many.
+        """
+        self.threads = check_threads(threads)
 
     def evaluate(self, graph: Graph) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Evaluate energies, eV, forces, eV/A, and virials, eV, of a graph as it is.

@@ -118,15 +118,23 @@ class Potential:
         dtype: Precision of the layers, ``float32`` or ``float64``; edge features, sums over edges and
             outputs are float64 in either.
         device: ``cpu``, ``gpu``, ``gpu:1``, ...; by default the first that the backend offers.
+        threads: Of the native kernel; by default ``OMP_NUM_THREADS`` or all processors, fewer for small
+            systems.
 
     Raises:
         BackendUnavailable: If the kernel or the device is not there.
         SpecError: If the kernel that was asked for cannot run such a model.
-        ValueError: For another dtype.
+        ValueError: For another dtype, or threads that the kernel cannot take.
     """
 
     def __init__(
-        self, weights: Weights, *, kernel: str = "auto", dtype: str = "float32", device: str | None = None
+        self,
+        weights: Weights,
+        *,
+        kernel: str = "auto",
+        dtype: str = "float32",
+        device: str | None = None,
+        threads: int | None = None,
     ) -> None:
         self.dtype = dtype
         self.spec = weights.spec
@@ -142,6 +150,8 @@ class Potential:
                 raise
             warnings.warn(f"kernel='auto' takes 'plain': {error}", RuntimeWarning, stacklevel=2)
             self.kernel = select_kernel("plain", self.platform)
+        if threads is not None:
+            self.kernel.use_threads(threads)
 
     @property
     def platform(self) -> str:

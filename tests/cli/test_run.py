@@ -279,6 +279,8 @@ def test_relax_refuses_what_cannot_be_relaxed(run, tmp_path, arguments, says):
         (("--backend", "tensorflow"), "tensorflow"),
         (("--dtype", "float16"), "float16"),
         (("--backend", "torch", "--kernel", "none"), "none"),
+        (("--backend", "torch", "--threads", "0"), "threads = 0"),
+        (("--backend", "torch", "--kernel", "plain", "--threads", "2"), "OMP_NUM_THREADS"),
     ],
 )
 def test_a_wrong_option_is_named(run, options, says):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,7 +75,12 @@ def test_native_that_was_not_built_is_an_error_with_a_hint(kernels, monkeypatch,
     library.load.cache_clear()
     with pytest.raises(BackendUnavailable, match=r"were not built .*compiler.*kernel='plain'"):
         kernels.select_kernel("native", "cpu")
-    assert kernels.select_kernel("auto", "cpu", spec_with("2x0e", lmax=0)).name == "plain"
+    library.tell_missing.cache_clear()
+    assert kernels.select_kernel("auto", "cpu").name == "plain"  # as for training: nothing is missed
+    with pytest.warns(RuntimeWarning, match=r"takes 'plain', .*not built.*compiler"):
+        assert kernels.select_kernel("auto", "cpu", spec_with("2x0e", lmax=0)).name == "plain"
+    with warnings.catch_warnings(action="error"):  # told once
+        assert kernels.select_kernel("auto", "cpu", spec_with("2x0e", lmax=0)).name == "plain"
     assert kernels.available_kernels("cpu") == ("plain", "e3nn")
     (tmp_path / "libnequix.so").write_bytes(b"no library")
     with pytest.raises(BackendUnavailable, match="cannot be loaded"):

@@ -9,6 +9,7 @@ import torch
 import nequix.jax
 import nequix.torch
 from nequix.core.errors import BackendUnavailable
+from nequix.native.model import NativeModel
 from tests.kernels.engines import ENGINES, engine, spec_with
 from tests.systems import random_weights, structure
 from tests.tolerances import PARITY_FLOAT64
@@ -122,6 +123,27 @@ def test_potential_evaluates_by_the_library_and_hessians_by_plain(name):
     product = potential.hessian_vector_product(GRAPH, np.ones((GRAPH.n_nodes, 3)))
     assert np.abs(product).max() < 1e-8  # a translation
     assert potential.kernel.model.calls == 1
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_potential_takes_a_number_of_threads(name, monkeypatch):
+    make = engine(name).potential.Potential
+    potential, taken = make(WEIGHTS, kernel="native", device="cpu", threads=2), []
+    evaluate = NativeModel.evaluate
+
+    def noted(*args, threads, **kwargs):
+        taken.append(threads)
+        return evaluate(*args, threads=threads, **kwargs)
+
+    monkeypatch.setattr(NativeModel, "evaluate", noted)
+    first, second = (potential.evaluate(GRAPH) for _ in range(2))
+    assert taken == [2, 2]  # a small system, too
+    assert (first.forces == second.forces).all()
+    for threads in (0, -1, 1025, 2.0, True):
+        with pytest.raises(ValueError, match="expected a whole number from 1 to 1024"):
+            make(WEIGHTS, kernel="native", device="cpu", threads=threads)
+    with pytest.raises(ValueError, match=r"threads = 2, but kernel 'plain'.*OMP_NUM_THREADS"):
+        make(WEIGHTS, kernel="plain", device="cpu", threads=2)
 
 
 @pytest.mark.parametrize("name", ENGINES)

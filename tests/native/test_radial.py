@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from nequix.core.errors import SpecError
 from nequix.core.registry import ENTRIES, load_published
 from nequix.native import radial
+from nequix.native.model import NativeModel
 from nequix.native.radial import BOUNDS, radial_mlp, tabulate
 from nequix.torch import Potential, layers
 from tests.kernels.engines import spec_with
@@ -74,6 +75,14 @@ def test_radial_mlp_is_the_engines():
     for column in range(weights.shape[1]):
         (slope,) = torch.autograd.grad(weights[:, column].sum(), distances, retain_graph=True)
         np.testing.assert_allclose(slopes[:, column], slope, rtol=1e-9, atol=1e-9)
+
+
+def test_models_of_the_same_weights_share_their_tables():
+    spec = spec_with("2x0e + 1x1o", lmax=1)
+    first, second = (NativeModel(random_weights(spec, 1), "float64") for _ in range(2))
+    assert first.tables is second.tables
+    for other in (NativeModel(random_weights(spec, 2), "float64"), NativeModel(random_weights(spec, 1))):
+        assert other.tables is not first.tables
 
 
 def test_functions_too_steep_are_refused(monkeypatch):
