@@ -192,8 +192,9 @@ INLINE void polynomials(const T* table, const T* t, T* W, T* dW, int channels) {
   }
 }
 
+// Not inlined, so that a profile tells it from the rest.
 template <class T, bool S>
-void radial_weights(const Layer<T>& layer, const Path& path, const Tile<T>& tile, T* W, T* dW) {
+__attribute__((noinline)) void radial_weights(const Layer<T>& layer, const Path& path, const Tile<T>& tile, T* W, T* dW) {
   constexpr int powers = Radial<T>::degree + 1;
   const long row = static_cast<long>(layer.n_weights) * powers;
   const T* table = layer.table + static_cast<long>(path.weight) * powers;
