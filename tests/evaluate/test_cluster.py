@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from ase.build import bulk
 from ase.io import write
+from dask import config
 from distributed import Client, LocalCluster
 
 from nequix import cli
@@ -31,10 +32,12 @@ def engine(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dask():
-    """Two worker processes, and a nanny for each, which replaces it when it dies."""
-    with LocalCluster(
-        n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None, silence_logs=False
-    ) as held:
+    """Two worker processes, and a nanny for each, which replaces it when it dies: slowly, so that few may."""
+    kinds = {"n_workers": 2, "threads_per_worker": 2, "processes": True}
+    with (
+        config.set({"distributed.scheduler.allowed-failures": 1}),
+        LocalCluster(**kinds, dashboard_address=None, silence_logs=False) as held,
+    ):
         yield held
 
 
