@@ -1,10 +1,13 @@
 """Does choosing structures pay? Fine-tune on N chosen by each strategy and compare errors with random ones.
 
-    python benchmarks/selection.py run --data FOLDER --work DIR       # resumable: a file a fine-tuning
+    python benchmarks/selection.py heads --data FOLDER --work DIR   # energies alone, fitted exactly: quick
+    python benchmarks/selection.py run --data FOLDER --work DIR     # resumable: a file a fine-tuning
     python benchmarks/selection.py report --work DIR
 
 Candidates and test structures are drawn anew for every seed; each strategy chooses N of the same candidates.
 The fine-tunings differ in nothing else: mode last-layer, the same number of gradients of structures.
+``heads`` fits readout and atom energies to the energies of the chosen by ridge regression, its strength by
+leaving one out: mode head without gradient descent.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import argparse
 import dataclasses
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import ase.io
@@ -24,10 +28,14 @@ from nequix.core.errors import WeightsError
 from nequix.core.files import write_atomic
 from nequix.core.registry import load_weights
 from nequix.core.weights import Weights, read_weights
-from nequix.coverage.select import select
+from nequix.coverage.environments import environments_of
+from nequix.coverage.features import last_features
+from nequix.coverage.select import cluster_choice, farthest_choice, gap_choice, random_choice, select
 from nequix.coverage.sidecar import find_reference
+from nequix.data.batch import graph_of
 from nequix.data.sources import Subset, open_source
 from nequix.data.structure import Structure, to_atoms
+from nequix.evaluate.batches import evaluate_graphs
 from nequix.finetune.config import configure
 from nequix.finetune.run import FineTuning
 from nequix.jax.compilation import cache_compilations
@@ -41,7 +49,7 @@ SETS = {
 }
 N_CANDIDATES, N_TEST, N_VALID = 150, 60, 5
 BATCH = 5
-STRATEGIES = ("random", "farthest", "gaps")
+STRATEGIES = ("random", "clusters", "farthest", "gaps")
 
 
 def parts(name: str, data: Path, seed: int) -> list[list[Structure]]:
@@ -116,6 +124,69 @@ def fine_tune(parent: Weights, options: argparse.Namespace, folder: Path) -> Wei
     return read_weights(tuning.folder / MODEL)
 
 
+def heads(options: argparse.Namespace) -> None:
+    """Fit the head to energies of the chosen, exactly, and print errors of the rest for every strategy."""
+    weights = load_weights(options.model)
+    potential = load_model(weights, "torch")
+    reference = find_reference(options.model, weights, options.reference)
+    source = open_source([options.data / path for path in SETS[options.set]])
+    most = np.random.default_rng(0).permutation(len(source))[: options.most]
+    structures = [source[int(i)] for i in most]
+    graphs = [graph_of(structure, weights.spec) for structure in structures]
+    features = [reference.features.whitened(x) for x in last_features(potential, graphs)]
+    predicted = np.array([float(r.energy[0]) for r in evaluate_graphs(potential, graphs)])
+    n_atoms = np.array([len(s.numbers) for s in structures])
+    error = 1e3 * (np.array([s.energy for s in structures]) - predicted) / n_atoms
+    elements = np.unique(np.concatenate([s.numbers for s in structures]))
+    composition = np.array([[(s.numbers == z).mean() for z in elements] for s in structures])
+    inputs = np.array([x.mean(axis=0) for x in features])
+    around = [environments_of(structure, weights.spec.cutoff) for structure in structures]
+    told: dict[tuple[int, str], list[float]] = {}
+    for seed in range(options.seeds):
+        order = np.random.default_rng([seed, 11]).permutation(len(structures))
+        test, pool = order[:N_TEST], order[N_TEST:][:N_CANDIDATES]
+        n = max(options.sizes)
+        choices = {
+            "random": random_choice(len(pool), n, seed),
+            "farthest": farthest_choice([features[i] for i in pool], n),
+            "clusters": None,  # depends on the number
+            "gaps": gap_choice([around[i] for i in pool], reference, n),
+        }
+        for size in options.sizes:
+            choices["clusters"] = cluster_choice([features[i] for i in pool], size, seed)
+            for strategy, chosen in choices.items():
+                some = pool[[choice.index for choice in chosen[:size]]]
+                left = fit_head(inputs[some], composition[some], error[some])
+                found = np.abs(error[test] - left(inputs[test], composition[test])).mean()
+                told.setdefault((size, strategy), []).append(float(found))
+    name = f"{options.set}-{options.model}-heads.json"
+    held = [{"n": n, "strategy": strategy, "errors": values} for (n, strategy), values in told.items()]
+    write_atomic(options.work / name, [json.dumps(held).encode()])
+    for (size, strategy), values in told.items():
+        pairs = [a / b - 1 for a, b in zip(values, told[size, "random"], strict=True)]
+        against = "" if strategy == "random" else percent(pairs)
+        print(
+            f"| {options.set} | {size} | {strategy} | {len(values)} | {spread(values)} | {against} |",
+            flush=True,
+        )
+
+
+def fit_head(x: np.ndarray, composition: np.ndarray, y: np.ndarray) -> Callable[..., np.ndarray]:
+    """Return a prediction: ridge regression on features, the offsets of elements all but free."""
+    free = 1e3
+    a = np.concatenate([x, free * composition], axis=1)
+    u, s, vt = np.linalg.svd(a, full_matrices=False)
+    projected = u.T @ y
+    best, solution = np.inf, np.zeros(a.shape[1])
+    for strength in np.logspace(-4, 4, 25):
+        shrunk = s**2 / (s**2 + strength)
+        leverage = np.einsum("ij,j,ij->i", u, shrunk, u)
+        loss = float(np.mean(((y - u @ (shrunk * projected)) / np.maximum(1 - leverage, 1e-6)) ** 2))
+        if loss < best:
+            best, solution = loss, vt.T @ (s / (s**2 + strength) * projected)
+    return lambda x, composition: np.concatenate([x, free * composition], axis=1) @ solution
+
+
 def report(options: argparse.Namespace) -> None:
     """Print means, standard errors, and differences from random ones, seed by seed."""
     results = [json.loads(p.read_text()) for p in sorted(options.work.glob(f"{options.set}-*.json"))]
@@ -146,7 +217,7 @@ def percent(values: list[float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["run", "report"])
+    parser.add_argument("what", choices=["heads", "run", "report"])
     parser.add_argument("--data", type=Path, help="the folder of the data sets")
     parser.add_argument("--work", type=Path, required=True, help="where runs and results are kept")
     parser.add_argument("--set", default="MoNbTaW", choices=list(SETS))
@@ -154,12 +225,13 @@ def main() -> None:
     parser.add_argument("--reference", type=Path, help="by default the one beside the model's file")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 30])
     parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--most", type=int, default=260, help="structures of a set, for heads")
     parser.add_argument("--strategies", nargs="+", default=STRATEGIES, choices=STRATEGIES)
     parser.add_argument("--gradients", type=int, default=600, help="gradients of structures in a run")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     cache_compilations(options.work / "jax")
-    {"run": run, "report": report}[options.what](options)
+    {"heads": heads, "run": run, "report": report}[options.what](options)
 
 
 if __name__ == "__main__":

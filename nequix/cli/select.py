@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 class Strategy(StrEnum):
     """What ``--strategy`` takes (:data:`nequix.coverage.select.STRATEGIES`)."""
 
+    clusters = "clusters"
     farthest = "farthest"
     gaps = "gaps"
     ensemble = "ensemble"
@@ -32,14 +33,14 @@ def select(
     candidates: Annotated[list[Path], typer.Argument(help="Structures of any format that ASE reads.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The chosen structures: an .extxyz file.")],
     number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many to choose.")],
-    strategy: Annotated[Strategy, typer.Option(help="How; see docs/coverage.md.")] = Strategy.farthest,
+    strategy: Annotated[Strategy, typer.Option(help="How; see docs/coverage.md.")] = Strategy.clusters,
     known: Annotated[
         list[Path] | None, typer.Option(help="Structures that are labelled already; may be repeated.")
     ] = None,
     spread: Annotated[
         str | None, typer.Option(help="Key of an ensemble's spread in CANDIDATES, an array or one number.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the strategy random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the strategies clusters and random.")] = 0,
     reference: ReferenceOption = None,
     model: Model = "nequix-mp-1",
     backend: BackendOption = Backend.auto,
@@ -63,7 +64,7 @@ def select(
             names.append(f"{path.name} {index}")
     labelled = [from_atoms(a, str(p)) for p in known or [] for a in read_frames(p)]
     potential = None
-    if strategy == Strategy.farthest:
+    if strategy in (Strategy.clusters, Strategy.farthest):
         potential = make_calculator(model, backend, dtype, kernel, device).potential
     choices = choose(
         str(strategy),
@@ -88,11 +89,11 @@ def select(
 
 
 def _reference(model: str, path: Path | None, strategy: Strategy) -> Reference | None:
-    """Read the reference where it is needed; farthest can do without."""
+    """Read the reference where it is needed; only gaps cannot do without."""
     from nequix.core.registry import load_weights
     from nequix.coverage.sidecar import find_reference
 
-    if strategy not in (Strategy.gaps, Strategy.farthest):
+    if strategy in (Strategy.random, Strategy.ensemble):
         return None
     try:
         return find_reference(model, load_weights(model), path)

@@ -1,4 +1,4 @@
-"""Which structures to label next: the farthest, those that close gaps, those that an ensemble disputes."""
+"""Which structures to label next: typical ones, far ones, those with gaps, those that are disputed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from nequix.data.batch import graph_of
 from nequix.data.structure import Structure
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
 
     from nequix.models import Potential
 
-STRATEGIES = ("farthest", "gaps", "ensemble", "random")
+ROUNDS = 20
+"""Of k-means."""
+
+STRATEGIES = ("clusters", "farthest", "gaps", "ensemble", "random")
 """How structures can be chosen."""
 
 COVERED = 0.5
@@ -153,6 +156,59 @@ def _distances(
     return np.sqrt(np.maximum(found, 0) / atoms.shape[1])
 
 
+def cluster_choice(
+    features: Sequence[Float[np.ndarray, "n n_features"]], n: int, seed: int = 0
+) -> list[Choice]:
+    """Choose the most typical structure of each of as many clusters as are wanted, the largest cluster first.
+
+    Clusters are those of k-means over the means and the spreads of the atoms' features: common kinds of
+    structures get more of the choices than rare ones, unlike with :func:`farthest_choice`.
+
+    Args:
+        features: Of the atoms of each candidate, whitened.
+        n: How many to choose.
+        seed: Of the first centres.
+
+    Raises:
+        DataError: If there are fewer candidates.
+    """
+    check_number(n, len(features))
+    points = np.array([np.concatenate([part.mean(axis=0), part.std(axis=0)]) for part in features])
+    rng = np.random.default_rng(seed)
+    centres = [int(rng.integers(len(points)))]
+    squares = np.full(len(points), np.inf)
+    for _ in range(n - 1):  # k-means++: far ones are likelier
+        squares = np.minimum(squares, ((points - points[centres[-1]]) ** 2).sum(axis=1))
+        squares[centres] = 0.0
+        total = squares.sum()
+        share = squares / total if total > 0 else np.isin(np.arange(len(points)), centres, invert=True) * 1.0
+        centres.append(int(rng.choice(len(points), p=share / share.sum())))
+    means, owner = points[centres], np.zeros(len(points), int)
+    for _ in range(ROUNDS):
+        owner = ((points[:, None] - means) ** 2).sum(axis=2).argmin(axis=1)
+        means = np.array([points[owner == k].mean(axis=0) if k in owner else means[k] for k in range(n)])
+    return _most_typical(points, means, owner)
+
+
+def _most_typical(
+    points: Float[np.ndarray, "n d"], means: Float[np.ndarray, "k d"], owner: Int[np.ndarray, " n"]
+) -> list[Choice]:
+    """Take the member nearest to each mean; for a mean without members the least typical one left."""
+    squares = ((points - means[owner]) ** 2).sum(axis=1)
+    sizes = np.bincount(owner, minlength=len(means))
+    choices: list[Choice] = []
+    for k in np.argsort(-sizes, kind="stable").tolist():
+        if sizes[k]:
+            members = np.flatnonzero(owner == k)
+            index = int(members[squares[members].argmin()])
+            choices.append(Choice(index, float(sizes[k]), f"most typical of {sizes[k]} alike"))
+        else:
+            free = np.setdiff1d(np.arange(len(points)), [choice.index for choice in choices])
+            index = int(free[squares[free].argmax()])
+            choices.append(Choice(index, 0.0, "unlike the others that are alike it"))
+    return choices
+
+
 def gap_choice(around: Sequence[Environments], reference: Reference, n: int) -> list[Choice]:
     """Choose one by one the structure with most of what the training set nearly never has.
 
@@ -218,12 +274,12 @@ def select(
         strategy: One of ``STRATEGIES``.
         candidates: What to choose from.
         n: How many.
-        potential: The model, for ``farthest``.
+        potential: The model, for ``clusters`` and ``farthest``.
         reference: What it was trained on: for ``gaps``, and for the scale of features, which otherwise is
             that of the candidates.
         known: Structures that are labelled already.
         spreads: Of an ensemble, for ``ensemble`` (:func:`ensemble_choice`).
-        seed: For ``random``.
+        seed: For ``random`` and ``clusters``.
 
     Raises:
         DataError: If what the strategy needs is missing, or there are too few candidates.
@@ -247,16 +303,20 @@ def select(
             counted = tally(known, reference.cutoff)
             reference = reference.with_also(counted.histograms(), counted.n_structures, counted.n_atoms)
         return gap_choice(around, reference, n)
-    if strategy != "farthest":
+    if strategy not in ("clusters", "farthest"):
         raise DataError(f"strategy = {strategy!r}, expected one of {', '.join(STRATEGIES)}")
     if potential is None:
-        raise DataError("the strategy farthest needs a model on a backend")
+        raise DataError(f"the strategy {strategy} needs a model on a backend")
+    if strategy == "clusters" and known:
+        raise DataError("the strategy clusters does not look at what is known; take farthest or gaps")
     check_number(n, len(candidates))
     found, held = (
         list(last_features(potential, (graph_of(structure, potential.spec) for structure in some)))
         for some in (candidates, known)
     )
     scale = _scale(found, reference)
+    if strategy == "clusters":
+        return cluster_choice([scale.whitened(part) for part in found], n, seed)
     return farthest_choice(
         [scale.whitened(part) for part in found], n, [scale.whitened(part) for part in held]
     )

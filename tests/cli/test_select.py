@@ -35,7 +35,9 @@ def run(monkeypatch, capsys):
 
 
 def test_select_writes_the_chosen_with_reasons(run):
-    code, out, _ = run("select", "md.extxyz", "-n", "3", "-o", "chosen.extxyz", *COMMON)
+    code, out, _ = run(
+        "select", "md.extxyz", "-n", "3", "-o", "chosen.extxyz", "--strategy", "farthest", *COMMON
+    )
     assert code == 0
     assert out.splitlines()[-1] == "chosen.extxyz: 3 of 7 structures, farthest"
     frames = read("chosen.extxyz", ":")
@@ -43,9 +45,33 @@ def test_select_writes_the_chosen_with_reasons(run):
     assert frames[1].info["kept"] == 6
     assert frames[1].info["select_from"] == "md.extxyz 6"
     assert "from what is known" in frames[1].info["select_reason"]
-    again = run("select", "md.extxyz", "-n", "1", "-o", "next.extxyz", "--known", "chosen.extxyz", *COMMON)
+    again = run(
+        "select",
+        "md.extxyz",
+        "-n",
+        "1",
+        "-o",
+        "next.extxyz",
+        "--known",
+        "chosen.extxyz",
+        "--strategy",
+        "farthest",
+        *COMMON,
+    )
     assert again[0] == 0
     assert read("next.extxyz").info["kept"] not in [atoms.info["kept"] for atoms in frames]
+
+
+def test_select_takes_typical_ones_by_default(run):
+    code, out, _ = run("select", "md.extxyz", "-n", "2", "-o", "chosen.extxyz", *COMMON)
+    assert (code, out.splitlines()[-1]) == (0, "chosen.extxyz: 2 of 7 structures, clusters")
+    frames = read("chosen.extxyz", ":")
+    assert frames[0].info["select_reason"].startswith("most typical of ")
+    assert frames[0].info["kept"] != frames[1].info["kept"]
+    code, _, err = run(
+        "select", "md.extxyz", "-n", "2", "-o", "next.extxyz", "--known", "chosen.extxyz", *COMMON
+    )
+    assert (code, "take farthest or gaps" in err) == (1, True)
 
 
 def test_select_by_the_spread_of_an_ensemble_and_at_random(run):

@@ -4,6 +4,7 @@ import pytest
 from nequix.core.errors import DataError
 from nequix.coverage.environments import environments_of
 from nequix.coverage.select import (
+    cluster_choice,
     ensemble_choice,
     farthest_choice,
     gap_choice,
@@ -30,6 +31,23 @@ def test_a_structure_counts_by_the_mean_of_its_atoms():
     known = [np.zeros((1, 1))]
     one_outlier, both = np.array([[0.0], [3.0]]), np.array([[2.0], [2.0]])
     assert chosen(farthest_choice([one_outlier, both], 1, known)) == [1]
+
+
+def test_clusters_give_the_typical_one_of_each_kind():
+    rng = np.random.default_rng(0)
+    kinds = [(0.0, 20), (5.0, 8), (-7.0, 1)]
+    features = [np.full((3, 2), x) + rng.normal(0, 0.1, (3, 2)) for x, n in kinds for _ in range(n)]
+    choices = cluster_choice(features, 3, seed=1)
+    assert [choice.value for choice in choices] == [20, 8, 1]
+    assert [index < 20 for index in chosen(choices)] == [True, False, False]
+    assert choices[2].index == 28
+    assert chosen(choices) == chosen(cluster_choice(features, 3, seed=1))
+
+
+@pytest.mark.parametrize("n", [1, 4, 5])
+def test_clusters_of_equal_structures_are_still_different_ones(n):
+    choices = cluster_choice([np.zeros((2, 3))] * 5, n)
+    assert len(set(chosen(choices))) == n
 
 
 def test_the_disputed_come_first():
@@ -88,7 +106,7 @@ def test_farthest_finds_the_odd_one_with_the_model(reference):
         ("farthest", 1, "needs a model"),
         ("ensemble", 1, "--spread"),
         ("random", 3, "expected 1 to 2"),
-        ("best", 1, "expected one of farthest, gaps"),
+        ("best", 1, "expected one of clusters, farthest, gaps"),
     ],
 )
 def test_what_is_missing_is_told(strategy, n, words):
