@@ -6,7 +6,7 @@
 
 An atom's error is the length of the difference of its predicted and its labelled force. Measures are rank
 correlation (Spearman), and the area under the ROC curve (AUROC) for the worst tenth of the errors. Intervals
-are from 200 bootstrap samples of structures.
+are from 40 bootstrap samples of structures.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ SCORES = {
     "histograms": "distances and angles",
     "score": "the score: distances, angles, features",
 }
-N_SAMPLES = 200
+N_SAMPLES = 40
 
 
 def chosen(name: str, data: Path, spec: object) -> list[tuple[object, object]]:

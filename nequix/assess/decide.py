@@ -111,7 +111,11 @@ def _by_errors(measured: Measured, protocol: Protocol, tuned: bool) -> Verdict:
         verdict = Verdict("tuned" if tuned else "zero-shot", reasons=[f"{told}: below it"])
         _weigh_energies(verdict, measured, protocol, tuned)
     elif forces.lower > limit:
-        verdict = _fine_tuning(forces.value, protocol)
+        verdict = (
+            Verdict("few-shot", "last-layer", reasons=[_AGAIN])
+            if tuned
+            else _fine_tuning(forces.value, protocol)
+        )
         verdict.reasons.insert(0, f"{told}: above it")
     else:
         verdict = Verdict("undecided", reasons=[f"{told}: within the interval"])
@@ -170,6 +174,7 @@ def _fine_tuning(error: float, protocol: Protocol) -> Verdict:
     )
 
 
+_AGAIN = "label as many again, and fine-tune the original model on all of them; compare what each step gained"
 _CURVE_NOTE = (
     "elsewhere is MoNbTaW with nequix-mp-1 (docs/finetuning.md): a first guess; measure your own curve"
 )
