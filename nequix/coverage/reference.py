@@ -34,8 +34,8 @@ MARGIN = 1.25
 """Beyond so many times the last of these a structure is outside: held-out sets are small."""
 
 
-CEILING = 1.95
-"""Rarity of what hardly any structure holds; 2.0 is the largest there is."""
+CEILING, SATURATED = 1.95, 1.99
+"""Rarities of what hardly any structure holds, and of what none does; 2.004 is the largest there is."""
 
 _LEAST = (0.3, 0.3, 1.0)
 LEAST = {
@@ -107,8 +107,11 @@ def _at_least(column: int, view: str, value: float) -> float:
 
 def _outside(view: str, value: float) -> float:
     """Add the margin, but not beyond what a rarity can be."""
-    limit = np.inf if view in ("features", "score") else max(value, CEILING)
-    return _at_least(2, view, min(MARGIN * value, limit))
+    if view in ("features", "score"):
+        return _at_least(2, view, MARGIN * value)
+    if value > SATURATED:  # held-out structures themselves are unheard of: the view says nothing
+        return MARGIN * value
+    return _at_least(2, view, min(MARGIN * value, max(value, CEILING)))
 
 
 VERDICTS = ("inside", "edge", "outside")
