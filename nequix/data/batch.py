@@ -38,6 +38,9 @@ class Batch:
         energy_weight: Factor of each structure's energy in the loss.
         forces_weight: Factor of each atom's force in the loss.
         stress_weight: Factor of each structure's stress in the loss.
+        direction: A displacement of every atom (:class:`nequix.data.structure.HessianProduct`).
+        product: The Hessian times the direction, eV/A^2.
+        product_mask: Which atoms belong to structures with such a product.
         names: The structures' names, without padding.
     """
 
@@ -55,6 +58,9 @@ class Batch:
     energy_weight: Float[np.ndarray, " n_graphs"]
     forces_weight: Float[np.ndarray, " n_nodes"]
     stress_weight: Float[np.ndarray, " n_graphs"]
+    direction: Float[np.ndarray, "n_nodes 3"]
+    product: Float[np.ndarray, "n_nodes 3"]
+    product_mask: Bool[np.ndarray, " n_nodes"]
     names: tuple[str, ...]
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -110,11 +116,11 @@ def collate(structures: Sequence[Structure], spec: ModelSpec, budget: Budget) ->
     have = have.reshape(n_graphs, 3) & np.stack([volume == volume, volume == volume, volume > 0], axis=1)
     weights = np.array([s.weights for s in structures], float).reshape(n_graphs, 3)
     owner = layout.node_graph[:n_nodes]
-    no_force = [np.zeros((s.numbers.size, 3)) if s.forces is None else s.forces for s in structures]
+    hessians = [s.hessian for s in structures]
     return Batch(
         layout=layout,
         energy=_padded([s.energy or 0.0 for s in structures], budget.n_graphs, 0.0),
-        forces=_padded(np.concatenate([*no_force, np.zeros((0, 3))]), budget.n_nodes, 0.0),
+        forces=_vectors(structures, [s.forces for s in structures], budget),
         stress=_padded(_stresses(structures), budget.n_graphs, 0.0),
         volume=_padded(np.where(volume > 0, volume, 1.0), budget.n_graphs, 1.0),
         n_atoms=_padded(graph.n_node[:n_graphs], budget.n_graphs, np.int32(1)),
@@ -126,6 +132,9 @@ def collate(structures: Sequence[Structure], spec: ModelSpec, budget: Budget) ->
         energy_weight=_padded(weights[:, 0], budget.n_graphs, 0.0),
         forces_weight=_padded(weights[owner, 1], budget.n_nodes, 0.0),
         stress_weight=_padded(weights[:, 2], budget.n_graphs, 0.0),
+        direction=_vectors(structures, [h and h.direction for h in hessians], budget),
+        product=_vectors(structures, [h and h.product for h in hessians], budget),
+        product_mask=_padded(np.array([h is not None for h in hessians], bool)[owner], budget.n_nodes, False),
         names=tuple(structure.name for structure in structures),
     )
 
@@ -148,6 +157,14 @@ def _padded(values: object, n: int, fill: float | np.int32) -> np.ndarray:
     padded = np.full((n, *array.shape[1:]), fill)
     padded[: len(array)] = array
     return padded
+
+
+def _vectors(
+    structures: Sequence[Structure], given: Sequence[np.ndarray | None], budget: Budget
+) -> Float[np.ndarray, "n_nodes 3"]:
+    """Put vectors of atoms side by side, zeros where a structure has none."""
+    each = [np.zeros((s.numbers.size, 3)) if v is None else v for s, v in zip(structures, given, strict=True)]
+    return _padded(np.concatenate([*each, np.zeros((0, 3))]), budget.n_nodes, 0.0)
 
 
 def _stresses(structures: Sequence[Structure]) -> Float[np.ndarray, "n 3 3"]:

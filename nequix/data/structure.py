@@ -59,6 +59,19 @@ class LabelKeys:
 
 
 @dataclass(frozen=True, eq=False)
+class HessianProduct:
+    """A label of second derivatives: what the Hessian makes of one direction.
+
+    Attributes:
+        direction: A displacement of every atom; a unit vector stands for a column of the Hessian.
+        product: The Hessian times the direction, eV/A^2 times the direction's unit.
+    """
+
+    direction: Float[np.ndarray, "n 3"]
+    product: Float[np.ndarray, "n 3"]
+
+
+@dataclass(frozen=True, eq=False)
 class Structure:
     """A structure with the labels that it has; a label that is None is missing.
 
@@ -72,6 +85,7 @@ class Structure:
         stress: eV/A^3, positive under tension.
         name: What messages call it: its file and number, and its identifier where it has one.
         weights: Factors of energy, forces and stress in the loss.
+        hessian: A product of the Hessian.
     """
 
     numbers: Int[np.ndarray, " n"]
@@ -83,6 +97,7 @@ class Structure:
     stress: Float[np.ndarray, "3 3"] | None
     name: str
     weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    hessian: HessianProduct | None = None
 
     @property
     def volume(self) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 from nequix.core.errors import DataError
 from nequix.core.weights import Weights
 from nequix.finetune.modes import MODES
+from nequix.train.bounds import Count, Share
 from nequix.train.config import (
     DataConfig,
     ModelConfig,
@@ -39,6 +40,38 @@ _RUN = RunConfig(
 )
 
 
+HESSIAN = 20.0
+"""Weight of the Hessian term."""
+
+
+@dataclass(frozen=True)
+class PhononsConfig:
+    """Phonon calculations whose force constants are labels, too (docs/phonon-finetuning.md).
+
+    Attributes:
+        train: phonopy files, or folders.
+        valid: Those for validation; by default ``data.valid_fraction`` of the materials.
+        batch_size: Columns of the Hessian a step on average.
+    """
+
+    train: list[str]
+    valid: list[str] | None = None
+    batch_size: Count = 2
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """Structures of the parent's own training, or like them, in every batch (docs/finetuning.md, replay).
+
+    Attributes:
+        train: Sources of labelled structures; their energies count from the parent's baseline.
+        share: Part of a batch's structures.
+    """
+
+    train: list[str]
+    share: Share = 0.5
+
+
 @dataclass(frozen=True)
 class FinetuneConfig(TrainConfig):
     """A fine-tuning; ``model`` is that of the parent.
@@ -48,12 +81,16 @@ class FinetuneConfig(TrainConfig):
         parent_digest: SHA-256 of its file.
         mode: What is trained (:data:`nequix.finetune.modes.MODES`).
         refit_atom_energies: Whether the atom energies are fitted to the labels before the first step.
+        phonons: Phonon calculations that are trained on as well.
+        replay: Structures that keep the model from forgetting.
     """
 
     parent: str
     parent_digest: str
     mode: str
     refit_atom_energies: bool
+    phonons: PhononsConfig | None = None
+    replay: ReplayConfig | None = None
 
 
 def configure(
@@ -66,6 +103,8 @@ def configure(
     path: str | os.PathLike[str] | None = None,
     epochs: int | None = None,
     refit_atom_energies: bool | None = None,
+    phonons: PhononsConfig | None = None,
+    replay: ReplayConfig | None = None,
 ) -> FinetuneConfig:
     """Complete a configuration.
 
@@ -78,18 +117,27 @@ def configure(
         path: A YAML file with values that differ from the usual ones; see ``configs/finetune.yml``.
         epochs: Passes over the training data at most; by default those of the file.
         refit_atom_energies: Whether they are fitted to the labels; by default what the file says.
+        phonons: Phonon calculations that are trained on as well; without ``train`` together with ``replay``.
+        replay: Structures that keep the model from forgetting; without ``train`` they are the data.
 
     Raises:
         DataError: If the file cannot be read or used, or there is no such mode.
     """
     if mode not in MODES:
         raise DataError(f"mode = {mode!r}, expected one of {', '.join(MODES)}")
+    if not train and replay is not None:
+        # The parent's own baseline holds: there are no other labels to fit it to.
+        train, replay, refit_atom_energies = replay.train, None, False
     usual = _usual(parent, source, mode, [os.fspath(name) for name in train])
+    hessian = None if phonons is None else HESSIAN
+    usual = replace(usual, phonons=phonons, replay=replay, loss=replace(usual.loss, hessian=hessian))
     usual = replace(usual, data=replace(usual.data, valid=[os.fspath(name) for name in valid] or None))
     config = usual if path is None else overlay(usual, path)
     for given in ("model", "parent", "parent_digest", "mode"):
         if getattr(config, given) != getattr(usual, given):
             raise DataError(f"{path}: {given} follows from the command line; remove it from the file")
+    if config.loss.hessian is not None and config.phonons is None:
+        raise DataError(f"{path}: loss.hessian needs phonons; name some with --phonons, or remove it")
     if (config.data.train, config.data.valid) != (usual.data.train, usual.data.valid):
         raise DataError(f"{path}: data.train and data.valid are named on the command line; remove them")
     if epochs is not None:

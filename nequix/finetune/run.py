@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,12 +16,13 @@ from nequix.core.parameters import manifest
 from nequix.core.spec import ModelSpec
 from nequix.core.weights import Provenance, Weights
 from nequix.data.loader import Loader
-from nequix.data.sources import Source
+from nequix.data.sources import Source, open_source
 from nequix.data.stats import Statistics
-from nequix.finetune.config import FinetuneConfig
+from nequix.finetune.config import FinetuneConfig, PhononsConfig
 from nequix.finetune.modes import trained_names
+from nequix.finetune.phonons import PhononSource
 from nequix.finetune.refit import baseline, least_change
-from nequix.train.loop import BEST, MODEL, Report, Run
+from nequix.train.loop import BEST, MODEL, Other, Report, Run
 
 
 class FineTuning(Run):
@@ -71,6 +73,35 @@ class FineTuning(Run):
         trained = {name: values.pop(name) for name in self.trained}
         return trained, values
 
+    def _others(self, shared: dict[str, Any]) -> list[Other]:
+        others, phonons, replay = [], self.config.phonons, self.config.replay
+        if replay is not None:
+            source = open_source(replay.train)
+            refuse_unknown(source, self.parent)
+            size = self.config.data.batch_size * replay.share / (1 - replay.share)
+            loader = self._loader(source, size, shared)
+            others.append(Other(loader, atom_energies=self.parent.parameters["atom_energies"]))
+        if phonons is not None:
+            train, valid = self._phonons(phonons)
+            others.append(Other(self._loader(train, phonons.batch_size, shared), hessian=True))
+            once = {**shared, "epochs": 1, "shuffle": False}
+            self.valid_hessians = self._loader(valid, phonons.batch_size, once)
+        return others
+
+    def _phonons(self, config: PhononsConfig) -> tuple[Source, Source]:
+        """Open the phonons to train on and those for validation."""
+        source = PhononSource(config.train)
+        refuse_unknown(source, self.parent)
+        if config.valid is None:
+            return source.split(self.config.data.valid_fraction, self.config.run.seed)
+        valid = PhononSource(config.valid).each()
+        refuse_unknown(valid, self.parent)
+        return source, valid
+
+    def _loader(self, source: Source, batch_size: float, shared: dict[str, Any]) -> Loader:
+        per_pack = max(1, round(batch_size / self.config.run.packs))
+        return Loader(source, self.spec, **{**shared, "batch_size": per_pack})
+
     def _refitted(self) -> np.ndarray:
         """Fit the atom energies to the training data; every process does so for itself, and alike."""
         shards = self.config.run.packs
@@ -105,7 +136,12 @@ class FineTuning(Run):
         if self.change:
             told = ", ".join(f"{chemical_symbols[n]} {x:+.4f}" for n, x in self.change.items())
             lines.append(f"atom energies refitted, eV: {told}")
+        lines += [f"beside them in every step: {self._told(other)}" for other in self.others]
         return "\n".join([*lines, super().describe()])
+
+    def _told(self, other: Other) -> str:
+        loader, kind = other.loader, "columns of Hessians" if other.hessian else "structures of replay"
+        return f"{len(loader.sizes) / loader.steps_per_epoch:.3g} of {len(loader.sizes)} {kind}"
 
     def _train(self, report: Report | None) -> bool:
         """Begin with a validation: the best of them, the parent's included, is the result."""
@@ -139,6 +175,9 @@ class FineTuning(Run):
             "finetune_data": f"{data} ({self.statistics.n_structures} structures)",
             "atom_energies_refitted": "yes" if self.config.refit_atom_energies else "no",
         }
+        for name in ("phonons", "replay"):
+            if (section := getattr(self.config, name)) is not None:
+                extra[f"finetune_{name}"] = ", ".join(Path(path).name for path in section.train)
         return dataclasses.replace(told, source="fine-tuned with nequix", extra=extra)
 
 

@@ -95,12 +95,32 @@ def hessian_product(
         arrays: One structure or a batch.
         direction: A displacement of every atom.
     """
+    return -forces_from_gradient(gradient_slope(model, kernel, arrays, direction)[2], arrays)
+
+
+def gradient_slope(
+    model: Model, kernel: Kernel, arrays: Arrays, direction: Float[Array, "n_nodes 3"]
+) -> tuple[Float[Array, " n_nodes"], Float[Array, "n_edges 3"], Float[Array, "n_edges 3"]]:
+    """Evaluate energies and ``dE/dr_e`` as :func:`energy_gradient` does, and the latter's change.
+
+    Args:
+        model: The model.
+        kernel: Computes the messages.
+        arrays: One structure or a batch.
+        direction: A displacement of every atom.
+
+    Returns:
+        The energy of every atom, eV; ``dE/dr_e``, eV/A; its derivative along the direction, eV/A^2 times the
+        direction's unit. All are differentiable.
+    """
     change = ops.take(direction, arrays.senders) - ops.take(direction, arrays.receivers)
 
-    def slope(vectors: Array) -> Array:
-        return (energy_gradient(model, kernel, arrays._replace(vectors=vectors))[1] * change).sum()
+    def slope(vectors: Array) -> tuple[Array, tuple[Array, Array]]:
+        energies, gradient = energy_gradient(model, kernel, arrays._replace(vectors=vectors))
+        return (gradient * change).sum(), (energies, gradient)
 
-    return -forces_from_gradient(jax.grad(slope)(arrays.vectors), arrays)
+    slopes, (energies, gradient) = jax.grad(slope, has_aux=True)(arrays.vectors)
+    return energies, gradient, slopes
 
 
 def invariant_features(model: Model, kernel: Kernel, arrays: Arrays) -> Float[Array, "n_nodes n_features"]:

@@ -89,12 +89,33 @@ def hessian_product(
         arrays: One structure or a batch.
         direction: A displacement of every atom.
     """
+    with torch.no_grad():
+        return -forces_from_gradient(gradient_slope(model, kernel, arrays, direction)[2], arrays)
+
+
+def gradient_slope(
+    model: Model, kernel: Kernel, arrays: Arrays, direction: Float[Array, "n_nodes 3"]
+) -> tuple[Float[Array, " n_nodes"], Float[Array, "n_edges 3"], Float[Array, "n_edges 3"]]:
+    """Evaluate energies and ``dE/dr_e`` as :func:`energy_gradient` does, and the latter's change.
+
+    Args:
+        model: The model.
+        kernel: Computes the messages.
+        arrays: One structure or a batch.
+        direction: A displacement of every atom.
+
+    Returns:
+        The energy of every atom, eV; ``dE/dr_e``, eV/A; its derivative along the direction, eV/A^2 times the
+        direction's unit. All are differentiable.
+    """
+    differentiable = torch.is_grad_enabled()
     change = ops.take(direction, arrays.senders) - ops.take(direction, arrays.receivers)
     vectors = arrays.vectors.detach().requires_grad_()
     with torch.enable_grad():
-        slope = (energy_gradient(model, kernel, arrays._replace(vectors=vectors))[1] * change).sum()
-        (gradient,) = torch.autograd.grad(slope, vectors)
-    return -forces_from_gradient(gradient, arrays)
+        energies, gradient = energy_gradient(model, kernel, arrays._replace(vectors=vectors))
+        slope = (gradient * change).sum()
+        (slopes,) = torch.autograd.grad(slope, vectors, create_graph=differentiable)
+    return energies, gradient, slopes
 
 
 def invariant_features(model: Model, kernel: Kernel, arrays: Arrays) -> Float[Array, "n_nodes n_features"]:

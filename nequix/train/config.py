@@ -243,8 +243,9 @@ def _build(kind: Any, node: yaml.Node | None, where: str, default: Any = None) -
 
 
 def _value(kind: Any, name: str, node: yaml.Node, where: str, default: Any = None) -> Any:
-    if dataclasses.is_dataclass(kind):
-        return _build(kind, node, where, default)
+    section = next((k for k in (kind, *typing.get_args(kind)) if dataclasses.is_dataclass(k)), None)
+    if section is not None and (section is kind or isinstance(node, yaml.MappingNode)):
+        return _build(section, node, where, default)
     loader = yaml.SafeLoader("")
     value = loader.construct_object(node, deep=True)
     union = typing.get_origin(kind) in (types.UnionType, typing.Union)

@@ -33,20 +33,24 @@ class Evaluation:
         self._spec, self._mesh, self._loss, self._dtype = spec, mesh, loss, dtype
         self._evaluate = make_evaluation(spec, kernel, mesh)
 
-    def errors(self, parameters: Parameters, loader: Loader) -> dict[str, float]:
+    def errors(
+        self, parameters: Parameters, loader: Loader, hessians: Loader | None = None
+    ) -> dict[str, float]:
         """Return the loss, and the mean error of each term.
 
         Args:
             parameters: Every parameter of the model.
             loader: One epoch of the data.
+            hessians: One epoch of data with products of the Hessian.
         """
         sums, totals = dict.fromkeys(TERMS, 0.0), dict.fromkeys(TERMS, 0.0)
-        for _, (more, counted, _) in self._batches(parameters, loader):
-            for name in TERMS:
-                sums[name] += float(more[name])
-                totals[name] += float(counted[name])
-        loss = weighted_loss(self._loss, *({n: jnp.asarray(x[n]) for n in TERMS} for x in (sums, totals)))
-        return {"loss": float(loss), **{name: sums[name] / max(totals[name], 1e-30) for name in TERMS}}
+        for source in filter(None, (loader, hessians)):
+            for _, (more, counted, _) in self._batches(parameters, source, hessian=source is hessians):
+                for name in more:
+                    sums[name] = sums.get(name, 0.0) + float(more[name])
+                    totals[name] = totals.get(name, 0.0) + float(counted[name])
+        loss = weighted_loss(self._loss, *({n: jnp.asarray(x[n]) for n in x} for x in (sums, totals)))
+        return {"loss": float(loss), **{name: sums[name] / max(totals[name], 1e-30) for name in sums}}
 
     def predictions(self, parameters: Parameters, loader: Loader) -> Predictions:
         """Put the labels of this process's part of the data beside what the model says.
@@ -60,8 +64,11 @@ class Evaluation:
             pairs += zip(batches, gather(told), strict=True)
         return side_by_side(self._spec, pairs, np.asarray(parameters["atom_energies"], float))
 
-    def _batches(self, parameters: Parameters, loader: Loader) -> Iterator[tuple[Any, Any]]:
+    def _batches(
+        self, parameters: Parameters, loader: Loader, hessian: bool = False
+    ) -> Iterator[tuple[Any, Any]]:
         loader.restore({**loader.state(), "position": 0})
         energies = np.asarray(parameters["atom_energies"])
         for batches in loader:
-            yield batches, self._evaluate(parameters, *spread(self._mesh, batches, self._dtype, energies))
+            placed = spread(self._mesh, batches, self._dtype, energies, hessian=hessian)
+            yield batches, self._evaluate(parameters, *placed)

@@ -10,7 +10,7 @@ from nequix.core.errors import DataError
 from nequix.core.files import write_atomic
 
 COLUMNS: tuple[str, ...] = ("step", "loss", "energy", "forces", "stress", "gradient_norm", "rate", "seconds")
-COLUMNS = (*COLUMNS, "valid_loss", "valid_energy", "valid_forces", "valid_stress")
+COLUMNS = (*COLUMNS, "valid_loss", "valid_energy", "valid_forces", "valid_stress", "hessian", "valid_hessian")
 
 
 class History:

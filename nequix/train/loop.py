@@ -8,10 +8,10 @@ import json
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,19 +24,16 @@ from nequix.core.layout import TILE
 from nequix.core.parameters import count, initialise
 from nequix.core.spec import ModelSpec
 from nequix.core.weights import Provenance, read_weights, write_weights
-from nequix.data.batch import Batch
 from nequix.data.loader import Loader
 from nequix.data.sources import Source, open_source, split
 from nequix.data.stats import Statistics
 from nequix.jax.kernels import select_kernel
-from nequix.jax.potential import Arrays
 from nequix.train.checkpoint import load_newest, save_checkpoint
 from nequix.train.config import TrainConfig, same_run
 from nequix.train.evaluation import Evaluation
 from nequix.train.figures import draw
 from nequix.train.guard import Guard
 from nequix.train.history import History
-from nequix.train.loss import Labels
 from nequix.train.measured import measured, measured_valid
 from nequix.train.optimizer import make_optimizer, schedule
 from nequix.train.processes import anywhere, losses_named, same_everywhere
@@ -60,6 +57,20 @@ BEST = "best.safetensors"
 Report = Callable[[int, int, dict[str, float]], None]
 
 
+class Other(NamedTuple):
+    """More training data of every step, beside those that epochs are counted by.
+
+    Attributes:
+        loader: Without an end; at the same step as the first data's.
+        hessian: Whether they have products of the Hessian.
+        atom_energies: eV; subtracted from their energies instead of the model's.
+    """
+
+    loader: Loader
+    hessian: bool = False
+    atom_energies: np.ndarray | None = None
+
+
 class Run:
     """A training run in a folder; made again with the same configuration, it goes on where it was.
 
@@ -72,6 +83,9 @@ class Run:
         spec: The model that is trained.
         statistics: Of the training data.
         loader: Of the training data.
+        others: More training data of every step, taken in step with ``loader``.
+        valid: Of the validation data, if there are any.
+        valid_hessians: Of validation data with products of the Hessian, if there are any.
         state: What a step changes.
 
     Raises:
@@ -108,8 +122,20 @@ class Run:
             self._refuse_unknown(valid, found)
             self.valid = Loader(valid, self.spec, sizes=sizes, epochs=1, shuffle=False, **shared)
         self.n_steps = run.epochs * self.loader.steps_per_epoch
+        self.valid_hessians: Loader | None = None
         self._prepare()
         self._restore()
+        self.others = self._others(shared)
+        for other in self.others:
+            other.loader.restore({**other.loader.state(), "position": self.loader.position})
+
+    def _others(self, shared: dict[str, Any]) -> list[Other]:
+        """Open more training data.
+
+        Args:
+            shared: Arguments of their loaders.
+        """
+        return []
 
     def _claim(self) -> None:
         """Note the configuration in the folder, or refuse a folder of another one."""
@@ -159,9 +185,25 @@ class Run:
         self._step = make_step(self.spec, self.kernel, self.config.loss, optimizer, run.ema_decay, mesh)
         self._evaluation = Evaluation(self.spec, self.kernel, mesh, self.config.loss, run.dtype)
 
-    def _placed(self, batches: Sequence[Batch]) -> tuple[Arrays, Labels]:
-        energies = np.asarray(self.state.frozen["atom_energies"])
-        return spread(self.mesh, batches, self.config.run.dtype, energies)
+    def _next(self) -> tuple[list[str], list[Any]]:
+        """Return the names of a step's structures, and all of its data, on the devices."""
+        dtype, energies = self.config.run.dtype, np.asarray(self.state.frozen["atom_energies"])
+        batches = next(self.loader)
+        placed: list[Any] = [*spread(self.mesh, batches, dtype, energies)]
+        for other in self.others:
+            more = next(other.loader)
+            own = energies if other.atom_energies is None else other.atom_energies
+            placed.append(spread(self.mesh, more, dtype, own, hessian=other.hessian))
+            batches = batches + more
+        return [name for batch in batches for name in batch.names], placed
+
+    @contextlib.contextmanager
+    def _loading(self) -> Iterator[None]:
+        """End the processes of all loaders afterwards."""
+        with contextlib.ExitStack() as stack:
+            for loader in (self.loader, *(other.loader for other in self.others)):
+                stack.enter_context(loader)
+            yield
 
     def _restore(self) -> None:
         self.best, self.waited = float("inf"), 0
@@ -212,10 +254,10 @@ class Run:
             n_steps: How many, after one that compiles.
         """
         seconds = []
-        with self._precision(), self.loader:
-            for batches, _ in zip(self.loader, range(n_steps + 1), strict=False):
+        with self._precision(), self._loading():
+            for _ in range(min(n_steps + 1, self.n_steps - self.loader.position)):
                 start = time.perf_counter()
-                self.state, metrics = self._step(self.state, *self._placed(batches))
+                self.state, metrics = self._step(self.state, *self._next()[1])
                 float(metrics["loss"])
                 seconds.append(time.perf_counter() - start)
         epoch = statistics.median(seconds[1:] or seconds) * self.loader.steps_per_epoch
@@ -242,13 +284,13 @@ class Run:
 
     def _train(self, report: Report | None) -> bool:
         run = self.config.run
-        with stop_signals() as stopped, losses_named(), self.loader, self._followed():
+        with stop_signals() as stopped, losses_named(), self._loading(), self._followed():
             while not self.complete:
-                batches = next(self.loader)
+                names, placed = self._next()
                 started = time.perf_counter()
-                self.state, metrics = self._step(self.state, *self._placed(batches))
+                self.state, metrics = self._step(self.state, *placed)
                 values = {name: float(value) for name, value in metrics.items()}
-                step, names = self.loader.position, [name for batch in batches for name in batch.names]
+                step = self.loader.position
                 values["seconds"] = time.perf_counter() - started
                 self._guard.judge(step, values, names)
                 self._note(step, {**values, "rate": float(np.asarray(self._rate(step - 1)))})
@@ -295,13 +337,14 @@ class Run:
         for tracker in self._trackers:
             tracker.add(step, values)
 
-    def errors(self, loader: Loader) -> dict[str, float]:
+    def errors(self, loader: Loader, hessians: Loader | None = None) -> dict[str, float]:
         """Evaluate the moving average on a data set: the loss, and the mean error of each term.
 
         Args:
             loader: One epoch of it.
+            hessians: One epoch of data with products of the Hessian.
         """
-        return self._evaluation.errors({**self.state.average, **self.state.frozen}, loader)
+        return self._evaluation.errors({**self.state.average, **self.state.frozen}, loader, hessians)
 
     def _draw(self) -> None:
         """Draw learning curves, and what the trained file says of this process's part of the validation."""
@@ -319,7 +362,7 @@ class Run:
     def _validate(self, step: int) -> None:
         if self.valid is None:
             return
-        errors = self.errors(self.valid)
+        errors = self.errors(self.valid, self.valid_hessians)
         self._note(step, {f"valid_{name}": value for name, value in errors.items()})
         self.waited += 1
         if errors["loss"] < self.best:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax.numpy as jnp
@@ -11,7 +13,13 @@ from nequix.core.spec import ModelSpec
 from nequix.jax.convolution import Kernel
 from nequix.jax.model import Model
 from nequix.jax.ops import Array
-from nequix.jax.potential import Arrays, energy_gradient, forces_from_gradient, virial_from_gradient
+from nequix.jax.potential import (
+    Arrays,
+    energy_gradient,
+    forces_from_gradient,
+    gradient_slope,
+    virial_from_gradient,
+)
 from nequix.train.bounds import NotNegative
 
 if TYPE_CHECKING:
@@ -19,6 +27,9 @@ if TYPE_CHECKING:
 
 TERMS = ("energy", "forces", "stress")
 """Terms of the loss: eV per atom, eV/A, eV/A^3."""
+
+HESSIAN = "hessian"
+"""The term of data that have products of the Hessian: eV/A^2."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +40,29 @@ class LossConfig:
         energy: Of the mean absolute error of the energy per atom.
         forces: Of the mean length of the error of an atom's force.
         stress: Of the mean absolute error of a component of the stress.
+        hessian: Of the mean length of the error of an atom's part in a product of the Hessian; only for data
+            that have such products.
     """
 
     energy: NotNegative
     forces: NotNegative
     stress: NotNegative
+    hessian: NotNegative | None = None
+
+
+class HessianLabels(NamedTuple):
+    """Products of the Hessian for a packed batch, padding included.
+
+    Attributes:
+        direction: A displacement of every atom; structures do not see each other, so that one product is one
+            for each of them.
+        product: The Hessian times the direction, eV/A^2.
+        weight: Of each atom; zero where there is no product.
+    """
+
+    direction: Float[Array, "n_nodes 3"]
+    product: Float[Array, "n_nodes 3"]
+    weight: Float[Array, " n_nodes"]
 
 
 class Labels(NamedTuple):
@@ -48,6 +77,7 @@ class Labels(NamedTuple):
         energy_weight: Of each structure.
         forces_weight: Of each atom.
         stress_weight: Of each structure.
+        hessian: Products of the Hessian; None for data without.
     """
 
     energy: Float[Array, " n_graphs"]
@@ -58,6 +88,7 @@ class Labels(NamedTuple):
     energy_weight: Float[Array, " n_graphs"]
     forces_weight: Float[Array, " n_nodes"]
     stress_weight: Float[Array, " n_graphs"]
+    hessian: HessianLabels | None = None
 
 
 class Predictions(NamedTuple):
@@ -67,11 +98,13 @@ class Predictions(NamedTuple):
         energy: eV, less the energies of the atoms.
         forces: eV/A.
         stress: eV/A^3.
+        hessian: The Hessian times the labels' directions, eV/A^2; None without such labels.
     """
 
     energy: Float[Array, " n_graphs"]
     forces: Float[Array, "n_nodes 3"]
     stress: Float[Array, "n_graphs 3 3"]
+    hessian: Float[Array, "n_nodes 3"] | None = None
 
 
 def counts(labels: Labels) -> dict[str, Array]:
@@ -80,11 +113,12 @@ def counts(labels: Labels) -> dict[str, Array]:
     Args:
         labels: Labels of a packed batch.
     """
-    return {
+    found = {
         "energy": labels.energy_weight.sum(),
         "forces": labels.forces_weight.sum(),
         "stress": 9 * labels.stress_weight.sum(),
     }
+    return found if labels.hessian is None else {**found, HESSIAN: labels.hessian.weight.sum()}
 
 
 def error_sums(predictions: Predictions, labels: Labels) -> dict[str, Array]:
@@ -95,15 +129,23 @@ def error_sums(predictions: Predictions, labels: Labels) -> dict[str, Array]:
         labels: Labels of the same batch.
     """
     energy = abs(predictions.energy - labels.energy) / labels.n_atoms
-    square = ((predictions.forces - labels.forces) ** 2).sum(-1)
-    # The root has no derivative at zero, where padding and perfect predictions are.
-    forces = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
+    forces = _lengths(predictions.forces - labels.forces)
     stress = abs(predictions.stress - labels.stress).sum((1, 2))
-    return {
+    found = {
         "energy": (labels.energy_weight * energy).sum(),
         "forces": (labels.forces_weight * forces).sum(),
         "stress": (labels.stress_weight * stress).sum(),
     }
+    if labels.hessian is None or predictions.hessian is None:
+        return found
+    products = _lengths(predictions.hessian - labels.hessian.product)
+    return {**found, HESSIAN: (labels.hessian.weight * products).sum()}
+
+
+def _lengths(vectors: Array) -> Array:
+    """Return lengths; the root has no derivative at zero, where padding and perfect predictions are."""
+    square = (vectors**2).sum(-1)
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
 
 def predict(
@@ -118,14 +160,20 @@ def predict(
         kernel: Computes the messages.
         parameters: Every parameter of the manifest.
         arrays: The packed structures.
-        labels: Gives the number of structures and their volumes.
+        labels: Gives the number of structures, their volumes, and the directions of products of the Hessian.
     """
     n_graphs = len(labels.energy)
     model = Model(spec, {**parameters, "atom_energies": jnp.zeros(spec.n_species)})
-    energies, gradient = energy_gradient(model, kernel, arrays)
+    hessian = None
+    if labels.hessian is None:
+        energies, gradient = energy_gradient(model, kernel, arrays)
+    else:
+        energies, gradient, slope = gradient_slope(model, kernel, arrays, labels.hessian.direction)
+        hessian = -forces_from_gradient(slope, arrays)
     energy = jnp.zeros(n_graphs, energies.dtype).at[arrays.node_graph].add(energies)
     virial = virial_from_gradient(gradient, arrays, n_graphs)
-    return Predictions(energy, forces_from_gradient(gradient, arrays), virial / labels.volume[:, None, None])
+    stress = virial / labels.volume[:, None, None]
+    return Predictions(energy, forces_from_gradient(gradient, arrays), stress, hessian)
 
 
 def weighted_loss(config: LossConfig, sums: dict[str, Array], totals: dict[str, Array]) -> Array:
@@ -136,5 +184,5 @@ def weighted_loss(config: LossConfig, sums: dict[str, Array], totals: dict[str, 
         sums: Of errors.
         totals: Of weights, over the whole batch.
     """
-    terms = [getattr(config, name) * sums[name] / jnp.maximum(totals[name], 1e-30) for name in TERMS]
-    return terms[0] + terms[1] + terms[2]
+    terms = [(getattr(config, name) or 0) * sums[name] / jnp.maximum(totals[name], 1e-30) for name in sums]
+    return reduce(operator.add, terms)

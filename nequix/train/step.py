@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -18,7 +18,16 @@ from nequix.data.batch import Batch, composition
 from nequix.jax.convolution import Kernel
 from nequix.jax.ops import Array
 from nequix.jax.potential import Arrays
-from nequix.train.loss import Labels, LossConfig, Predictions, counts, error_sums, predict, weighted_loss
+from nequix.train.loss import (
+    HessianLabels,
+    Labels,
+    LossConfig,
+    Predictions,
+    counts,
+    error_sums,
+    predict,
+    weighted_loss,
+)
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -27,6 +36,9 @@ AXIS = "packs"
 """Name of the mesh axis along which the packs of a batch are spread."""
 
 Parameters = dict[str, Array]
+
+Packs = tuple[Arrays, Labels]
+"""Packed structures and their labels, with a leading axis of packs."""
 
 
 class State(NamedTuple):
@@ -83,7 +95,7 @@ def make_step(
     optimizer: optax.GradientTransformation,
     largest_decay: float,
     mesh: Mesh,
-) -> Callable[[State, Arrays, Labels], tuple[State, dict[str, Array]]]:
+) -> Callable[..., tuple[State, dict[str, Array]]]:
     """Compile a training step.
 
     Args:
@@ -95,40 +107,44 @@ def make_step(
         mesh: The devices.
 
     Returns:
-        A function of the state, the packed structures and their labels, all of the latter with a leading axis
-        of packs that is a multiple of the number of devices. It returns the new state and the metrics:
-        ``loss``, ``gradient_norm`` and the mean error of each term.
+        A function of the state, the packed structures, their labels, and more pairs of both: other data of
+        the same batch, whose packs have other shapes. All have a leading axis of packs that is a multiple of
+        the number of devices. It returns the new state and the metrics: ``loss``, ``gradient_norm`` and the
+        mean error of each term, over all data.
     """
 
-    def gradients(parameters: Parameters, frozen: Parameters, arrays: Arrays, labels: Labels) -> tuple:
+    def gradients(parameters: Parameters, frozen: Parameters, data: tuple[Packs, ...]) -> tuple:
         """Run on one device: go through its packs, one after the other, and add up with the others'."""
-        local = jax.vmap(counts)(labels)
-        totals = lax.psum(jax.tree.map(lambda x: x.sum(0), local), AXIS)
+        local = [jax.tree.map(lambda x: x.sum(0), jax.vmap(counts)(labels)) for _, labels in data]
+        totals = lax.psum(reduce(_added, local), AXIS)
 
-        def pack_loss(parameters: Parameters, pack: tuple[Arrays, Labels]) -> tuple[Array, dict[str, Array]]:
+        def pack_loss(parameters: Parameters, pack: Packs) -> tuple[Array, dict[str, Array]]:
             sums = error_sums(predict(spec, kernel, {**parameters, **frozen}, *pack), pack[1])
             return weighted_loss(loss, sums, totals), sums
 
-        def add_pack(total: tuple, pack: tuple[Arrays, Labels]) -> tuple[tuple, None]:
+        def add_pack(total: tuple, pack: Packs) -> tuple[tuple, None]:
             (value, sums), gradient = jax.value_and_grad(pack_loss, has_aux=True)(parameters, pack)
-            return jax.tree.map(jnp.add, total, (value, sums, gradient)), None
+            loss, errors, gradients = total
+            return (loss + value, _added(errors, sums), jax.tree.map(jnp.add, gradients, gradient)), None
 
-        zeros = jax.tree.map(jnp.zeros_like, (totals["energy"], totals, parameters))
-        summed, _ = lax.scan(add_pack, zeros, (arrays, labels))
+        summed = jax.tree.map(jnp.zeros_like, (totals["energy"], totals, parameters))
+        for packs in data:
+            summed, _ = lax.scan(add_pack, summed, packs)
         return (*lax.psum(summed, AXIS), totals)
 
     everywhere, spread = PartitionSpec(), PartitionSpec(AXIS)
     sharded = jax.shard_map(
         gradients,
         mesh=mesh,
-        in_specs=(everywhere, everywhere, spread, spread),
+        in_specs=(everywhere, everywhere, spread),
         out_specs=everywhere,
         check_vma=False,
     )
 
     @partial(jax.jit, donate_argnums=0)
-    def step(state: State, arrays: Arrays, labels: Labels) -> tuple[State, dict[str, Array]]:
-        value, sums, gradient, totals = sharded(state.parameters, state.frozen, arrays, labels)
+    def step(state: State, arrays: Arrays, labels: Labels, *more: Packs) -> tuple[State, dict[str, Array]]:
+        data = ((arrays, labels), *more)
+        value, sums, gradient, totals = sharded(state.parameters, state.frozen, data)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.parameters)
         parameters = jax.tree.map(jnp.add, state.parameters, updates)
         decay = ema_decay(state.step, largest_decay)
@@ -138,6 +154,11 @@ def make_step(
         return State(state.step + 1, parameters, state.frozen, average, optimizer_state), metrics
 
     return step
+
+
+def _added(one: dict[str, Array], other: dict[str, Array]) -> dict[str, Array]:
+    """Add the terms of some data to those of others, which may have fewer."""
+    return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}
 
 
 def make_evaluation(
@@ -181,15 +202,20 @@ def gather(predictions: Predictions) -> list[Predictions]:
         predictions: With an axis of packs, spread over devices.
     """
     local = []
-    for values in predictions:
+    for values in (values for values in predictions if values is not None):
         shards = sorted(values.addressable_shards, key=lambda shard: shard.index[0].start or 0)
         local.append(np.concatenate([np.asarray(shard.data) for shard in shards]))
     return [Predictions(*pack) for pack in zip(*local, strict=True)]
 
 
 def spread(
-    mesh: Mesh, batches: Sequence[Batch], dtype: str, atom_energies: Float[np.ndarray, " n_species"]
-) -> tuple[Arrays, Labels]:
+    mesh: Mesh,
+    batches: Sequence[Batch],
+    dtype: str,
+    atom_energies: Float[np.ndarray, " n_species"],
+    *,
+    hessian: bool = False,
+) -> Packs:
     """Place this process's packs of a batch on its devices.
 
     Args:
@@ -197,6 +223,7 @@ def spread(
         batches: This process's packs, in order.
         dtype: Precision of positions and labels.
         atom_energies: eV; subtracted from the energies.
+        hessian: Whether products of the Hessian are among the labels.
     """
 
     def place(values: list[np.ndarray]) -> Array:
@@ -206,7 +233,12 @@ def spread(
 
     arrays = Arrays(*(place([getattr(batch.layout, name) for batch in batches]) for name in Arrays._fields))
     labels = [_labels(batch, np.asarray(atom_energies, float)) for batch in batches]
-    return arrays, Labels(*(place([label[name] for label in labels]) for name in Labels._fields))
+    placed = {name: place([label[name] for label in labels]) for name in labels[0]}
+    if not hessian:
+        return arrays, Labels(**placed)
+    hessian_labels = ([batch.direction, batch.product, 1.0 * batch.product_mask] for batch in batches)
+    products = [place(list(values)) for values in zip(*hessian_labels, strict=True)]
+    return arrays, Labels(**placed, hessian=HessianLabels(*products))
 
 
 def _labels(batch: Batch, atom_energies: Float[np.ndarray, " n_species"]) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import lzma
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from nequix.core.errors import DataError
 if TYPE_CHECKING:
     from phonopy import Phonopy
 
-FORCES = "FORCE_SETS"
+FORCES = ("FORCE_SETS", "FORCE_CONSTANTS", "force_constants.hdf5")
+"""Files of a material's folder that have forces or force constants; the first one there counts."""
 
 _OPENERS: dict[str, Callable[[bytes], bytes]] = {
     ".yaml": bytes,
@@ -32,18 +33,27 @@ def find_references(folder: Path) -> dict[str, Path]:
     """Name the references of a folder.
 
     Args:
-        folder: Holds a folder with ``FORCE_SETS`` for each material, or a phonopy YAML file, compressed or
-            not, with displacements and forces, as MDR has them.
+        folder: Holds a folder with one of :data:`FORCES` for each material, or a phonopy YAML file,
+            compressed or not, with displacements and forces, as MDR has them.
 
     Raises:
         DataError: If there is none.
     """
-    found = {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{FORCES}"))}
+    found = {path.parent.name: path.parent for name in FORCES for path in sorted(folder.glob(f"*/{name}"))}
     for path in sorted(folder.glob("*.yaml*")):
         found[path.name.partition(".yaml")[0]] = path
     if not found:
-        raise DataError(f"{folder}: no folder with {FORCES} and no phonopy YAML file; check --data")
-    return found
+        raise DataError(f"{folder}: no folder with {FORCES[0]} and no phonopy YAML file; check the path")
+    return dict(sorted(found.items()))
+
+
+def file_of(path: Path) -> Path:
+    """Return the file with the forces or force constants of a reference.
+
+    Args:
+        path: One of :func:`find_references`.
+    """
+    return next((path / name for name in FORCES if (path / name).is_file()), path)
 
 
 def read_reference(path: Path) -> Phonopy:
@@ -71,15 +81,16 @@ def read_reference(path: Path) -> Phonopy:
 def _read_folder(folder: Path) -> Phonopy:
     import phonopy
 
-    files = sorted(folder.glob("phonopy*.yaml*"))
+    files, forces = sorted(folder.glob("phonopy*.yaml*")), file_of(folder)
+    kind = "force_sets_filename" if forces.name == FORCES[0] else "force_constants_filename"
+    given: dict[str, Any] = {kind: forces, "is_nac": False}
     if files:
-        return phonopy.load(files[0], force_sets_filename=folder / FORCES, is_nac=False)
+        return phonopy.load(files[0], **given)
     unit_cell = folder / "POSCAR-unitcell"
     return phonopy.load(
         unitcell_filename=unit_cell,
         supercell_matrix=_supercell_matrix(folder / "disp.yaml", unit_cell),
-        force_sets_filename=folder / FORCES,
-        is_nac=False,
+        **given,
     )
 
 

@@ -11,7 +11,7 @@ from ase import Atoms
 
 from nequix.calculator import NequixCalculator
 from nequix.evaluate.phonons import bands, harmonic
-from nequix.evaluate.phonons.data import find_references, read_reference
+from nequix.evaluate.phonons.data import file_of, find_references, read_reference
 from nequix.evaluate.relaxation import FIXED, FREE, relax_symmetric
 from nequix.evaluate.task import Outcome
 
@@ -105,5 +105,4 @@ def unit_cell(reference: Phonopy) -> Atoms:
 
 
 def _size(path: Path) -> int:
-    file = path / "FORCE_SETS" if path.is_dir() else path
-    return file.stat().st_size
+    return file_of(path).stat().st_size
