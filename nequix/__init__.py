@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from nequix.core.registry import list_models, load_weights
     from nequix.core.spec import ModelSpec
+    from nequix.ensemble import NequixEnsembleCalculator, SpreadGuard
     from nequix.models import installed_backends, load_model
 
 __version__ = "0.1.0"
@@ -31,8 +32,10 @@ __all__ = [
     "GraphError",
     "ModelSpec",
     "NequixCalculator",
+    "NequixEnsembleCalculator",
     "NequixError",
     "SpecError",
+    "SpreadGuard",
     "WeightsError",
     "__version__",
     "installed_backends",
@@ -53,6 +56,7 @@ _HOMES = {
     ),
     "nequix.core.registry": ("list_models", "load_weights"),
     "nequix.core.spec": ("ModelSpec",),
+    "nequix.ensemble": ("NequixEnsembleCalculator", "SpreadGuard"),
     "nequix.models": ("installed_backends", "load_model"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -16,7 +16,7 @@ from nequix.core.errors import GraphError
 from nequix.core.graph import Graph, graph_from_atoms
 from nequix.core.skin import LastingNeighbors
 from nequix.core.weights import Weights
-from nequix.models import load_model
+from nequix.models import Potential, load_model
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -30,7 +30,8 @@ class NequixCalculator(Calculator):
 
     Args:
         model: A name of :func:`nequix.list_models`, the path of a ``.safetensors`` or ``.nqx`` file, or
-            weights that were loaded before.
+            weights or a potential that were loaded before; a potential has its backend, kernel, precision and
+            device already.
         backend: ``jax`` or ``torch``; the other one is never imported.
         kernel: ``auto`` or the name of a convolution kernel.
         dtype: Precision of the layers, ``float32`` or ``float64``; results are float64 in either.
@@ -56,7 +57,7 @@ class NequixCalculator(Calculator):
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | Weights = "nequix-mp-1",
+        model: str | os.PathLike[str] | Weights | Potential = "nequix-mp-1",
         backend: str = "jax",
         *,
         kernel: str = "auto",
@@ -69,13 +70,14 @@ class NequixCalculator(Calculator):
         if not 0 <= skin < math.inf:
             raise ValueError(f"skin = {skin!r} A, expected a length of at least 0, such as 0.5")
         self._neighbors = LastingNeighbors(skin)
-        self.potential = load_model(
-            model, backend, kernel=kernel, dtype=dtype, device=device, threads=threads
-        )
+        name = "a potential"
+        if isinstance(model, (str, os.PathLike, Weights)):
+            name = model.provenance.name if isinstance(model, Weights) else os.fspath(model)
+            model = load_model(model, backend, kernel=kernel, dtype=dtype, device=device, threads=threads)
+        self.potential = model
         self.backend = backend
-        name = model.provenance.name if isinstance(model, Weights) else os.fspath(model)
         chosen = {"model": name, "backend": backend, "kernel": self.kernel}
-        self.parameters = Parameters(chosen, dtype=dtype, device=self.device)
+        self.parameters = Parameters(chosen, dtype=self.dtype, device=self.device)
 
     @property
     def kernel(self) -> str:
@@ -133,7 +135,7 @@ class NequixCalculator(Calculator):
             # ASE's own calculate() would set atoms now; here a failure leaves neither atoms nor results.
             self.reset()
             graph = self._graph(atoms)
-            self.results = _results(graph, self.potential.evaluate(graph))
+            self.results = self._evaluate(graph)
             self.atoms = atoms.copy()  # pyright: ignore[reportOptionalMemberAccess]
         if "stress" in (properties or ()) and "stress" not in self.results:
             raise PropertyNotImplementedError(
@@ -156,6 +158,9 @@ class NequixCalculator(Calculator):
         graph = self._graph(self.atoms if atoms is None else atoms)
         return self.potential.hessian(graph).reshape(3 * graph.n_nodes, 3 * graph.n_nodes)
 
+    def _evaluate(self, graph: Graph) -> dict[str, Any]:
+        return named_results(graph, self.potential.evaluate(graph))
+
     def _graph(self, atoms: Atoms | None) -> Graph:
         if atoms is None:
             raise GraphError("there is no structure yet; give an ase.Atoms")
@@ -165,8 +170,16 @@ class NequixCalculator(Calculator):
         return "nequix"  # ASE's database and trajectories record it
 
 
-def _results(graph: Graph, evaluated: Results) -> dict[str, Any]:
-    """Name the results as ASE does; the stress is left out where there is no volume."""
+def named_results(graph: Graph, evaluated: Results) -> dict[str, Any]:
+    """Name the results as ASE does; the stress is left out where there is no volume.
+
+    Args:
+        graph: One structure.
+        evaluated: Its results.
+
+    Raises:
+        GraphError: If they are not finite, naming the atom.
+    """
     energy = float(evaluated.energy[0])
     finite = np.isfinite(evaluated.energies) & np.isfinite(evaluated.forces).all(axis=1)
     if not finite.all():

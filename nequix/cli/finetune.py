@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nequix.cli.train import follow, training_packages
 from nequix.core.errors import DataError
+
+if TYPE_CHECKING:
+    from nequix.core.weights import Weights
+    from nequix.finetune.config import FinetuneConfig
 
 
 class Mode(StrEnum):
@@ -61,6 +66,16 @@ def finetune(
     replay_share: Annotated[
         float, typer.Option(help="Their part of every batch, above 0 and below 1.")
     ] = 0.5,
+    ensemble: Annotated[
+        int | None, typer.Option(min=2, help="Train so many members, calibrated (docs/ensembles.md).")
+    ] = None,
+    curve: Annotated[
+        str | None, typer.Option(help="Train on so many structures each, as 10,50,200, and fit the errors.")
+    ] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Different parts of the data of each size.")] = 2,
+    target: Annotated[
+        float | None, typer.Option(help="Force MAE (meV/A) of which the curve shall say what it takes.")
+    ] = None,
 ) -> None:
     """Adapt a model to other data; interrupted, the same command goes on where it was."""
     with training_packages():
@@ -86,4 +101,66 @@ def finetune(
         phonons=PhononsConfig(named, held or None) if named else None,
         replay=ReplayConfig(replay, replay_share) if replay else None,
     )
-    follow(lambda progress: FineTuning(read, weights, output, progress), dry_run)
+    if curve is not None:
+        _train_curve(read, weights, output, curve, draws, target, dry_run)
+    elif ensemble is None:
+        follow(lambda progress: FineTuning(read, weights, output, progress), dry_run)
+    else:
+        _train_ensemble(read, weights, output, ensemble, dry_run)
+
+
+def _train_curve(
+    config: FinetuneConfig,
+    parent: Weights,
+    folder: Path,
+    curve: str,
+    draws: int,
+    target: float | None,
+    dry_run: bool,
+) -> None:
+    """Train on every part that is not complete yet, and fit the errors."""
+    from nequix.finetune.curve import conclude, curve_configs, sentence
+    from nequix.finetune.power_law import LEAST_SIZES
+
+    parts = curve.split(",")
+    sizes = sorted({int(part) for part in parts if part.strip().isdigit() and int(part)})
+    if len(sizes) != len(parts) or len(sizes) < LEAST_SIZES:
+        raise DataError(
+            f"--curve {curve}: expected {LEAST_SIZES} different numbers at least, as 10,20,50,100: a power "
+            "law with a floor has three parameters"
+        )
+    if not _train_all(curve_configs(config, sizes, draws), parent, folder, dry_run):
+        return
+    print(sentence(*conclude(config, folder, sizes, draws, target)))
+
+
+def _train_all(configs: dict[str, FinetuneConfig], parent: Weights, folder: Path, dry_run: bool) -> bool:
+    """Train every run that is not complete yet."""
+    from nequix.finetune.run import FineTuning, finished
+
+    for name, config in configs.items():
+        if finished(config, folder / name):
+            print(f"{folder / name}: complete")
+            continue
+        follow(partial(FineTuning, config, parent, folder / name), dry_run)
+        if dry_run:
+            print(f"one of {len(configs)} runs")
+            return False
+    return True
+
+
+def _train_ensemble(config: FinetuneConfig, parent: Weights, folder: Path, n: int, dry_run: bool) -> None:
+    """Train every member that is not complete yet, and calibrate them."""
+    from nequix.finetune.ensemble import conclude, member_configs
+
+    if not _train_all(member_configs(config, n), parent, folder, dry_run):
+        return
+    told = conclude(config, folder, n)
+    if told is None:
+        print(f"{folder}: {n} members, not calibrated, since nothing was held out")
+        return
+    print(
+        f"{folder}: {n} members, calibrated on {told.data}: spreads of forces times {told.forces_scale:.3g} "
+        f"(miscalibration area {told.forces_area:.3f}, {told.forces_area_scaled:.3f} with it), of energies "
+        f"times {told.energy_scale:.3g} ({told.energy_area:.3f}, {told.energy_area_scaled:.3f})"
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 from nequix.core.errors import DataError
 from nequix.core.weights import Weights
 from nequix.finetune.modes import MODES
-from nequix.train.bounds import Count, Share
+from nequix.train.bounds import Count, Index, Share
 from nequix.train.config import (
     DataConfig,
     ModelConfig,
@@ -83,6 +83,9 @@ class FinetuneConfig(TrainConfig):
         refit_atom_energies: Whether the atom energies are fitted to the labels before the first step.
         phonons: Phonon calculations that are trained on as well.
         replay: Structures that keep the model from forgetting.
+        member: Which member of an ensemble this is: it draws its training structures with replacement.
+        n_train: How many of the training structures are trained on; by default all.
+        draw: Which ones; those of a draw are nested.
     """
 
     parent: str
@@ -91,6 +94,9 @@ class FinetuneConfig(TrainConfig):
     refit_atom_energies: bool
     phonons: PhononsConfig | None = None
     replay: ReplayConfig | None = None
+    member: Index | None = None
+    n_train: Count | None = None
+    draw: Index | None = None
 
 
 def configure(
@@ -133,7 +139,7 @@ def configure(
     usual = replace(usual, phonons=phonons, replay=replay, loss=replace(usual.loss, hessian=hessian))
     usual = replace(usual, data=replace(usual.data, valid=[os.fspath(name) for name in valid] or None))
     config = usual if path is None else overlay(usual, path)
-    for given in ("model", "parent", "parent_digest", "mode"):
+    for given in ("model", "parent", "parent_digest", "mode", "member", "n_train", "draw"):
         if getattr(config, given) != getattr(usual, given):
             raise DataError(f"{path}: {given} follows from the command line; remove it from the file")
     if config.loss.hessian is not None and config.phonons is None:

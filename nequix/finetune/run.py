@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from nequix.core.parameters import manifest
 from nequix.core.spec import ModelSpec
 from nequix.core.weights import Provenance, Weights
 from nequix.data.loader import Loader
-from nequix.data.sources import Source, open_source
+from nequix.data.sources import Source, Subset, open_source
 from nequix.data.stats import Statistics
 from nequix.finetune.config import FinetuneConfig, PhononsConfig
 from nequix.finetune.modes import trained_names
 from nequix.finetune.phonons import PhononSource
 from nequix.finetune.refit import baseline, least_change
+from nequix.train.config import same_run
 from nequix.train.loop import BEST, MODEL, Other, Report, Run
 
 
@@ -72,6 +74,20 @@ class FineTuning(Run):
             values["atom_energies"] = self._refitted()
         trained = {name: values.pop(name) for name in self.trained}
         return trained, values
+
+    def _sources(self) -> tuple[Source, Source | None]:
+        train, valid = super()._sources()
+        if self.config.n_train is not None:
+            if self.config.n_train > len(train):
+                raise DataError(f"{self.config.n_train} structures to train on, but there are {len(train)}")
+            order = np.random.default_rng([self.config.run.seed, self.config.draw or 0]).permutation(
+                len(train)
+            )
+            train = Subset(train, np.sort(order[: self.config.n_train]))
+        if self.config.member is not None:
+            draw = np.random.default_rng([self.config.run.seed, self.config.member])
+            train = Subset(train, np.sort(draw.integers(0, len(train), len(train))))
+        return train, valid
 
     def _others(self, shared: dict[str, Any]) -> list[Other]:
         others, phonons, replay = [], self.config.phonons, self.config.replay
@@ -175,10 +191,25 @@ class FineTuning(Run):
             "finetune_data": f"{data} ({self.statistics.n_structures} structures)",
             "atom_energies_refitted": "yes" if self.config.refit_atom_energies else "no",
         }
+        if self.config.member is not None:
+            extra["ensemble_member"] = str(self.config.member)
         for name in ("phonons", "replay"):
             if (section := getattr(self.config, name)) is not None:
                 extra[f"finetune_{name}"] = ", ".join(Path(path).name for path in section.train)
         return dataclasses.replace(told, source="fine-tuned with nequix", extra=extra)
+
+
+def finished(config: FinetuneConfig, folder: Path) -> bool:
+    """Tell whether a run of a configuration is complete in a folder.
+
+    Args:
+        config: The configuration.
+        folder: The folder.
+    """
+    path = folder / "config.json"
+    if not (folder / MODEL).is_file() or not path.is_file():
+        return False
+    return same_run(path.read_text(), json.dumps(dataclasses.asdict(config)))
 
 
 def refuse_unknown(source: Source, parent: Weights) -> None:

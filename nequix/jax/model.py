@@ -43,6 +43,25 @@ class Model(eqx.Module):
         self.atom_energies = parameters["atom_energies"]
         self.spec = spec
 
+    def begin(
+        self,
+        vectors: Float[Array, "n_edges 3"],
+        senders: Int[Array, " n_edges"],
+        receivers: Int[Array, " n_edges"],
+        species: Int[Array, " n_nodes"],
+    ) -> tuple[Edges, Features]:
+        """Evaluate what the first layer reads: the edges' features and the one-hot of the species.
+
+        Args:
+            vectors: ``r_e``, A.
+            senders: Atom ``j`` of each edge.
+            receivers: Atom ``i`` of each edge, ascending, tile by tile.
+            species: Index into the model's ``atomic_numbers``.
+        """
+        radial, harmonics = (ops.cast(x, self.readout["0e"]) for x in edge_features(vectors, self.spec))
+        blocks = {0: ops.one_hot(species, self.spec.n_species, radial)[:, None, :]}
+        return Edges(radial, harmonics, senders, receivers), blocks
+
     def features(
         self,
         vectors: Float[Array, "n_edges 3"],
@@ -60,14 +79,41 @@ class Model(eqx.Module):
             species: Index into the model's ``atomic_numbers``.
             kernel: Computes the messages and their sum.
         """
-        radial, harmonics = (ops.cast(x, self.readout["0e"]) for x in edge_features(vectors, self.spec))
-        edges = Edges(radial, harmonics, senders, receivers)
-        blocks = {0: ops.one_hot(species, self.spec.n_species, radial)[:, None, :]}
+        edges, blocks = self.begin(vectors, senders, receivers, species)
         trace = []
         for layer in self.layers:
             blocks = layer(blocks, edges, kernel)
             trace.append(blocks)
         return trace
+
+    def finish(
+        self,
+        blocks: Features,
+        edges: Edges,
+        vectors: Float[Array, "n_edges 3"],
+        species: Int[Array, " n_nodes"],
+        kernel: Kernel,
+        start: int = 0,
+    ) -> Float[Array, " n_nodes"]:
+        """Evaluate the energy of every atom, eV, from the features that a layer reads.
+
+        Args:
+            blocks: Those features.
+            edges: The edges' features.
+            vectors: ``r_e``, A; their precision is that of the energies.
+            species: Index into the model's ``atomic_numbers``.
+            kernel: Computes the messages and their sum.
+            start: The layer.
+        """
+        for layer in list(self.layers)[start:]:
+            blocks = layer(blocks, edges, kernel)
+        scalars = blocks[0][:, 0]
+        readout = ops.cast((scalars @ self.readout["0e"])[:, 0], vectors) / math.sqrt(scalars.shape[-1])
+        return (
+            readout * self.spec.scale
+            + self.spec.shift
+            + ops.cast(ops.take(self.atom_energies, species), vectors)
+        )
 
     def __call__(
         self,
@@ -86,10 +132,5 @@ class Model(eqx.Module):
             species: Index into the model's ``atomic_numbers``.
             kernel: Computes the messages and their sum.
         """
-        scalars = self.features(vectors, senders, receivers, species, kernel)[-1][0][:, 0]
-        readout = ops.cast((scalars @ self.readout["0e"])[:, 0], vectors) / math.sqrt(scalars.shape[-1])
-        return (
-            readout * self.spec.scale
-            + self.spec.shift
-            + ops.cast(ops.take(self.atom_energies, species), vectors)
-        )
+        edges, blocks = self.begin(vectors, senders, receivers, species)
+        return self.finish(blocks, edges, vectors, species, kernel)

@@ -104,7 +104,7 @@ class Run:
     def _begin(self, progress: Callable[[int], None] | None) -> None:
         """Measure the data, make the initial state, and go on from a checkpoint if there is one."""
         config, folder = self.config, self.folder
-        train, valid = _sources(config)
+        train, valid = self._sources()
         self.statistics, sizes = measured(
             train, config, folder, begun=bool(self._checkpoints()), progress=progress
         )
@@ -136,6 +136,10 @@ class Run:
             shared: Arguments of their loaders.
         """
         return []
+
+    def _sources(self) -> tuple[Source, Source | None]:
+        """Open the data for training and for validation."""
+        return _sources(self.config)
 
     def _claim(self) -> None:
         """Note the configuration in the folder, or refuse a folder of another one."""
@@ -388,6 +392,15 @@ class Run:
         digest = hashlib.sha256((self.folder / "config.json").read_bytes()).hexdigest()
         extra = {"training_config": digest, "steps": str(self.loader.position)}
         return Provenance(**asdict(self.config.provenance), source="trained with nequix", extra=extra)
+
+
+def held_out(config: TrainConfig) -> Source | None:
+    """Open the validation data of a run, if there are any.
+
+    Args:
+        config: The run.
+    """
+    return _sources(config)[1]
 
 
 def _sources(config: TrainConfig) -> tuple[Source, Source | None]:

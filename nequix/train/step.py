@@ -158,7 +158,8 @@ def make_step(
 
 def _added(one: dict[str, Array], other: dict[str, Array]) -> dict[str, Array]:
     """Add the terms of some data to those of others, which may have fewer."""
-    return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}
+    both = {name: one[name] + other[name] for name in one if name in other}
+    return {**one, **other, **both}
 
 
 def make_evaluation(
@@ -233,12 +234,12 @@ def spread(
 
     arrays = Arrays(*(place([getattr(batch.layout, name) for batch in batches]) for name in Arrays._fields))
     labels = [_labels(batch, np.asarray(atom_energies, float)) for batch in batches]
-    placed = {name: place([label[name] for label in labels]) for name in labels[0]}
+    usual = [place([label[name] for label in labels]) for name in Labels._fields if name in labels[0]]
     if not hessian:
-        return arrays, Labels(**placed)
-    hessian_labels = ([batch.direction, batch.product, 1.0 * batch.product_mask] for batch in batches)
-    products = [place(list(values)) for values in zip(*hessian_labels, strict=True)]
-    return arrays, Labels(**placed, hessian=HessianLabels(*products))
+        return arrays, Labels._make([*usual, None])
+    products = ([batch.direction, batch.product, 1.0 * batch.product_mask] for batch in batches)
+    placed = HessianLabels(*(place(list(values)) for values in zip(*products, strict=True)))
+    return arrays, Labels._make([*usual, placed])
 
 
 def _labels(batch: Batch, atom_energies: Float[np.ndarray, " n_species"]) -> dict[str, np.ndarray]:

@@ -1,0 +1,148 @@
+"""Ensembles in ASE: a calculator that says how far its members disagree, and a guard for dynamics."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from ase import Atoms
+
+from nequix.calculator import NequixCalculator, named_results
+from nequix.core.ensemble import read_ensemble
+from nequix.core.errors import NequixError
+from nequix.core.weights import Weights
+from nequix.models import import_backend
+
+if TYPE_CHECKING:
+    from nequix.core.ensemble import EnsembleResults
+    from nequix.core.graph import Graph
+
+
+class SpreadExceeded(NequixError, RuntimeError):
+    """Members disagree more than on any structure that they were calibrated on."""
+
+
+class NequixEnsembleCalculator(NequixCalculator):
+    """Mean energies, forces and stress of an ensemble, and how far its members disagree.
+
+    Beside the usual properties there are ``energy_spread``, eV, and ``forces_spread``, eV/A, one an atom:
+    the standard deviation over the members, times the calibration's scale if the ensemble is calibrated. It
+    is then the standard error to be expected of the energy, and of a component of the atom's force
+    (docs/ensembles.md).
+
+    Args:
+        model: A folder that ``nequix finetune --ensemble`` wrote, or the weights of the members.
+        backend: ``jax`` or ``torch``; the other one is never imported.
+        kernel: ``auto`` or the name of a convolution kernel.
+        dtype: Precision of the layers, ``float32`` or ``float64``; results are float64 in either.
+        device: ``cpu``, ``gpu``, ``gpu:1``, ...; by default the first that the backend offers.
+        skin: A; neighbours are searched so far beyond the cutoff, and anew when atoms have moved by half of
+            it.
+
+    Attributes:
+        potential: The members on their backend.
+        calibration: Of the ensemble; None if it has none.
+        members: What each member says of the last structure.
+
+    Raises:
+        BackendUnavailable: If the backend, the kernel or the device is not there.
+        WeightsError: If it is no ensemble, or a file is damaged.
+    """
+
+    implemented_properties = [  # noqa: RUF012 - declared by ASE
+        *NequixCalculator.implemented_properties,
+        "energy_spread",
+        "forces_spread",
+    ]
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | Sequence[Weights],
+        backend: str = "jax",
+        *,
+        kernel: str = "auto",
+        dtype: str = "float32",
+        device: str | None = None,
+        skin: float = 0.5,
+    ) -> None:
+        if isinstance(model, (str, os.PathLike)):
+            weights, self.calibration = read_ensemble(model)
+        else:
+            weights, self.calibration = list(model), None
+        self.members: EnsembleResults | None = None
+        engine = import_backend(backend)
+        self._ensemble = engine.EnsemblePotential(weights, kernel=kernel, dtype=dtype, device=device)
+        super().__init__(self._ensemble, backend, skin=skin)
+        self.parameters.update(model=f"{len(weights)} members of {weights[0].provenance.name}")
+
+    def _evaluate(self, graph: Graph) -> dict[str, Any]:
+        self.members = told = self._ensemble.evaluate(graph)
+        results = named_results(graph, told.mean)
+        energy_scale = 1.0 if self.calibration is None else self.calibration.energy_scale
+        forces_scale = 1.0 if self.calibration is None else self.calibration.forces_scale
+        results["energy_spread"] = float(energy_scale * told.energy_spread[0])
+        results["forces_spread"] = forces_scale * told.forces_spread
+        return results
+
+
+class SpreadGuard:
+    """Warns, or stops, when the members of an ensemble disagree more than where they were calibrated.
+
+    Attach it: ``dynamics.attach(SpreadGuard(atoms), interval=10)``.
+
+    Args:
+        atoms: With a :class:`NequixEnsembleCalculator`.
+        limit: Largest spread of an atom's force, eV/A, as ``forces_spread`` has it; by default the end of the
+            calibrated range.
+        action: ``warn``, once until the spread is within the range again, or ``stop``.
+
+    Attributes:
+        limit: Largest spread, eV/A.
+        exceeded: How often it was exceeded.
+
+    Raises:
+        ValueError: If there is neither a limit nor a calibration, or the calculator is no ensemble.
+    """
+
+    def __init__(
+        self, atoms: Atoms, limit: float | None = None, action: Literal["warn", "stop"] = "warn"
+    ) -> None:
+        calculator = atoms.calc
+        if not isinstance(calculator, NequixEnsembleCalculator):
+            raise ValueError(f"atoms.calc is {type(calculator).__name__}, expected NequixEnsembleCalculator")
+        if action not in ("warn", "stop"):
+            raise ValueError(f"action = {action!r}, expected 'warn' or 'stop'")
+        if limit is None:
+            if calculator.calibration is None:
+                raise ValueError("the ensemble is not calibrated: give a limit, in eV/A")
+            limit = calculator.calibration.forces_scale * calculator.calibration.forces_limit
+        self.atoms, self.limit, self.action = atoms, float(limit), action
+        self._calculator = calculator
+        self.exceeded = 0
+        self._outside = False
+
+    def __call__(self) -> None:
+        """Look at the atoms as they are.
+
+        Raises:
+            SpreadExceeded: If the spread is beyond the limit and the action is ``stop``.
+        """
+        spread = np.asarray(self._calculator.get_property("forces_spread", self.atoms))
+        atom = int(spread.argmax())
+        if spread[atom] <= self.limit:
+            self._outside = False
+            return
+        self.exceeded += 1
+        message = (
+            f"the members' forces on atom {atom} differ by {spread[atom]:.3g} eV/A, more than the "
+            f"{self.limit:.3g} eV/A up to which they were calibrated: the structure is unlike the training "
+            "data; label it and fine-tune again"
+        )
+        if self.action == "stop":
+            raise SpreadExceeded(message)
+        if not self._outside:
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+        self._outside = True

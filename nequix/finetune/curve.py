@@ -1,0 +1,148 @@
+"""Learning curves of a fine-tuning: runs on nested parts of the data, their fit, and what it answers."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nequix.core.errors import DataError
+from nequix.core.files import write_atomic
+from nequix.core.weights import Weights, read_weights
+from nequix.data.batch import graph_of
+from nequix.data.structure import Structure
+from nequix.evaluate.batches import evaluate_graphs
+from nequix.finetune.config import FinetuneConfig
+from nequix.finetune.power_law import INTERVAL, Answer, PowerLaw, answer, fit
+from nequix.jax.potential import Potential
+from nequix.train.loop import MODEL, held_out
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CURVE, FIGURE = "curve.json", "curve.png"
+
+
+def curve_configs(config: FinetuneConfig, sizes: Sequence[int], draws: int) -> dict[str, FinetuneConfig]:
+    """Give each run its part of the training structures; those of a draw are nested.
+
+    Args:
+        config: That of all.
+        sizes: Numbers of structures.
+        draws: How many different parts of each size.
+
+    Returns:
+        The configurations by folder.
+    """
+    return {
+        f"n-{size}-draw-{draw}": replace(config, n_train=size, draw=draw)
+        for draw in range(draws)
+        for size in sorted(sizes)
+    }
+
+
+def conclude(
+    config: FinetuneConfig, folder: Path, sizes: Sequence[int], draws: int, target: float | None
+) -> tuple[PowerLaw, Answer | None]:
+    """Measure every run's errors on the structures held out, fit the curve, and answer.
+
+    Args:
+        config: That of all.
+        folder: Holds the runs; it gets ``curve.json`` and ``curve.png``.
+        sizes: Numbers of structures.
+        draws: How many different parts of each size.
+        target: Mean absolute error of force components to reach, meV/A.
+
+    Raises:
+        DataError: If nothing was held out, or the sizes are too few for a fit.
+    """
+    source = held_out(config)
+    if source is None:
+        raise DataError("a learning curve needs structures that are held out: --valid, or valid_fraction")
+    structures = [structure for structure in source if structure.forces is not None]
+    rows = []
+    for name, own in curve_configs(config, sizes, draws).items():
+        error = force_error(read_weights(folder / name / MODEL), structures)
+        rows.append({"n": own.n_train, "draw": own.draw, "forces_mae_meV_per_A": error})
+    law = fit([row["n"] for row in rows], [row["forces_mae_meV_per_A"] for row in rows])
+    told = None if target is None else answer(law, target)
+    a, alpha, b = law.parameters.tolist()
+    low, high = np.percentile(law.resampled, INTERVAL, axis=0).tolist()
+    content = {
+        "held_out": len(structures),
+        "runs": rows,
+        "fit": {"A": a, "alpha": alpha, "B": b, "low": low, "high": high, "interval": INTERVAL},
+        "answer": None if told is None else asdict(told),
+    }
+    write_atomic(folder / CURVE, [json.dumps(content, indent=1).encode()])
+    drawn = io.BytesIO()
+    draw_curve(law, rows, target).savefig(drawn, format="png", dpi=130)
+    write_atomic(folder / FIGURE, [drawn.getvalue()])
+    return law, told
+
+
+def force_error(weights: Weights, structures: Sequence[Structure]) -> float:
+    """Return the mean absolute error of force components, meV/A.
+
+    Args:
+        weights: The model.
+        structures: With forces.
+    """
+    potential = Potential(weights)
+    told = evaluate_graphs(potential, (graph_of(structure, weights.spec) for structure in structures))
+    errors = [np.abs(r.forces - s.forces).ravel() for r, s in zip(told, structures, strict=True)]
+    return 1000 * float(np.concatenate(errors).mean())
+
+
+def draw_curve(law: PowerLaw, rows: Sequence[dict], target: float | None) -> Figure:
+    """Draw errors against numbers of structures, with the fit and its interval.
+
+    Args:
+        law: The fit.
+        rows: Of each run ``n`` and ``forces_mae_meV_per_A``.
+        target: A line, if there is one.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure((5.5, 4), layout="constrained")
+    axes = figure.subplots()
+    n = np.geomspace(law.smallest, 4 * law.largest, 100)
+    inside = n <= law.largest
+    low, high = law.interval(n)
+    axes.fill_between(n, low, high, color="C0", alpha=0.2, lw=0)
+    axes.plot(n[inside], law(n[inside]), "C0")
+    axes.plot(n[~inside], law(n[~inside]), "C0--")
+    axes.plot([r["n"] for r in rows], [r["forces_mae_meV_per_A"] for r in rows], "ko", ms=4)
+    if target is not None:
+        axes.axhline(target, color="C1", lw=1, label=f"target: {target:g}")
+        axes.legend(frameon=False)
+    a, alpha, b = law.parameters
+    axes.set(xscale="log", yscale="log", xlabel="training structures", ylabel="force MAE (meV/A)")
+    axes.set_title(f"{a:.3g} N^-{alpha:.2f} + {b:.3g}", fontsize="medium")
+    return figure
+
+
+def sentence(law: PowerLaw, told: Answer | None) -> str:
+    """Say what the curve is, and what it answers.
+
+    Args:
+        law: The fit.
+        told: The answer, if a target was given.
+    """
+    a, alpha, b = law.parameters
+    low, high = np.percentile(law.resampled, INTERVAL, axis=0)
+    line = (
+        f"force MAE = {a:.3g} N^-{alpha:.2f} + {b:.3g} meV/A; alpha {low[1]:.2f} to {high[1]:.2f}, the error "
+        f"that remains {low[2]:.3g} to {high[2]:.3g}"
+    )
+    if told is None:
+        return line
+    interval = "" if told.interval is None else f" ({told.interval[0]:.0f} to {told.interval[1]:.0f})"
+    if told.n is None:
+        return f"{line}\n{told.target:g} meV/A: no answer: {told.reason}"
+    return f"{line}\n{told.target:g} meV/A: {told.n:.0f} structures{interval}: {told.reason}"

@@ -1,0 +1,177 @@
+"""Learning curves: a power law with a floor, how sure it is, and what it cannot say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from nequix.core.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Float
+
+LEAST_SIZES = 4
+"""Different numbers of structures that three parameters need, one more than they are."""
+
+FURTHEST = 4.0
+"""How many times the largest number of structures an extrapolation may reach."""
+
+STEEPEST = 2.0
+"""Largest exponent; that of force errors is usually below one."""
+
+INTERVAL = (5.0, 95.0)
+"""Percentiles that intervals are between."""
+
+_RESAMPLED = 300
+
+
+@dataclass(frozen=True, eq=False)
+class PowerLaw:
+    """``MAE(N) = A N^-alpha + B``, fitted to the logarithms of errors.
+
+    Attributes:
+        parameters: ``A``, ``alpha``, ``B``; the unit of ``A`` and ``B`` is that of the errors.
+        resampled: The same of fits to resampled residuals, for intervals.
+        smallest: Least number of structures that was fitted to.
+        largest: The most.
+    """
+
+    parameters: Float[np.ndarray, " 3"]
+    resampled: Float[np.ndarray, "n 3"]
+    smallest: int
+    largest: int
+
+    def __call__(self, n: float | np.ndarray) -> np.ndarray:
+        """Return the error to be expected of a number of structures.
+
+        Args:
+            n: The number.
+        """
+        return _law(self.parameters, np.asarray(n, float))
+
+    def interval(self, n: float | np.ndarray) -> Float[np.ndarray, "2 ..."]:
+        """Return the interval of the error to be expected, without the scatter of single runs.
+
+        Args:
+            n: The number of structures.
+        """
+        values = [_law(parameters, np.asarray(n, float)) for parameters in self.resampled]
+        return np.percentile(values, INTERVAL, axis=0)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How many structures an error needs, or why that cannot be said.
+
+    Attributes:
+        target: The error.
+        n: The number; None where it cannot be said.
+        interval: From and to.
+        reason: Why it cannot be said, or what is to be known of the answer.
+    """
+
+    target: float
+    n: float | None
+    interval: tuple[float, float] | None
+    reason: str
+
+
+def fit(sizes: Sequence[int], errors: Sequence[float], seed: int = 0) -> PowerLaw:
+    """Fit a power law with a floor.
+
+    Args:
+        sizes: Number of structures of each run.
+        errors: Its error.
+        seed: Of the resampling.
+
+    Raises:
+        DataError: If there are too few different sizes, or an error is not positive.
+    """
+    n, e = np.asarray(sizes, float), np.asarray(errors, float)
+    if len(np.unique(n)) < LEAST_SIZES:
+        raise DataError(
+            f"{len(np.unique(n))} different numbers of structures, expected {LEAST_SIZES} at least: a power "
+            "law with a floor has three parameters"
+        )
+    if not (np.isfinite(e).all() and (e > 0).all()):
+        raise DataError("errors must be positive numbers; look at the runs")
+    best = _fit(n, np.log(e))
+    residuals = np.log(e) - np.log(_law(best, n))
+    # What three parameters have fitted away is missing in the residuals.
+    residuals *= np.sqrt(len(n) / max(len(n) - 3, 1))
+    rng = np.random.default_rng(seed)
+    drawn = rng.choice(residuals, (_RESAMPLED, len(n)))
+    resampled = [_fit(n, np.log(_law(best, n)) + noise, best) for noise in drawn]
+    return PowerLaw(best, np.array(resampled), int(n.min()), int(n.max()))
+
+
+def answer(law: PowerLaw, target: float) -> Answer:
+    """Say how many structures an error needs, where the fit supports it.
+
+    Args:
+        law: The fit.
+        target: The error to reach.
+    """
+
+    def refused(reason: str, interval: tuple[float, float] | None = None) -> Answer:
+        return Answer(target, None, interval, reason)
+
+    gain = [_law(p, np.array([law.smallest, law.largest])) for p in law.resampled]
+    if np.percentile([first - last for first, last in gain], INTERVAL[0]) <= 0.05 * law(law.smallest):
+        return refused(
+            f"the curve is flat between {law.smallest} and {law.largest} structures, within its uncertainty: "
+            "nothing says that more of them would help; look at labels, mode and length of the runs"
+        )
+    floor = law.resampled[:, 2]
+    low, high = np.percentile(floor, INTERVAL)
+    if target <= high:
+        return refused(
+            f"the error that remains with any number of structures may be {low:.3g} to {high:.3g}: "
+            f"{target:g} is not surely above; another mode (full), longer runs or a larger model may lower it"
+        )
+    n = _size(law.parameters, target)
+    reached = np.array([_size(parameters, target) for parameters in law.resampled])
+    interval = tuple(np.percentile(reached, INTERVAL).tolist())
+    if n > FURTHEST * law.largest:
+        return refused(
+            f"the fit says {n:.0f}, more than {FURTHEST:g} times the {law.largest} structures there are: too "
+            f"far to extrapolate; label up to {FURTHEST * law.largest:.0f}, then fit again",
+            interval,
+        )
+    where = "reached already" if n <= law.largest else f"{n - law.largest:.0f} more than there are"
+    return Answer(target, n, interval, where)
+
+
+def _law(parameters: np.ndarray, n: np.ndarray) -> np.ndarray:
+    a, alpha, b = parameters
+    return a * n**-alpha + b
+
+
+def _size(parameters: np.ndarray, target: float) -> float:
+    a, alpha, b = parameters
+    return float((a / (target - b)) ** (1 / alpha)) if target > b else np.inf
+
+
+def _fit(n: np.ndarray, logarithms: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
+    """Minimise the squares of differences of logarithms, with sizes relative to the smallest."""
+    smallest, lowest = n.min(), float(np.exp(logarithms.min()))
+
+    def residuals(x: np.ndarray) -> np.ndarray:
+        return np.log(np.exp(x[0]) * (n / smallest) ** -x[1] + x[2]) - logarithms
+
+    found = []
+    bounds = ([-np.inf, 0.01, 0.0], [np.inf, STEEPEST, np.inf])
+    for share in (0.1, 0.7) if start is None else (None,):
+        if share is None and start is not None:
+            guess = [np.log(start[0] * smallest ** -start[1]), start[1], start[2]]
+        else:
+            guess = [float(logarithms[n == smallest].mean()), 0.5, (share or 0) * lowest]
+        guess = np.clip(guess, np.array(bounds[0]) + 1e-9, np.array(bounds[1]) - 1e-9)
+        found.append(least_squares(residuals, guess, bounds=bounds, x_scale=[1.0, 0.5, lowest]))
+    x = min(found, key=lambda result: result.cost).x
+    return np.array([np.exp(x[0]) * smallest ** x[1], x[1], x[2]])

@@ -1,0 +1,113 @@
+"""Ensembles of fine-tunings: calibration of known spreads, members that differ, and what a folder keeps."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from nequix import NequixEnsembleCalculator, cli
+from nequix.core.ensemble import EnsembleResults, read_ensemble
+from nequix.core.errors import DataError
+from nequix.core.parameters import initialise
+from nequix.core.results import Results
+from nequix.core.weights import Provenance, write_weights
+from nequix.data.sources import open_source
+from nequix.data.structure import Structure, to_atoms
+from nequix.finetune.calibration import Pairs, calibrate, coverage, fit_scale, miscalibration_area
+from tests.train.emt import write_data
+from tests.train.test_finetune import SPEC
+
+
+def gaussian(scale, n=40000):
+    """Errors whose standard deviation is a factor times their spread."""
+    rng = np.random.default_rng(0)
+    spreads = rng.uniform(0.01, 1, n)
+    return Pairs(np.abs(rng.normal(0, scale * spreads)), spreads, np.arange(n) // 10)
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0, 4.0])
+def test_the_scale_of_gaussian_errors_is_found(scale):
+    pairs = gaussian(scale)
+    assert fit_scale(pairs) == pytest.approx(scale, rel=0.02)
+    assert miscalibration_area(pairs, scale) < 0.005
+
+
+def test_the_area_is_that_between_the_curves():
+    pairs = gaussian(2.0)
+    parts = np.linspace(0, 1, 2001)
+    expected = 2 * norm.cdf(norm.ppf((1 + parts) / 2) / 2) - 1
+    assert miscalibration_area(pairs) == pytest.approx(np.mean(np.abs(expected - parts)), abs=0.005)
+    assert coverage(pairs, 2.0)[68] == pytest.approx(0.68, abs=0.01)
+
+
+def told(rng, n_atoms, spread, scale):
+    """An ensemble of four whose mean errs by a factor times the spread, and the labels."""
+    numbers, positions = np.full(n_atoms, 29), rng.uniform(0, 3, (n_atoms, 3))
+    forces = rng.normal(0, spread, (4, n_atoms, 3))
+    energy = rng.normal(0, spread * n_atoms, (4, 1))
+    members = tuple(
+        Results(e, np.zeros(n_atoms), f, np.zeros((1, 3, 3))) for e, f in zip(energy, forces, strict=True)
+    )
+    labels = forces.mean(0) + rng.normal(0, scale * spread, (n_atoms, 3))
+    label = energy.mean() + rng.normal(0, scale * spread * n_atoms)
+    structure = Structure(numbers, positions, 3 * np.eye(3), np.ones(3, bool), label, labels, None, "made")
+    return structure, EnsembleResults(members)
+
+
+def test_a_calibration_tells_what_was_planted():
+    rng = np.random.default_rng(1)
+    pairs = [told(rng, 20, spread, 3.0) for spread in rng.uniform(0.05, 0.5, 200)]
+    structures, results = zip(*pairs, strict=True)
+    found = calibrate("made", structures, results)
+    # The spread of four members is itself uncertain, by 4 % here on average over its distribution.
+    assert found.forces_scale == pytest.approx(3.0, rel=0.12)
+    assert found.forces_area_scaled < 0.03 < found.forces_area
+    assert found.energy_scale == pytest.approx(3.0, rel=0.5)
+    assert found.forces_rank_correlation > 0.3
+    assert found.forces_limit == max(result.forces_spread.max() for result in results)
+    with pytest.raises(DataError, match="3 structures with forces"):
+        calibrate("made", structures[:3], results[:3])
+
+
+CONFIG = """
+data: {batch_size: 8, valid_fraction: 0.2}
+optimizer: {learning_rate: 0.02}
+run: {epochs: 2, ema_decay: 0.5}
+log: {figures: false}
+"""
+
+
+def test_members_differ_and_are_calibrated_together(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_data(Path("data.extxyz"))
+    Path("config.yml").write_text(CONFIG)
+    write_weights("parent.safetensors", SPEC, initialise(SPEC, 3), Provenance(name="little"))
+    command = ["nequix", "finetune", "data.extxyz", "-o", "run", "--from", "parent.safetensors"]
+    monkeypatch.setattr(sys, "argv", [*command, "--config", "config.yml", "--ensemble", "2"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 0
+    members, calibration = read_ensemble("run")
+    assert calibration.n_structures == 8
+    assert "8 structures of data.extxyz, held out from training" in capsys.readouterr().out
+    assert Path("run/reliability.png").stat().st_size > 0
+    names = {name for name, x in members[0].parameters.items() if (x != members[1].parameters[name]).any()}
+    assert {name.split(".")[0] for name in names} == {"readout", "layers", "atom_energies"}
+    assert not any(name.startswith("layers.0") for name in names)
+    assert [member.provenance.extra["ensemble_member"] for member in members] == ["0", "1"]
+
+    # Both validate on the same structures, and draw others to train on.
+    configs = [json.loads(Path(f"run/member-{n}/config.json").read_text()) for n in (0, 1)]
+    assert [config.pop("member") for config in configs] == [0, 1]
+    assert configs[0] == configs[1]
+
+    atoms = to_atoms(open_source("data.extxyz")[0])
+    calculator = NequixEnsembleCalculator("run", "torch")
+    assert calculator.get_property("forces_spread", atoms).max() > 0
+    before = {path: path.stat().st_mtime_ns for path in Path("run").glob("member-*/*")}
+    with pytest.raises(SystemExit):
+        cli.main()  # complete members are left as they are
+    assert before == {path: path.stat().st_mtime_ns for path in Path("run").glob("member-*/*")}
