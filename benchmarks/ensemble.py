@@ -1,9 +1,13 @@
-"""The price of an ensemble: K members together against one alone and K one after the other.
+"""Ensembles: the price of K members, and a calibration on real DFT data.
 
-    python benchmarks/ensemble.py --model nequix-mp-1 --members 4 --mode last-layer
+    python benchmarks/ensemble.py price --model nequix-mp-1 --members 4 --mode last-layer
+    python benchmarks/ensemble.py calibrate --data FOLDER -o docs/results/figures
 
 Members are the model with the parameters that the mode trains changed at random. One alone, all together
 and all in turn, each with its own calculator, take turns on a rattled crystal; ratios are those of each turn.
+
+The calibration is that of three published models of one specification: ``nequix-mp-1`` and its two phonon
+fine-tunings. They are no resampled members, but differ as fine-tunings of one parent do.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from ase import Atoms
@@ -21,7 +26,11 @@ from ase.build import bulk
 from nequix import NequixCalculator, NequixEnsembleCalculator
 from nequix.core.registry import load_weights
 from nequix.core.weights import Weights
+from nequix.data.batch import graph_of
+from nequix.data.sources import open_source
+from nequix.finetune.calibration import calibrate, energy_pairs, force_pairs, reliability
 from nequix.finetune.modes import MODES, trained_names
+from nequix.models import import_backend
 
 
 def changed(weights: Weights, mode: str, seed: int) -> Weights:
@@ -80,8 +89,48 @@ def compare(options: argparse.Namespace, backend: str, kernel: str, atoms: Atoms
     print(f"| {backend} | {kernel} | {single:.3g} | {' | '.join(cells)} |", flush=True)
 
 
+PUBLISHED = ("nequix-mp-1", "nequix-mp-1-pft", "nequix-mp-1-pft-nocotrain")
+
+SETS = {
+    "Alexandria": ["mattersim_benchmarks/alexandria-random-1k.extxyz.gz"],
+    "mlearn": [f"mlearn/{element}_test.extxyz.gz" for element in ("Li", "Si", "Cu", "Mo")],
+}
+
+
+def price(options: argparse.Namespace) -> None:
+    """Print a table of paired times."""
+    atoms = bulk("NaCl", "rocksalt", a=5.64, cubic=True).repeat(options.repeat)
+    atoms.rattle(0.05, seed=0)
+    print(f"{options.model}, {len(atoms)} atoms, {options.members} members, {options.mode}")
+    print("| backend | kernel | one alone, ms | together / one | together / in turn |")
+    print("|---|---|---:|---:|---:|")
+    for engine in options.engines:
+        compare(options, *engine.split("-"), atoms)
+
+
+def calibrate_published(options: argparse.Namespace) -> None:
+    """Print a table of calibrations, one a set, and draw the reliability of each."""
+    members = [load_weights(name) for name in PUBLISHED]
+    potential = import_backend("torch").EnsemblePotential(members)
+    columns = ("scale", "area", "area_scaled", "limit")
+    print(f"| | structures | rank correlation | {' | '.join(f'forces {c} | energy {c}' for c in columns)} |")
+    print(f"|---|---:|---:|{'---:|' * 2 * len(columns)}")
+    for name, files in SETS.items():
+        structures = list(open_source([options.data / file for file in files]))
+        told = [potential.evaluate(graph_of(structure, potential.spec)) for structure in structures]
+        found = calibrate(name, structures, told)
+        values = [getattr(found, f"{kind}_{c}") for c in columns for kind in ("forces", "energy")]
+        cells = [f"{found.forces_rank_correlation:.2f}", *(f"{value:.3g}" for value in values)]
+        print(f"| {name} | {found.n_structures} | {' | '.join(cells)} |", flush=True)
+        figure = reliability(found, force_pairs(structures, told), energy_pairs(structures, told))
+        figure.savefig(options.output / f"ensemble-reliability-{name}.png", dpi=110)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["price", "calibrate"])
+    parser.add_argument("--data", type=Path, help="the folder of the data sets")
+    parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--model", default="nequix-mp-1")
     parser.add_argument("--members", type=int, default=4)
     parser.add_argument("--mode", default="last-layer", choices=list(MODES))
@@ -91,13 +140,7 @@ def main() -> None:
         "--engines", nargs="+", default=["torch-native", "jax-native", "torch-plain", "jax-plain"]
     )
     options = parser.parse_args()
-    atoms = bulk("NaCl", "rocksalt", a=5.64, cubic=True).repeat(options.repeat)
-    atoms.rattle(0.05, seed=0)
-    print(f"{options.model}, {len(atoms)} atoms, {options.members} members, {options.mode}")
-    print("| backend | kernel | one alone, ms | together / one | together / in turn |")
-    print("|---|---|---:|---:|---:|")
-    for engine in options.engines:
-        compare(options, *engine.split("-"), atoms)
+    {"price": price, "calibrate": calibrate_published}[options.what](options)
 
 
 if __name__ == "__main__":

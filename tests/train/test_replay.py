@@ -1,0 +1,144 @@
+"""Replay and learning curves: what is mixed into a batch, from which baseline, and what runs share."""
+
+import dataclasses
+import json
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from nequix import NequixCalculator, cli
+from nequix.core.errors import DataError
+from nequix.core.parameters import initialise
+from nequix.core.weights import Provenance, Weights, read_weights, write_weights
+from nequix.finetune.config import ReplayConfig, configure
+from nequix.finetune.run import FineTuning
+from nequix.train.history import History
+from nequix.train.loop import MODEL
+from tests.train.emt import write_data
+from tests.train.test_finetune import SPEC
+
+PARENT = Weights(SPEC, initialise(SPEC, 3), Provenance(name="little", training_data="none"))
+
+CONFIG = """
+data: {batch_size: 6, valid_fraction: 0.2}
+optimizer: {learning_rate: 0.02}
+run: {epochs: 2, ema_decay: 0.5}
+log: {figures: false}
+"""
+
+ROUNDING = 1e-4
+"""eV/atom and eV/A: energies and forces of a float32 model, of labels that are its own."""
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_data(Path("data.extxyz"), 30)
+    Path("config.yml").write_text(CONFIG)
+    write_weights("parent.safetensors", SPEC, PARENT.parameters, PARENT.provenance)
+
+
+def label_by_parent(source, path, offset):
+    """Write what the parent says, its energies moved by eV an atom."""
+    frames = ase.io.read(source, ":")
+    calculator = NequixCalculator(PARENT, "torch")
+    for atoms in frames:
+        energy = calculator.get_potential_energy(atoms) + offset * len(atoms)
+        labels = {"energy": energy, "forces": calculator.results["forces"]}
+        atoms.calc = SinglePointCalculator(atoms, **labels)
+    ase.io.write(path, frames)
+
+
+def tuning(folder, **options):
+    config = configure(
+        PARENT, "parent", "last-layer", ["mine.extxyz"], path="config.yml",
+        replay=ReplayConfig(["replayed.extxyz"], **options),
+    )  # fmt: skip
+    return FineTuning(config, PARENT, Path(folder))
+
+
+def test_replayed_energies_count_from_the_parent_s_baseline():
+    label_by_parent("data.extxyz", "mine.extxyz", 7.0)
+    label_by_parent("data.extxyz", "replayed.extxyz", 0.0)
+    run = tuning("run", share=0.5)
+    assert run.change == pytest.approx({29: 7.0, 47: 7.0, 79: 7.0}, abs=1e-3)
+    names, placed = run._next()
+    assert 8 <= len(names) <= 16  # about six of either kind
+    _, metrics = run._step(run.state, *placed)
+    # Both kinds are what the parent says, each from its own baseline.
+    assert float(metrics["energy"]) < ROUNDING
+    assert float(metrics["forces"]) < ROUNDING
+    assert "structures of replay" in run.describe()
+
+
+def test_a_replayed_structure_weighs_as_much_as_another():
+    label_by_parent("data.extxyz", "mine.extxyz", 0.0)
+    frames = ase.io.read("data.extxyz", ":")
+    label_by_parent("data.extxyz", "replayed.extxyz", 0.5)
+    run = tuning("run", share=0.75)
+    data, other = run.loader, run.others[0].loader
+    each = [len(loader.sizes) / loader.steps_per_epoch for loader in (data, other)]
+    assert each[1] / sum(each) == pytest.approx(0.75, abs=0.1)
+    batches = next(data), next(other)
+    n = [sum(batch.energy_mask.sum() for batch in part) for part in batches]
+    data.restore({**data.state(), "position": 0})
+    other.restore({**other.state(), "position": 0})
+    _, metrics = run._step(run.state, *run._next()[1])
+    assert float(metrics["energy"]) == pytest.approx(0.5 * n[1] / sum(n), rel=1e-3)
+    assert len(frames) == 30
+
+
+def test_replay_alone_is_the_data_and_keeps_the_atom_energies():
+    config = configure(PARENT, "parent", "full", [], replay=ReplayConfig(["data.extxyz"]))
+    assert (config.data.train, config.replay) == (["data.extxyz"], None)
+    assert not config.refit_atom_energies
+
+
+def nequix(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["nequix", "finetune", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return caught.value.code
+
+
+def test_without_data_and_replay_there_is_nothing_to_learn(monkeypatch, capsys):
+    assert nequix(monkeypatch, "--from", "parent.safetensors", "-o", "run") == 1
+    assert "no data: name labelled structures" in capsys.readouterr().err
+
+
+def test_a_curve_takes_nested_parts_and_answers(monkeypatch, capsys):
+    arguments = ["data.extxyz", "-o", "curve", "--from", "parent.safetensors", "--config", "config.yml"]
+    arguments += ["--mode", "head", "--draws", "1", "--target", "100"]
+    assert nequix(monkeypatch, *arguments, "--curve", "6,12,18") == 1
+    assert "expected 4 different numbers" in capsys.readouterr().err
+    assert nequix(monkeypatch, *arguments, "--curve", "6,10,14,18") == 0
+    told = json.loads(Path("curve/curve.json").read_text())
+    assert [row["n"] for row in told["runs"]] == [6, 10, 14, 18]
+    assert "force MAE = " in capsys.readouterr().out
+    assert told["answer"]["target"] == 100.0
+    assert told["answer"]["reason"]
+    assert Path("curve/curve.png").stat().st_size > 0
+    assert (
+        read_weights(f"curve/n-6-draw-0/{MODEL}").provenance.extra["finetune_data"].endswith("(6 structures)")
+    )
+    assert History(Path("curve/n-6-draw-0/history.csv")).rows()
+    parts = []
+    for size in (6, 10, 14, 18):
+        config = configure(PARENT, "parent", "head", ["data.extxyz"], path="config.yml")
+        config = dataclasses.replace(config, n_train=size, draw=0)
+        run = FineTuning.__new__(FineTuning)
+        run.config = config
+        train, valid = run._sources()
+        parts.append({structure.name for structure in train})
+        assert len(parts[-1]) == size
+        assert not parts[-1] & {structure.name for structure in valid}
+    assert all(small < large for small, large in pairwise(parts))
+    run.config = dataclasses.replace(run.config, n_train=99)
+    with pytest.raises(DataError, match="99 structures to train on, but there are 24"):
+        run._sources()
+    assert np.isfinite([row["forces_mae_meV_per_A"] for row in told["runs"]]).all()
