@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from nequix.finetune.config import FinetuneConfig
 
 
+TEACHER = "teacher"
+"""What ``--replay`` takes for structures that the parent makes and labels itself."""
+
+
 class Mode(StrEnum):
     """What ``--mode`` takes (:data:`nequix.finetune.modes.MODES`)."""
 
@@ -88,6 +92,10 @@ def finetune(
     weights = load_weights(parent)
     if not data and not replay:
         raise DataError("no data: name labelled structures, or --replay some of the parent's training")
+    if replay == [TEACHER] and not dry_run:
+        from nequix.finetune.teacher import write_teacher_data
+
+        replay = [str(write_teacher_data(weights, output / "replay.extxyz"))]
     named, held = ([str(path) for path in paths or ()] for paths in (phonons, valid_phonons))
     read = configure(
         weights,

@@ -17,6 +17,7 @@ from nequix.core.parameters import initialise
 from nequix.core.weights import Provenance, Weights, read_weights, write_weights
 from nequix.finetune.config import ReplayConfig, configure
 from nequix.finetune.run import FineTuning
+from nequix.finetune.teacher import write_teacher_data
 from nequix.train.history import History
 from nequix.train.loop import MODEL
 from tests.train.emt import write_data
@@ -142,3 +143,20 @@ def test_a_curve_takes_nested_parts_and_answers(monkeypatch, capsys):
     with pytest.raises(DataError, match="99 structures to train on, but there are 24"):
         run._sources()
     assert np.isfinite([row["forces_mae_meV_per_A"] for row in told["runs"]]).all()
+
+
+def test_a_teacher_s_structures_have_its_labels_and_are_made_once(tmp_path):
+    path = write_teacher_data(PARENT, tmp_path / "made" / "replay.extxyz", n=6)
+    frames = ase.io.read(path, ":")
+    assert len(frames) == 6
+    assert len({atoms.get_chemical_formula() for atoms in frames}) > 2
+    calculator = NequixCalculator(PARENT, "torch")
+    for atoms in frames:
+        told = (calculator.get_potential_energy(atoms), calculator.get_forces(atoms))
+        assert atoms.get_potential_energy() == pytest.approx(told[0], abs=ROUNDING * len(atoms))
+        np.testing.assert_allclose(atoms.get_forces(), told[1], atol=ROUNDING)
+    assert max(np.abs(atoms.get_forces()).max() for atoms in frames) > 10 * ROUNDING
+    before = path.stat().st_mtime_ns
+    assert write_teacher_data(PARENT, path, n=6).stat().st_mtime_ns == before
+    write_teacher_data(PARENT, tmp_path / "again.extxyz", n=6)
+    assert (tmp_path / "again.extxyz").read_bytes() == path.read_bytes()
