@@ -19,7 +19,7 @@ from nequix.data.structure import Structure
 from nequix.evaluate.batches import evaluate_graphs
 from nequix.finetune.config import FinetuneConfig
 from nequix.finetune.power_law import INTERVAL, Answer, PowerLaw, answer, fit
-from nequix.jax.potential import Potential
+from nequix.models import load_model
 from nequix.train.loop import MODEL, held_out
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def force_error(weights: Weights, structures: Sequence[Structure]) -> float:
         weights: The model.
         structures: With forces.
     """
-    potential = Potential(weights)
+    potential = load_model(weights, "jax")
     told = evaluate_graphs(potential, (graph_of(structure, weights.spec) for structure in structures))
     errors = [np.abs(r.forces - s.forces).ravel() for r, s in zip(told, structures, strict=True)]
     return 1000 * float(np.concatenate(errors).mean())

@@ -75,10 +75,10 @@ def _draw(parent: Weights, rng: np.random.Generator) -> Atoms:
         kind = found["symmetry"] if found is not None and found["symmetry"] in ELEMENTAL else "fcc"
         bond = 2 * covalent_radii[a]
         size = {"fcc": 2**0.5, "bcc": 2 / 3**0.5, "hcp": 1.0, "diamond": 4 / 3**0.5}[kind]
-        return bulk(chemical_symbols[a], kind, a=size * bond)
+        return bulk(chemical_symbols[a], kind, a=float(size * bond))
     kind = str(rng.choice(list(BINARY)))
     length = BINARY[kind] * (covalent_radii[a] + covalent_radii[b])
-    return bulk(chemical_symbols[a] + chemical_symbols[b], kind, a=length)
+    return bulk(chemical_symbols[a] + chemical_symbols[b], kind, a=float(length))
 
 
 def _preferred(atoms: Atoms, calculator: NequixCalculator) -> Atoms:
