@@ -200,5 +200,7 @@ def reliability(calibration: Calibration, forces: Pairs, energy: Pairs) -> Figur
         axes.loglog(1000 * scale * np.array(rms[0]), 1000 * np.array(rms[1]), "o-")
         ends = 1000 * np.array([min(min(rms[1]), scale * min(rms[0])), max(max(rms[1]), scale * max(rms[0]))])
         axes.plot(ends, ends, "0.6", lw=0.8)
-        axes.set(xlabel=f"RMS of the calibrated spread, {unit}", ylabel="RMS error")
+        axes.set(xlabel=f"RMS spread, calibrated: {unit}", ylabel="RMS error")
+        for axis in (axes.xaxis, axes.yaxis):  # labels of less than a decade would lie on one another
+            axis.set_minor_formatter("")
     return figure
