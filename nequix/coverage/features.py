@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nequix.core.graph import Graph, batch
-from nequix.evaluate.batches import MAX_ATOMS
+from nequix.evaluate.batches import MAX_ATOMS, in_batches
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -30,13 +30,7 @@ def last_features(
         graphs: The structures.
         max_atoms: Atoms evaluated at once at most, unless a single structure has more.
     """
-    some: list[Graph] = []
-    for graph in graphs:
-        if some and sum(held.n_nodes for held in some) + graph.n_nodes > max_atoms:
-            yield from _evaluate(potential, some)
-            some = []
-        some.append(graph)
-    if some:
+    for some in in_batches(graphs, max_atoms):
         yield from _evaluate(potential, some)
 
 

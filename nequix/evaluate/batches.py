@@ -19,6 +19,23 @@ MAX_ATOMS = 512
 """Atoms evaluated at once; more would cost memory and gain nothing on a CPU."""
 
 
+def in_batches(graphs: Iterable[Graph], max_atoms: int = MAX_ATOMS) -> Iterator[list[Graph]]:
+    """Divide graphs, in their order, into lists to be evaluated at once.
+
+    Args:
+        graphs: The structures.
+        max_atoms: Atoms of a list at most, unless a single structure has more.
+    """
+    some: list[Graph] = []
+    for graph in graphs:
+        if some and sum(held.n_nodes for held in some) + graph.n_nodes > max_atoms:
+            yield some
+            some = []
+        some.append(graph)
+    if some:
+        yield some
+
+
 def evaluate_graphs(
     potential: Potential, graphs: Iterable[Graph], max_atoms: int = MAX_ATOMS
 ) -> Iterator[Results]:
@@ -29,13 +46,7 @@ def evaluate_graphs(
         graphs: The structures.
         max_atoms: Atoms of a batch at most, unless a single structure has more.
     """
-    some: list[Graph] = []
-    for graph in graphs:
-        if some and sum(held.n_nodes for held in some) + graph.n_nodes > max_atoms:
-            yield from _evaluate(potential, some)
-            some = []
-        some.append(graph)
-    if some:
+    for some in in_batches(graphs, max_atoms):
         yield from _evaluate(potential, some)
 
 

@@ -1,12 +1,11 @@
 import json
-import sys
 from pathlib import Path
 
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from nequix import NequixCalculator, cli
+from nequix import NequixCalculator
 from tests.calculator import small
 from tests.coverage import sets
 
@@ -26,18 +25,6 @@ def _files(tmp_path, monkeypatch):
         energy, forces = calc.results["energy"] + 7.0 * len(atoms), calc.results["forces"] + 0.02
         atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
     write("dft.extxyz", frames)
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["nequix", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        output = capsys.readouterr()
-        return caught.value.code, output.out, output.err
-
-    return run
 
 
 def test_assess_writes_a_page_with_the_verdict(run):

@@ -1,11 +1,9 @@
 import json
-import sys
 from pathlib import Path
 
 import pytest
 from ase.io import write
 
-from nequix import cli
 from tests.calculator import small
 from tests.coverage import sets
 
@@ -21,18 +19,6 @@ def _files(tmp_path, monkeypatch):
     write("usual.extxyz", [sets.crystal("Cu", seed) for seed in range(300, 305)])
     write("contact.extxyz", [sets.crystal("Na", 300), sets.short_contact()])
     write("POSCAR", sets.unseen_pair(), sort=True)
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["nequix", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        output = capsys.readouterr()
-        return caught.value.code, output.out, output.err
-
-    return run
 
 
 def test_build_then_coverage_with_a_report(run):

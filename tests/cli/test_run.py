@@ -1,5 +1,4 @@
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ from ase.build import bulk
 from ase.constraints import FixAtoms
 from ase.io import read, write
 
-from nequix import NequixCalculator, cli
+from nequix import NequixCalculator
 from nequix.cli.frames import output_format
 from nequix.cli.run import NOT_CONVERGED
 from tests.calculator import small
@@ -27,18 +26,6 @@ def _files(tmp_path, monkeypatch):
     small.write_small(tmp_path)
     write("salt.extxyz", [small.salt(), small.water(), small.slab()])
     write("oxide.cif", small.triclinic())
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["nequix", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        output = capsys.readouterr()
-        return caught.value.code, output.out, output.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,7 @@
-import sys
-
 import numpy as np
 import pytest
 from ase.io import read, write
 
-from nequix import cli
 from tests.calculator import small
 from tests.coverage import sets
 
@@ -20,18 +17,6 @@ def _files(tmp_path, monkeypatch):
         atoms.arrays["force_spread"] = np.full(len(atoms), 0.1 * (index % 4))
         atoms.info["kept"] = index
     write("md.extxyz", frames)
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["nequix", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        output = capsys.readouterr()
-        return caught.value.code, output.out, output.err
-
-    return run
 
 
 def test_select_writes_the_chosen_with_reasons(run):

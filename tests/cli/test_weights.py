@@ -5,7 +5,6 @@ import sys
 import pytest
 
 import nequix
-from nequix import cli
 from nequix.core import registry
 from nequix.core.weights import read_weights
 from tests.core.gallery import PARAMETERS, PROVENANCE, SPEC, good, published
@@ -21,18 +20,6 @@ def _environment(tmp_path, monkeypatch):
     (tmp_path / "small.nqx").write_bytes(published())
     (tmp_path / "other.nqx").write_bytes(published(end=b"\n"))
     (tmp_path / "good.safetensors").write_bytes(good())
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["nequix", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        output = capsys.readouterr()
-        return caught.value.code, output.out, output.err
-
-    return run
 
 
 def test_version_is_printed(run):
