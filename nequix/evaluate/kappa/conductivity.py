@@ -127,12 +127,19 @@ def solve_conductivity(phonons: Phono3py, potential: Potential) -> Conductivity:
         phonons: As :func:`solve_harmonic` left it.
         potential: The model.
     """
+    from nequix.evaluate.kappa.interaction import use_matrix_products
+
     phonons.forces = supercell_forces(potential, phonons.supercells_with_displacements)
     phonons.produce_fc3()
     phonons.symmetrize_fc3()
     phonons.init_phph_interaction(symmetrize_fc3q=False)
+    use_matrix_products(phonons)
     phonons.run_thermal_conductivity(
-        temperatures=[TEMPERATURE], is_isotope=True, transport_type="SMM19", boundary_mfp=BOUNDARY
+        temperatures=[TEMPERATURE],
+        is_isotope=True,
+        transport_type="SMM19",
+        boundary_mfp=BOUNDARY,
+        is_full_pp=True,  # the strengths of all triplets first, then their sum
     )
     solved: Any = phonons.thermal_conductivity
     modes = modes_from_pairs(solved.mode_kappa_matrix[0, 0], solved.mode_heat_capacities[0])
