@@ -20,7 +20,8 @@ from nequix.evaluate.batches import evaluate_graphs
 from nequix.finetune.config import FinetuneConfig
 from nequix.finetune.power_law import INTERVAL, Answer, PowerLaw, answer, fit
 from nequix.models import load_model
-from nequix.train.loop import MODEL, held_out
+from nequix.train.loop import MODEL
+from nequix.train.streams import held_out
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

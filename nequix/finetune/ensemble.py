@@ -16,7 +16,8 @@ from nequix.data.structure import Structure
 from nequix.finetune.calibration import calibrate, energy_pairs, force_pairs, reliability
 from nequix.finetune.config import FinetuneConfig
 from nequix.jax.ensemble import EnsemblePotential
-from nequix.train.loop import MODEL, held_out
+from nequix.train.loop import MODEL
+from nequix.train.streams import held_out
 
 RELIABILITY = "reliability.png"
 

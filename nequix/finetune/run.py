@@ -24,7 +24,8 @@ from nequix.finetune.modes import trained_names
 from nequix.finetune.phonons import PhononSource
 from nequix.finetune.refit import baseline, least_change
 from nequix.train.config import same_run
-from nequix.train.loop import BEST, MODEL, Other, Report, Run
+from nequix.train.loop import BEST, MODEL, Report, Run
+from nequix.train.streams import Other
 
 
 class FineTuning(Run):

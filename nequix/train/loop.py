@@ -11,12 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ase.data import chemical_symbols
 
 from nequix.core.errors import DataError
 from nequix.core.files import write_atomic
@@ -25,7 +24,7 @@ from nequix.core.parameters import count, initialise
 from nequix.core.spec import ModelSpec
 from nequix.core.weights import Provenance, read_weights, write_weights
 from nequix.data.loader import Loader
-from nequix.data.sources import Source, open_source, split
+from nequix.data.sources import Source
 from nequix.data.stats import Statistics
 from nequix.jax.kernels import select_kernel
 from nequix.train.checkpoint import load_newest, save_checkpoint
@@ -38,14 +37,8 @@ from nequix.train.measured import measured, measured_valid
 from nequix.train.optimizer import make_optimizer, schedule
 from nequix.train.processes import anywhere, losses_named, same_everywhere
 from nequix.train.signals import stop_signals
-from nequix.train.step import (
-    State,
-    everywhere,
-    initial_state,
-    make_mesh,
-    make_step,
-    spread,
-)
+from nequix.train.step import State, everywhere, initial_state, make_mesh, make_step
+from nequix.train.streams import Other, loading, open_sources, own_packs, refuse_unknown, take
 from nequix.train.trackers import Tracker, close_all, open_trackers
 
 MODEL = "model.safetensors"
@@ -55,20 +48,6 @@ BEST = "best.safetensors"
 """The same at the best validation so far."""
 
 Report = Callable[[int, int, dict[str, float]], None]
-
-
-class Other(NamedTuple):
-    """More training data of every step, beside those that epochs are counted by.
-
-    Attributes:
-        loader: Without an end; at the same step as the first data's.
-        hessian: Whether they have products of the Hessian.
-        atom_energies: eV; subtracted from their energies instead of the model's.
-    """
-
-    loader: Loader
-    hessian: bool = False
-    atom_energies: np.ndarray | None = None
 
 
 class Run:
@@ -113,7 +92,7 @@ class Run:
         self.mesh = make_mesh()
         run = config.run
         per_pack = max(1, round(config.data.batch_size / run.packs))
-        shared: dict[str, Any] = {"seed": run.seed, "shards": run.packs, "mine": _mine(run.packs)}
+        shared: dict[str, Any] = {"seed": run.seed, "shards": run.packs, "mine": own_packs(run.packs)}
         shared |= {"batch_size": per_pack, "n_workers": config.data.workers}
         self.loader = Loader(train, self.spec, sizes=sizes, epochs=run.epochs, **shared)
         self.valid = None
@@ -139,7 +118,7 @@ class Run:
 
     def _sources(self) -> tuple[Source, Source | None]:
         """Open the data for training and for validation."""
-        return _sources(self.config)
+        return open_sources(self.config)
 
     def _claim(self) -> None:
         """Note the configuration in the folder, or refuse a folder of another one."""
@@ -160,15 +139,7 @@ class Run:
 
     def _refuse_unknown(self, source: Source, found: Statistics) -> None:
         """Refuse data with elements that the model does not know, before any step is taken."""
-        known = set(self.spec.atomic_numbers)
-        unknown = set(found.atomic_numbers) - known
-        if unknown:
-            first = next(structure.name for structure in source if not known.issuperset(structure.numbers))
-            symbols = ", ".join(chemical_symbols[number] for number in sorted(unknown))
-            raise DataError(
-                f"{first}: {symbols} unknown to the model; add structures with them to the training data, "
-                "leave these out, or choose another seed if validation data were split off"
-            )
+        refuse_unknown(source, found, self.spec)
 
     def _initial(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Return the initial values of the parameters that are trained, and those of the others."""
@@ -191,23 +162,8 @@ class Run:
 
     def _next(self) -> tuple[list[str], list[Any]]:
         """Return the names of a step's structures, and all of its data, on the devices."""
-        dtype, energies = self.config.run.dtype, np.asarray(self.state.frozen["atom_energies"])
-        batches = next(self.loader)
-        placed: list[Any] = [*spread(self.mesh, batches, dtype, energies)]
-        for other in self.others:
-            more = next(other.loader)
-            own = energies if other.atom_energies is None else other.atom_energies
-            placed.append(spread(self.mesh, more, dtype, own, hessian=other.hessian))
-            batches = batches + more
-        return [name for batch in batches for name in batch.names], placed
-
-    @contextlib.contextmanager
-    def _loading(self) -> Iterator[None]:
-        """End the processes of all loaders afterwards."""
-        with contextlib.ExitStack() as stack:
-            for loader in (self.loader, *(other.loader for other in self.others)):
-                stack.enter_context(loader)
-            yield
+        energies = np.asarray(self.state.frozen["atom_energies"])
+        return take(self.loader, self.others, self.mesh, self.config.run.dtype, energies)
 
     def _restore(self) -> None:
         self.best, self.waited = float("inf"), 0
@@ -258,7 +214,7 @@ class Run:
             n_steps: How many, after one that compiles.
         """
         seconds = []
-        with self._precision(), self._loading():
+        with self._precision(), loading(self.loader, self.others):
             for _ in range(min(n_steps + 1, self.n_steps - self.loader.position)):
                 start = time.perf_counter()
                 self.state, metrics = self._step(self.state, *self._next()[1])
@@ -288,7 +244,7 @@ class Run:
 
     def _train(self, report: Report | None) -> bool:
         run = self.config.run
-        with stop_signals() as stopped, losses_named(), self._loading(), self._followed():
+        with stop_signals() as stopped, losses_named(), loading(self.loader, self.others), self._followed():
             while not self.complete:
                 names, placed = self._next()
                 started = time.perf_counter()
@@ -392,29 +348,3 @@ class Run:
         digest = hashlib.sha256((self.folder / "config.json").read_bytes()).hexdigest()
         extra = {"training_config": digest, "steps": str(self.loader.position)}
         return Provenance(**asdict(self.config.provenance), source="trained with nequix", extra=extra)
-
-
-def held_out(config: TrainConfig) -> Source | None:
-    """Open the validation data of a run, if there are any.
-
-    Args:
-        config: The run.
-    """
-    return _sources(config)[1]
-
-
-def _sources(config: TrainConfig) -> tuple[Source, Source | None]:
-    source = open_source(config.data.train)
-    if config.data.valid is not None:
-        return source, open_source(config.data.valid)
-    if config.data.valid_fraction == 0:
-        return source, None
-    return split(source, config.data.valid_fraction, config.run.seed)
-
-
-def _mine(packs: int) -> range:
-    """Tell which packs of a batch are for this process's devices."""
-    if packs % jax.device_count():
-        raise DataError(f"run.packs = {packs} must be a multiple of the {jax.device_count()} devices")
-    each = packs * jax.local_device_count() // jax.device_count()
-    return range(jax.process_index() * each, (jax.process_index() + 1) * each)

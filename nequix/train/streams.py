@@ -1,0 +1,137 @@
+"""The data of a run: its sources, and the loaders that give every step its batches."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+from ase.data import chemical_symbols
+from jax.sharding import Mesh
+
+from nequix.core.errors import DataError
+from nequix.core.spec import ModelSpec
+from nequix.data.loader import Loader
+from nequix.data.sources import Source, open_source, split
+from nequix.data.stats import Statistics
+from nequix.train.config import TrainConfig
+from nequix.train.step import spread
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float
+
+
+class Other(NamedTuple):
+    """More training data of every step, beside those that epochs are counted by.
+
+    Attributes:
+        loader: Without an end; at the same step as the first data's.
+        hessian: Whether they have products of the Hessian.
+        atom_energies: eV; subtracted from their energies instead of the model's.
+    """
+
+    loader: Loader
+    hessian: bool = False
+    atom_energies: np.ndarray | None = None
+
+
+def open_sources(config: TrainConfig) -> tuple[Source, Source | None]:
+    """Open the data for training and for validation, if there are any.
+
+    Args:
+        config: The run.
+    """
+    source = open_source(config.data.train)
+    if config.data.valid is not None:
+        return source, open_source(config.data.valid)
+    if config.data.valid_fraction == 0:
+        return source, None
+    return split(source, config.data.valid_fraction, config.run.seed)
+
+
+def held_out(config: TrainConfig) -> Source | None:
+    """Open the validation data of a run, if there are any.
+
+    Args:
+        config: The run.
+    """
+    return open_sources(config)[1]
+
+
+def refuse_unknown(source: Source, found: Statistics, spec: ModelSpec) -> None:
+    """Refuse data with elements that the model does not know, before any step is taken.
+
+    Args:
+        source: The data.
+        found: Their statistics.
+        spec: Of the model.
+
+    Raises:
+        DataError: Naming the elements, and the first structure that has some.
+    """
+    known = set(spec.atomic_numbers)
+    unknown = set(found.atomic_numbers) - known
+    if unknown:
+        first = next(structure.name for structure in source if not known.issuperset(structure.numbers))
+        symbols = ", ".join(chemical_symbols[number] for number in sorted(unknown))
+        raise DataError(
+            f"{first}: {symbols} unknown to the model; add structures with them to the training data, "
+            "leave these out, or choose another seed if validation data were split off"
+        )
+
+
+def own_packs(packs: int) -> range:
+    """Tell which packs of a batch are for this process's devices.
+
+    Args:
+        packs: How many there are.
+
+    Raises:
+        DataError: If the devices cannot share them evenly.
+    """
+    if packs % jax.device_count():
+        raise DataError(f"run.packs = {packs} must be a multiple of the {jax.device_count()} devices")
+    each = packs * jax.local_device_count() // jax.device_count()
+    return range(jax.process_index() * each, (jax.process_index() + 1) * each)
+
+
+@contextlib.contextmanager
+def loading(loader: Loader, others: Sequence[Other]) -> Iterator[None]:
+    """End the processes of all loaders afterwards.
+
+    Args:
+        loader: Of the data that epochs are counted by.
+        others: More training data.
+    """
+    with contextlib.ExitStack() as stack:
+        for each in (loader, *(other.loader for other in others)):
+            stack.enter_context(each)
+        yield
+
+
+def take(
+    loader: Loader,
+    others: Sequence[Other],
+    mesh: Mesh,
+    dtype: str,
+    atom_energies: Float[np.ndarray, " n_species"],
+) -> tuple[list[str], list[Any]]:
+    """Return the names of a step's structures, and all of its data, on the devices.
+
+    Args:
+        loader: Of the data that epochs are counted by.
+        others: More training data, at the same step.
+        mesh: The devices.
+        dtype: Precision of the data there.
+        atom_energies: eV; subtracted from the energies of all that have none of their own.
+    """
+    batches = next(loader)
+    placed: list[Any] = [*spread(mesh, batches, dtype, atom_energies)]
+    for other in others:
+        more = next(other.loader)
+        own = atom_energies if other.atom_energies is None else other.atom_energies
+        placed.append(spread(mesh, more, dtype, own, hessian=other.hessian))
+        batches = batches + more
+    return [name for batch in batches for name in batch.names], placed
