@@ -111,19 +111,19 @@ class _Transform:
     def __call__(self, triplets: Int[np.ndarray, "t 3"]) -> Complex[np.ndarray, "t n_bands n_bands n_bands"]:
         """Sum over images of the second and third atom, from each choice of the home cell."""
         n, n_images = self.shape
-        first, second = self.phases(triplets[:, 1]), self.phases(triplets[:, 2])
+        second, third = self.phases(triplets[:, 1]), self.phases(triplets[:, 2])
         total = np.rint(self.q_points(triplets).sum(axis=1))
         origins = np.exp(2j * np.pi * total @ self.interaction._primitive.scaled_positions.T)
         result = np.zeros((len(triplets), n, n, n, 3, 3, 3), complex)
         for a, b in np.ndindex(n, n):
-            constants, phases = self.from_first[a, b], first[:, a, b]
+            constants, phases = self.from_first[a, b], second[:, a, b]
             half = np.real(phases) @ constants + 1j * (np.imag(phases) @ constants)
             half = half.reshape(-1, n, n_images, 27)
-            block = (second[:, a, :, None] @ half).reshape(-1, n, 3, 3, 3)
+            block = (third[:, a, :, None] @ half).reshape(-1, n, 3, 3, 3)
             result[:, a, b] += _times(origins[:, a], block)
-            block = (second[:, a, b] @ self.from_second[a, b]).reshape(-1, n, 3, 3, 3)
+            block = (third[:, a, b] @ self.from_second[a, b]).reshape(-1, n, 3, 3, 3)
             result[:, :, a, b] += _times(origins[:, a], block).transpose(0, 1, 3, 2, 4)
-            block = (first[:, a, b] @ self.from_third[a, b]).reshape(-1, n, 3, 3, 3)
+            block = (second[:, a, b] @ self.from_third[a, b]).reshape(-1, n, 3, 3, 3)
             result[:, :, b, a] += _times(origins[:, a], block).transpose(0, 1, 4, 3, 2)
         return result.transpose(0, 1, 4, 2, 5, 3, 6).reshape(len(triplets), 3 * n, 3 * n, 3 * n) / 3
 
