@@ -4,7 +4,7 @@
 
 Rocksalt and wurtzite with the supercells and meshes of phononDB-PBE, forces from nequix-nano. One process
 computes all strengths of a q-point in phono3py's way, by matrix products, and again; what counts is the
-ratio of each pair. One thread; printed beside it is the largest difference, as a share of the largest strength.
+ratio of each pair. One thread; beside it the largest difference, as a share of the largest strength.
 """
 
 from __future__ import annotations
