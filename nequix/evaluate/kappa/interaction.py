@@ -28,6 +28,7 @@ def use_matrix_products(phonons: Phono3py) -> None:
     """
     held: Any = phonons.phph_interaction
     held.__class__ = MatrixInteraction
+    held._transform = _Transform(held)
 
 
 class MatrixInteraction(Interaction):
@@ -41,10 +42,11 @@ class MatrixInteraction(Interaction):
         held: Any = self
         firsts = held._triplets_at_q[:, 0]
         for first in np.unique(firsts):  # several on the zone's boundary: a point and its images
-            transform, rows = _Transform(self, first), np.flatnonzero(firsts == first)
+            rows = np.flatnonzero(firsts == first)
+            held._transform.fix(first)
             for part in np.array_split(rows, -(-len(rows) // CHUNK)):
                 triplets = held._triplets_at_q[part]
-                held._interaction_strength[part] = self._strengths(transform(triplets), triplets)
+                held._interaction_strength[part] = self._strengths(held._transform(triplets), triplets)
         held._interaction_strength *= held._unit_conversion
         self._g_zero = g_zero
 
@@ -76,11 +78,15 @@ class _Transform:
     of their images in the supercell; ``c`` three Cartesian directions, 27.
     """
 
-    def __init__(self, interaction: Any, first: int) -> None:
-        self.interaction = interaction
+    def __init__(self, interaction: Any) -> None:
         n_images, n = interaction._multi.shape[:2]
         self.images = np.argsort(np.searchsorted(interaction._p2s, interaction._s2p), kind="stable")
         self.shape = (n, n_images // n)
+        self.q_points = interaction._bz_grid.addresses @ interaction._bz_grid.QDinv.T
+        self.positions = interaction._primitive.scaled_positions
+        self.phases = np.concatenate(
+            [self._phases(interaction, part) for part in np.array_split(self.q_points, 64)]
+        )
         fc3 = interaction._fc3
         homes = interaction._p2s if len(fc3) == n_images else np.arange(n)
         pairs = np.ix_(homes, self.images, self.images)
@@ -89,44 +95,49 @@ class _Transform:
         agree = interaction._all_shortest[pairs].reshape(n, *self.shape, *self.shape, 1) != 0
         # where the distances are all shortest, the choices of the home cell agree: the first stands for all
         self.from_first = np.where(agree, 3 * constants, constants).reshape(n, *self.shape, -1)
-        others = np.where(agree, 0, constants)
-        phases = self.phases(np.array([first]))[0]
-        self.from_second = np.einsum("jilknc,jil->jknic", others, phases).reshape(n, *self.shape, -1)
-        self.from_third = np.einsum("kjmilc,kil->kjmic", others, phases).reshape(n, *self.shape, -1)
+        self.others = np.where(agree, 0, constants)
 
-    def phases(self, grid_points: Int[np.ndarray, " n"]) -> Complex[np.ndarray, "n n_atoms n_atoms n_images"]:
+    def _phases(self, interaction: Any, q_points: Float[np.ndarray, "q 3"]) -> Complex[np.ndarray, "q ..."]:
         """Return the phases of images, in groups by atom, seen from each atom of the home cell."""
-        held = self.interaction
-        vectors = self.q_points(grid_points) @ held._svecs.T
-        counts, starts = held._multi[..., 0], held._multi[..., 1]
-        sums = np.add.reduceat(np.exp(2j * np.pi * vectors), starts.ravel(), axis=1)
-        means = sums.reshape(-1, *counts.shape) / counts
-        return means[:, self.images].swapaxes(1, 2).reshape(len(vectors), -1, *self.shape)
+        counts, starts = interaction._multi[..., 0], interaction._multi[..., 1]
+        vectors = np.exp(2j * np.pi * q_points @ interaction._svecs.T)
+        means = np.add.reduceat(vectors, starts.ravel(), axis=1).reshape(-1, *counts.shape) / counts
+        return means[:, self.images].swapaxes(1, 2).reshape(len(q_points), -1, *self.shape)
 
-    def q_points(self, grid_points: Int[np.ndarray, "..."]) -> Float[np.ndarray, "... 3"]:
-        """Return q-points in reciprocal lattice vectors."""
-        grid = self.interaction._bz_grid
-        return grid.addresses[grid_points] @ grid.QDinv.T
+    def fix(self, first: int) -> None:
+        """Sum over the images of the first atom, for the choices of the home cell at the other two.
+
+        Args:
+            first: The grid point that the triplets share.
+        """
+        n, phases = self.shape[0], self.phases[first]
+        self.from_second = np.einsum("jilknc,jil->jknic", self.others, phases).reshape(n, *self.shape, -1)
+        self.from_third = np.einsum("kjmilc,kil->kjmic", self.others, phases).reshape(n, *self.shape, -1)
 
     def __call__(self, triplets: Int[np.ndarray, "t 3"]) -> Complex[np.ndarray, "t n_bands n_bands n_bands"]:
         """Sum over images of the second and third atom, from each choice of the home cell."""
-        n, n_images = self.shape
-        second, third = self.phases(triplets[:, 1]), self.phases(triplets[:, 2])
-        total = np.rint(self.q_points(triplets).sum(axis=1))
-        origins = np.exp(2j * np.pi * total @ self.interaction._primitive.scaled_positions.T)
-        result = np.zeros((len(triplets), n, n, n, 3, 3, 3), complex)
+        t, (n, n_images) = len(triplets), self.shape
+        second, third = self.phases[triplets[:, 1]], self.phases[triplets[:, 2]]
+        total = np.rint(self.q_points[triplets].sum(axis=1))
+        origins = np.exp(2j * np.pi * total @ self.positions.T)
+        result = np.zeros((t, n, n, n, 3, 3, 3), complex)
         for a, b in np.ndindex(n, n):
-            constants, phases = self.from_first[a, b], second[:, a, b]
-            half = np.real(phases) @ constants + 1j * (np.imag(phases) @ constants)
-            half = half.reshape(-1, n, n_images, 27)
-            block = (third[:, a, :, None] @ half).reshape(-1, n, 3, 3, 3)
+            # real and imaginary parts side by side: the force constants are real
+            half = _parts(second[:, a, b]).reshape(2 * t, n_images) @ self.from_first[a, b]
+            block = _parts(third[:, a]).transpose(1, 2, 0, 3) @ half.reshape(2, t, n, n_images, 27)
+            block = block[0, :, :, 0] - block[1, :, :, 1] + 1j * (block[0, :, :, 1] + block[1, :, :, 0])
             result[:, a, b] += _times(origins[:, a], block)
-            block = (third[:, a, b] @ self.from_second[a, b]).reshape(-1, n, 3, 3, 3)
+            block = third[:, a, b] @ self.from_second[a, b]
             result[:, :, a, b] += _times(origins[:, a], block).transpose(0, 1, 3, 2, 4)
-            block = (second[:, a, b] @ self.from_third[a, b]).reshape(-1, n, 3, 3, 3)
+            block = second[:, a, b] @ self.from_third[a, b]
             result[:, :, b, a] += _times(origins[:, a], block).transpose(0, 1, 4, 3, 2)
-        return result.transpose(0, 1, 4, 2, 5, 3, 6).reshape(len(triplets), 3 * n, 3 * n, 3 * n) / 3
+        return result.transpose(0, 1, 4, 2, 5, 3, 6).reshape(t, 3 * n, 3 * n, 3 * n) / 3
 
 
-def _times(factors: Complex[np.ndarray, " t"], blocks: Complex[np.ndarray, "t n 3 3 3"]) -> np.ndarray:
-    return factors[:, None, None, None, None] * blocks
+def _parts(numbers: Complex[np.ndarray, "..."]) -> Float[np.ndarray, "2 ..."]:
+    return np.stack([numbers.real, numbers.imag])
+
+
+def _times(factors: Complex[np.ndarray, " t"], blocks: Complex[np.ndarray, "t ..."]) -> np.ndarray:
+    """Multiply each triplet's block by its factor; tensor components apart."""
+    return (factors[:, None] * blocks.reshape(len(factors), -1)).reshape(len(factors), -1, 3, 3, 3)
