@@ -134,8 +134,9 @@ class _Transform:
         return result.transpose(0, 1, 4, 2, 5, 3, 6).reshape(t, 3 * n, 3 * n, 3 * n) / 3
 
 
-def _parts(numbers: Complex[np.ndarray, "..."]) -> Float[np.ndarray, "2 ..."]:
-    return np.stack([numbers.real, numbers.imag])
+def _parts(numbers: np.ndarray) -> np.ndarray:
+    """Return real and imaginary parts, one after the other in a new first dimension."""
+    return np.stack([np.real(numbers), np.imag(numbers)])
 
 
 def _times(factors: Complex[np.ndarray, " t"], blocks: Complex[np.ndarray, "t ..."]) -> np.ndarray:
