@@ -2,12 +2,14 @@
 
     python benchmarks/ensemble.py price --model nequix-mp-1 --members 4 --mode last-layer
     python benchmarks/ensemble.py calibrate --data FOLDER -o docs/results/figures
+    python benchmarks/ensemble.py judge --ensemble RUN --test Si_test.extxyz.gz Cu_test.extxyz.gz -o RUN
 
 Members are the model with the parameters that the mode trains changed at random. One alone, all together
 and all in turn, each with its own calculator, take turns on a rattled crystal; ratios are those of each turn.
 
 The calibration is that of three published models of one specification: ``nequix-mp-1`` and its two phonon
-fine-tunings. They are no resampled members, but differ as fine-tunings of one parent do.
+fine-tunings. They are no resampled members, but differ as fine-tunings of one parent do. An ensemble that
+``nequix finetune --ensemble`` made is judged, with the calibration in its folder, on other files.
 """
 
 from __future__ import annotations
@@ -22,13 +24,15 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
+from scipy.stats import spearmanr
 
 from nequix import NequixCalculator, NequixEnsembleCalculator
+from nequix.core.ensemble import read_ensemble
 from nequix.core.registry import load_weights
 from nequix.core.weights import Weights
 from nequix.data.batch import graph_of
 from nequix.data.sources import open_source
-from nequix.finetune.calibration import calibrate, energy_pairs, force_pairs, reliability
+from nequix.finetune.calibration import calibrate, energy_pairs, force_pairs, miscalibration_area, reliability
 from nequix.finetune.modes import MODES, trained_names
 from nequix.models import import_backend
 
@@ -126,10 +130,43 @@ def calibrate_published(options: argparse.Namespace) -> None:
         figure.savefig(options.output / f"ensemble-reliability-{name}.png", dpi=110)
 
 
+def judge(options: argparse.Namespace) -> None:
+    """Print how far an ensemble's own calibration holds on other files, and draw the reliability there."""
+    members, calibration = read_ensemble(options.ensemble)
+    if calibration is None:
+        raise SystemExit(f"{options.ensemble} is not calibrated")
+    potential = import_backend("torch").EnsemblePotential(members)
+    print(f"scales {calibration.forces_scale:.3g} and {calibration.energy_scale:.3g} of {calibration.data}")
+    columns = ["force MAE, meV/A", "rank correlation", "area, forces: raw", "calibrated", "energy: raw"]
+    columns += ["calibrated", "beyond the limit, % of components", "their MAE", "MAE of the others"]
+    print(f"| | {' | '.join(columns)} |")
+    print(f"|---|{'---:|' * len(columns)}")
+    for path in options.test:
+        structures = list(open_source([path]))
+        told = [potential.evaluate(graph_of(structure, potential.spec)) for structure in structures]
+        forces, energy = force_pairs(structures, told), energy_pairs(structures, told)
+        beyond = forces.spreads > calibration.forces_limit
+        sides = (forces.errors[beyond], forces.errors[~beyond])
+        cells = [
+            f"{1000 * forces.errors.mean():.3g}",
+            f"{spearmanr(forces.spreads, forces.errors).statistic:.2f}",  # pyright: ignore[reportAttributeAccessIssue]
+            *(f"{miscalibration_area(forces, scale):.3g}" for scale in (1, calibration.forces_scale)),
+            *(f"{miscalibration_area(energy, scale):.3g}" for scale in (1, calibration.energy_scale)),
+            f"{100 * beyond.mean():.2g}",
+            *(f"{1000 * side.mean():.3g}" if len(side) else "" for side in sides),
+        ]
+        name = path.name.split(".")[0]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+        figure = reliability(calibration, forces, energy)
+        figure.savefig(options.output / f"ensemble-reliability-{name}.png", dpi=110)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["price", "calibrate"])
+    parser.add_argument("what", choices=["price", "calibrate", "judge"])
     parser.add_argument("--data", type=Path, help="the folder of the data sets")
+    parser.add_argument("--ensemble", type=Path, help="the folder of an ensemble to judge")
+    parser.add_argument("--test", type=Path, nargs="+", help="files to judge it on")
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--model", default="nequix-mp-1")
     parser.add_argument("--members", type=int, default=4)
@@ -140,7 +177,7 @@ def main() -> None:
         "--engines", nargs="+", default=["torch-native", "jax-native", "torch-plain", "jax-plain"]
     )
     options = parser.parse_args()
-    {"price": price, "calibrate": calibrate_published}[options.what](options)
+    {"price": price, "calibrate": calibrate_published, "judge": judge}[options.what](options)
 
 
 if __name__ == "__main__":
