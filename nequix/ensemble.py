@@ -41,6 +41,8 @@ class NequixEnsembleCalculator(NequixCalculator):
         device: ``cpu``, ``gpu``, ``gpu:1``, ...; by default the first that the backend offers.
         skin: A; neighbours are searched so far beyond the cutoff, and anew when atoms have moved by half of
             it.
+        threads: Of the native kernel, which evaluates one member after the other; by default
+            ``OMP_NUM_THREADS`` or all processors, fewer for small systems.
 
     Attributes:
         potential: The members on their backend.
@@ -50,6 +52,8 @@ class NequixEnsembleCalculator(NequixCalculator):
     Raises:
         BackendUnavailable: If the backend, the kernel or the device is not there.
         WeightsError: If it is no ensemble, or a file is damaged.
+        ValueError: For another backend, kernel or precision than there are, or threads that the kernel
+            cannot take.
     """
 
     implemented_properties = [  # noqa: RUF012 - declared by ASE
@@ -67,6 +71,7 @@ class NequixEnsembleCalculator(NequixCalculator):
         dtype: str = "float32",
         device: str | None = None,
         skin: float = 0.5,
+        threads: int | None = None,
     ) -> None:
         if isinstance(model, (str, os.PathLike)):
             weights, self.calibration = read_ensemble(model)
@@ -74,7 +79,9 @@ class NequixEnsembleCalculator(NequixCalculator):
             weights, self.calibration = list(model), None
         self.members: EnsembleResults | None = None
         engine = import_backend(backend)
-        self._ensemble = engine.EnsemblePotential(weights, kernel=kernel, dtype=dtype, device=device)
+        self._ensemble = engine.EnsemblePotential(
+            weights, kernel=kernel, dtype=dtype, device=device, threads=threads
+        )
         super().__init__(self._ensemble, backend, skin=skin)
         self.parameters.update(model=f"{len(weights)} members of {weights[0].provenance.name}")
 

@@ -33,6 +33,13 @@ _Workers = Annotated[int, typer.Option(min=0, help="Worker processes; 0 for none
 _Scheduler = Annotated[
     str | None, typer.Option(help="Address or scheduler file of a Dask cluster that does the work.")
 ]
+_Threads = Annotated[
+    int | None,
+    typer.Option(
+        help="Of the native kernel, in each worker; by default OMP_NUM_THREADS, or the cores divided among "
+        "the workers."
+    ),
+]
 _Key = Annotated[str | None, typer.Option(help="Where this label is, if not under a usual key.")]
 
 
@@ -45,6 +52,7 @@ def errors(
     dtype: DtypeOption = Dtype.float32,
     kernel: Kernel = "auto",
     device: Device = None,
+    threads: _Threads = None,
     workers: _Workers = 0,
     scheduler: _Scheduler = None,
     energy_key: _Key = None,
@@ -57,7 +65,7 @@ def errors(
         from nequix.evaluate.errors.report import summary_rows, write_report
         from nequix.evaluate.errors.task import Errors
     task = Errors(tuple(map(str, sources)), LabelKeys.of(energy_key, forces_key, stress_key))
-    engine = _engine(model, backend, dtype, kernel, device)
+    engine = _engine(model, backend, dtype, kernel, device, threads)
     store, identity = _run(task, engine, output, _workers(workers, scheduler))
     summary = write_report(store, task.items(), identity)
     for quantity, unit, n, mae, rmse, *_ in summary_rows(summary):
@@ -86,6 +94,7 @@ def discovery(
     dtype: DtypeOption = Dtype.float32,
     kernel: Kernel = "auto",
     device: Device = None,
+    threads: _Threads = None,
     workers: _Workers = 0,
     scheduler: _Scheduler = None,
     report_only: _ReportOnly = False,
@@ -96,7 +105,7 @@ def discovery(
         from nequix.evaluate.discovery.shards import open_shards, take_shard
         from nequix.evaluate.discovery.task import Discovery
     task = Discovery(structures, limit=limit)
-    engine = _engine(model, backend, dtype, kernel, device)
+    engine = _engine(model, backend, dtype, kernel, device, threads)
     items = take_shard(task.items(), shard)
     store, identity = _run(task, engine, output, _workers(workers, scheduler), [] if report_only else items)
     given = References() if shard else References(reference, elements, relaxed, kappa_srme)
@@ -118,6 +127,7 @@ def kappa(
     dtype: DtypeOption = Dtype.float32,
     kernel: Kernel = "auto",
     device: Device = None,
+    threads: _Threads = None,
     workers: _Workers = 0,
     scheduler: _Scheduler = None,
     fmax: Annotated[
@@ -132,7 +142,7 @@ def kappa(
         from nequix.evaluate.kappa.report import write_report
         from nequix.evaluate.kappa.task import Kappa
     task = Kappa(data) if fmax is None else Kappa(data, fmax)
-    engine = _engine(model, backend, dtype, kernel, device)
+    engine = _engine(model, backend, dtype, kernel, device, threads)
     items = [] if report_only else _chosen(task, only)
     store, identity = _run(task, engine, output, _workers(workers, scheduler), items, retry_failed)
     summary = write_report(store, task.items(), identity, data)
@@ -157,6 +167,7 @@ def physics(
     dtype: DtypeOption = Dtype.float32,
     kernel: Kernel = "auto",
     device: Device = None,
+    threads: _Threads = None,
     workers: _Workers = 0,
     scheduler: _Scheduler = None,
 ) -> None:
@@ -167,7 +178,7 @@ def physics(
         from nequix.evaluate.physics.task import CHECKS, Physics, elements_of
         from nequix.evaluate.physics.verdicts import Verdict
     chosen = CHECKS if checks is None else tuple(name.strip() for name in checks.split(","))
-    engine = _engine(model, backend, dtype, kernel, device)
+    engine = _engine(model, backend, dtype, kernel, device, threads)
     elements = elements_of(load_weights(model).spec.atomic_numbers)
     task = Physics(chosen, elements, data, n_elastic, picoseconds)
     store, identity = _run(task, engine, output, _workers(workers, scheduler))
@@ -188,6 +199,7 @@ def phonons(
     dtype: DtypeOption = Dtype.float64,
     kernel: Kernel = "auto",
     device: Device = None,
+    threads: _Threads = None,
     workers: _Workers = 0,
     scheduler: _Scheduler = None,
     fixed_cell: Annotated[
@@ -202,7 +214,7 @@ def phonons(
         from nequix.evaluate.phonons.report import COMPARED, METHODS, write_report
         from nequix.evaluate.phonons.task import Phonons
     task = Phonons(data, tuple(_names("--fixed-cell", fixed_cell, Phonons(data).items())))
-    engine = _engine(model, backend, dtype, kernel, device)
+    engine = _engine(model, backend, dtype, kernel, device, threads)
     items = [] if report_only else _chosen(task, only)
     store, identity = _run(task, engine, output, _workers(workers, scheduler), items, retry_failed)
     summary = write_report(store, task.items(), identity)
@@ -230,14 +242,20 @@ def speed(
     dtype: DtypeOption = Dtype.float32,
     kernel: Kernel = "auto",
     device: Device = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            help="Of the native kernel, in the engines of --beside, too; by default OMP_NUM_THREADS, or all."
+        ),
+    ] = None,
 ) -> None:
     """Time steps of dynamics on diamond, several engines and other calculators in turn."""
     with _needs_extra():
         from nequix.evaluate.speed.contenders import of_engine, parse_calculator, parse_engine
         from nequix.evaluate.speed.report import write_report
         from nequix.evaluate.speed.task import Speed
-    engine = _engine(model, backend, dtype, kernel, device)
-    others = [parse_engine(text, model, device) for text in beside or []]
+    engine = _engine(model, backend, dtype, kernel, device, threads)
+    others = [parse_engine(text, model, device, threads) for text in beside or []]
     others += [parse_calculator(text) for text in calculator or []]
     try:
         numbers = tuple(int(size) for size in sizes.split(","))
@@ -269,12 +287,14 @@ def _names(option: str, given: str, known: list[str]) -> list[str]:
     return names
 
 
-def _engine(model: str, backend: Backend, dtype: Dtype, kernel: str, device: str | None) -> Engine:
+def _engine(
+    model: str, backend: Backend, dtype: Dtype, kernel: str, device: str | None, threads: int | None
+) -> Engine:
     """Choose the engine that the options ask for, and check that it is there."""
     from nequix.evaluate.task import Engine
 
-    calculator = make_calculator(model, backend, dtype, kernel, device)
-    return Engine(model, calculator.backend, calculator.kernel, str(dtype), device)
+    calculator = make_calculator(model, backend, dtype, kernel, device, threads)
+    return Engine(model, calculator.backend, calculator.kernel, str(dtype), device, threads)
 
 
 def _workers(workers: int, scheduler: str | None) -> int | str:

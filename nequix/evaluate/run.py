@@ -88,7 +88,7 @@ def run_items(
 
         run_on_cluster(workers, task, engine, store, left, progress)
     elif workers > 0:
-        with _threads(workers):
+        with _threads(engine.threads or max(1, (os.cpu_count() or 1) // workers)):
             _Workers(task, engine, store, progress).run(left, workers)
     else:
         calculator = engine.calculator()
@@ -166,11 +166,10 @@ def _work(connection: Connection, task: Task, engine: Engine, folder: Path, pare
 
 
 @contextlib.contextmanager
-def _threads(n_workers: int) -> Iterator[None]:
-    """Share the cores among the processes that are started meanwhile."""
-    share = str(max(1, (os.cpu_count() or 1) // n_workers))
+def _threads(share: int) -> Iterator[None]:
+    """Give so many threads to each process that is started meanwhile."""
     added = [name for name in THREADS if name not in os.environ]
-    os.environ.update(dict.fromkeys(added, share))
+    os.environ.update(dict.fromkeys(added, str(share)))
     try:
         yield
     finally:

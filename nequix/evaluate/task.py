@@ -60,6 +60,7 @@ class Engine:
         kernel: The convolution kernel.
         dtype: Precision of the layers.
         device: Where it runs; by default the backend's first device.
+        threads: Of the native kernel. They change no number but by rounding.
     """
 
     model: str
@@ -67,15 +68,21 @@ class Engine:
     kernel: str = "auto"
     dtype: str = "float32"
     device: str | None = None
+    threads: int | None = None
 
     def calculator(self) -> NequixCalculator:
         """Load the model onto its backend."""
         return NequixCalculator(
-            self.model, self.backend, kernel=self.kernel, dtype=self.dtype, device=self.device
+            self.model,
+            self.backend,
+            kernel=self.kernel,
+            dtype=self.dtype,
+            device=self.device,
+            threads=self.threads,
         )
 
     def describe(self, calculator: NequixCalculator) -> dict[str, Any]:
-        """Tell the model by its digests and name what runs it, for JSON.
+        """Tell the model by its digests and name what runs it, for JSON; the threads may change in a run.
 
         Args:
             calculator: What :meth:`calculator` made.

@@ -37,6 +37,8 @@ class EnsemblePotential:
         kernel: ``auto`` or the name of a convolution kernel.
         dtype: Precision of the layers, ``float32`` or ``float64``.
         device: ``cpu``, ``gpu``, ``gpu:1``, ...; by default the first that the backend offers.
+        threads: Of the native kernel, which evaluates one member after the other; by default
+            ``OMP_NUM_THREADS`` or all processors, fewer for small systems.
 
     Attributes:
         potentials: Each member alone.
@@ -44,6 +46,7 @@ class EnsemblePotential:
     Raises:
         BackendUnavailable: If the kernel or the device is not there.
         WeightsError: If the models are no ensemble.
+        ValueError: For another dtype, or threads that the kernel cannot take.
     """
 
     def __init__(
@@ -53,10 +56,12 @@ class EnsemblePotential:
         kernel: str = "auto",
         dtype: str = "float32",
         device: str | None = None,
+        threads: int | None = None,
     ) -> None:
         check_members(members)
         self.potentials = [
-            Potential(weights, kernel=kernel, dtype=dtype, device=device) for weights in members
+            Potential(weights, kernel=kernel, dtype=dtype, device=device, threads=threads)
+            for weights in members
         ]
         first = self.potentials[0]
         self.spec, self.kernel, self.dtype, self.device = first.spec, first.kernel, first.dtype, first.device

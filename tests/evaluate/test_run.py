@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from nequix.evaluate.run import run_items
 from nequix.evaluate.store import Store
 from nequix.evaluate.task import Engine, Outcome
 from tests.calculator.small import write_small
+from tests.evaluate.commands import evaluate
 from tests.evaluate.toy import Toy, outcomes
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +55,35 @@ def test_workers_give_the_numbers_of_one_process(tmp_path, engine):
     assert outcomes(several, task) == outcomes(alone, task)
     energies = {energy for energy, *_ in outcomes(alone, task).values()}
     assert len(energies) == task.n_items
+
+
+@pytest.mark.parametrize(("threads", "others"), [(3, "3"), (None, "2")])
+def test_workers_take_the_threads_asked_for_or_share_the_cores(
+    tmp_path, engine, monkeypatch, threads, others
+):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    engine = dataclasses.replace(engine, kernel="native", threads=threads)
+    store, _ = run(Toy(str(tmp_path), n_items=1), engine, tmp_path / "run", workers=2)
+    assert store.read("item-0").values["threads"] == {"native": threads, "others": others}
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+COMMANDS = ("errors x", "discovery x", "kappa --data x", "physics", "phonons --data x", "speed")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_threads_that_cannot_be_are_refused_by_every_command(tmp_path, engine, monkeypatch, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x" / "NaCl").mkdir(parents=True)
+    (tmp_path / "x" / "NaCl" / "FORCE_SETS").touch()
+    (tmp_path / "x" / "NaCl" / "phonopy.yaml").touch()
+    arguments = (*command.split(), "-o", tmp_path / "run", "--model", engine.model, "--backend", "torch")
+    assert evaluate(*arguments, "--kernel", "native", "--threads", "0") == 2
+    assert "threads = 0" in capsys.readouterr().err
+    assert evaluate(*arguments, "--kernel", "plain", "--threads", "2") == 2
+    assert "OMP_NUM_THREADS" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -44,7 +44,12 @@ class Toy:
         atoms = salt()
         atoms.positions[0, 0] += 0.01 * int(item.split("-")[1])
         atoms.calc = calculator
-        return Outcome({"energy": atoms.get_potential_energy()}, {"forces": atoms.get_forces()})
+        threads = {
+            "native": getattr(calculator.potential.kernel, "threads", None),
+            "others": os.environ.get("OMP_NUM_THREADS"),
+        }
+        values = {"energy": atoms.get_potential_energy(), "threads": threads}
+        return Outcome(values, {"forces": atoms.get_forces()})
 
 
 def outcomes(store, task):

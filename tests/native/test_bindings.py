@@ -8,6 +8,7 @@ import torch
 
 import nequix.jax
 import nequix.torch
+from nequix import NequixEnsembleCalculator
 from nequix.core.errors import BackendUnavailable
 from nequix.native.model import NativeModel
 from tests.kernels.engines import ENGINES, engine, spec_with
@@ -125,17 +126,23 @@ def test_potential_evaluates_by_the_library_and_hessians_by_plain(name):
     assert potential.kernel.model.calls == 1
 
 
-@pytest.mark.parametrize("name", ENGINES)
-def test_potential_takes_a_number_of_threads(name, monkeypatch):
-    make = engine(name).potential.Potential
-    potential, taken = make(WEIGHTS, kernel="native", device="cpu", threads=2), []
-    evaluate = NativeModel.evaluate
+@pytest.fixture
+def taken(monkeypatch):
+    """The numbers of threads that the library is asked for."""
+    taken, evaluate = [], NativeModel.evaluate
 
     def noted(*args, threads, **kwargs):
         taken.append(threads)
         return evaluate(*args, threads=threads, **kwargs)
 
     monkeypatch.setattr(NativeModel, "evaluate", noted)
+    return taken
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_potential_takes_a_number_of_threads(name, taken):
+    make = engine(name).potential.Potential
+    potential = make(WEIGHTS, kernel="native", device="cpu", threads=2)
     first, second = (potential.evaluate(GRAPH) for _ in range(2))
     assert taken == [2, 2]  # a small system, too
     assert (first.forces == second.forces).all()
@@ -144,6 +151,17 @@ def test_potential_takes_a_number_of_threads(name, monkeypatch):
             make(WEIGHTS, kernel="native", device="cpu", threads=threads)
     with pytest.raises(ValueError, match=r"threads = 2, but kernel 'plain'.*OMP_NUM_THREADS"):
         make(WEIGHTS, kernel="plain", device="cpu", threads=2)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_member_of_an_ensemble_takes_the_threads(name, taken):
+    models = [WEIGHTS, random_weights(SPEC, 4)]
+    NequixEnsembleCalculator(models, name, kernel="native", device="cpu", threads=2)._evaluate(GRAPH)
+    assert taken == [2, 2]
+    with pytest.raises(ValueError, match="threads = 0, expected a whole number from 1 to 1024"):
+        NequixEnsembleCalculator(models, name, kernel="native", device="cpu", threads=0)
+    with pytest.raises(ValueError, match=r"threads = 2, but kernel 'plain'.*OMP_NUM_THREADS"):
+        NequixEnsembleCalculator(models, name, kernel="plain", device="cpu", threads=2)
 
 
 @pytest.mark.parametrize("name", ENGINES)

@@ -52,13 +52,14 @@ class Contender:
             raise DataError(f"{self.path}: {error}; give its arguments as {self.path}=JSON") from error
 
 
-def parse_engine(text: str, model: str, device: str | None) -> Contender:
+def parse_engine(text: str, model: str, device: str | None, threads: int | None = None) -> Contender:
     """Read ``BACKEND[:KERNEL[:DTYPE]]``.
 
     Args:
         text: Such as ``torch:plain:float64``.
         model: The model that it runs.
         device: Where.
+        threads: Of the native kernel.
 
     Raises:
         DataError: For more than three parts, or an empty one.
@@ -67,16 +68,17 @@ def parse_engine(text: str, model: str, device: str | None) -> Contender:
     if len(parts) > 3 or not all(parts):
         raise DataError(f"engine {text!r}, expected BACKEND, BACKEND:KERNEL or BACKEND:KERNEL:DTYPE")
     backend, kernel, dtype = (*parts, *("auto", "float32")[len(parts) - 1 :])
-    return of_engine(Engine(model, backend, kernel, dtype, device))
+    return of_engine(Engine(model, backend, kernel, dtype, device, threads))
 
 
 def of_engine(engine: Engine) -> Contender:
-    """Name an engine of the project.
+    """Name an engine of the project; a number of threads is part of the name, for here it counts.
 
     Args:
         engine: The engine.
     """
-    return Contender(f"nequix {engine.backend} {engine.kernel} {engine.dtype}", engine)
+    threads = "" if engine.threads is None else f" threads={engine.threads}"
+    return Contender(f"nequix {engine.backend} {engine.kernel} {engine.dtype}{threads}", engine)
 
 
 def parse_calculator(text: str) -> Contender:

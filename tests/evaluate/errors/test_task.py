@@ -13,6 +13,7 @@ from nequix.evaluate.run import run_items
 from nequix.evaluate.store import Store
 from nequix.evaluate.task import Engine
 from tests.calculator.small import rattled, salt, slab, water, write_small
+from tests.evaluate.commands import evaluate
 
 ROOT = Path(__file__).parents[3]
 
@@ -77,6 +78,24 @@ def test_a_structure_that_cannot_be_evaluated_is_named_and_the_others_go_on(tmp_
     ((name, reason),) = failures
     assert name == "data.xyz:1"
     assert "U (Z = 92)" in reason
+
+
+def test_a_run_goes_on_with_another_number_of_threads(tmp_path, engine, monkeypatch):
+    monkeypatch.setattr(errors_task, "BLOCK", 1)
+    labelled(tmp_path / "data.xyz", engine.calculator(), n=2)
+    made, calculator = [], Engine.calculator
+    monkeypatch.setattr(Engine, "calculator", lambda self: made.append(self.threads) or calculator(self))
+    arguments = ("errors", tmp_path / "data.xyz", "-o", tmp_path / "run", "--model", engine.model)
+    arguments += ("--backend", "torch", "--kernel", "native", "--threads")
+    assert evaluate(*arguments, 1) == 0
+    first, *others = sorted((tmp_path / "run" / "items").glob("*.json"))
+    before = first.read_bytes()
+    for other in others:
+        other.unlink()
+    assert evaluate(*arguments, 2) == 0
+    assert all(other.exists() for other in others)
+    assert first.read_bytes() == before
+    assert set(made) == {1, 2}
 
 
 def test_other_data_is_another_run(tmp_path, engine):

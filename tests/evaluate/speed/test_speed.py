@@ -11,6 +11,7 @@ from nequix.evaluate.speed.contenders import Contender, parse_calculator, parse_
 from nequix.evaluate.speed.report import rows_of
 from nequix.evaluate.speed.task import Speed
 from tests.calculator.small import write_small
+from tests.evaluate.commands import evaluate, results
 
 SLOW = "tests.evaluate.speed.slow:Slow"
 
@@ -68,6 +69,9 @@ def test_engines_and_calculators_are_read():
     assert contender.label == "nequix torch plain float64"
     assert parse_engine("jax", "model", None).label == "nequix jax auto float32"
     assert parse_engine("jax:native", "m", "cpu").engine.kernel == "native"
+    contender = parse_engine("jax:native", "m", None, threads=2)
+    assert contender.engine.threads == 2
+    assert contender.label == "nequix jax native float32 threads=2"
     other = parse_calculator('a.b:C={"rc": 6}')
     assert (other.path, json.loads(other.options)) == ("a.b:C", {"rc": 6})
 
@@ -105,6 +109,20 @@ def test_rows_compare_with_the_first_contender():
 def test_a_contender_is_named_once():
     with pytest.raises(DataError, match="twice"):
         Speed((Contender("a"), Contender("a")))
+
+
+def test_threads_are_those_of_all_engines_and_make_another_run(tmp_path, capsys):
+    arguments = ("speed", "-o", tmp_path / "run", "--model", write_small(tmp_path), "--backend", "torch")
+    arguments += ("--sizes", "8", "--rounds", "1", "--no-memory", "--kernel", "native")
+    arguments += ("--beside", "torch:native:float64", "--beside", "torch:plain", "--threads")
+    assert evaluate(*arguments, 1) == 0
+    held = results(tmp_path / "run")
+    errors = {row["contender"]: row["error"] for row in held["rows"]}
+    assert "OMP_NUM_THREADS" in errors.pop("nequix torch plain float32 threads=1")
+    assert errors == dict.fromkeys(f"nequix torch native {d} threads=1" for d in ("float32", "float64"))
+    capsys.readouterr()
+    assert evaluate(*arguments, 2) == 1
+    assert "threads=1" in capsys.readouterr().err
 
 
 def test_the_command_times_and_reports(tmp_path, monkeypatch, capsys):
