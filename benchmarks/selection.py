@@ -36,7 +36,7 @@ from nequix.data.batch import graph_of
 from nequix.data.sources import Subset, open_source
 from nequix.data.structure import Structure, to_atoms
 from nequix.evaluate.batches import evaluate_graphs
-from nequix.finetune.config import configure
+from nequix.finetune.config import ReplayConfig, configure
 from nequix.finetune.run import FineTuning
 from nequix.jax.compilation import cache_compilations
 from nequix.models import load_model
@@ -107,10 +107,16 @@ def run(options: argparse.Namespace) -> None:
                 print(json.dumps(told), flush=True)
 
 
-def fine_tune(parent: Weights, options: argparse.Namespace, folder: Path) -> Weights:
+def fine_tune(
+    parent: Weights,
+    options: argparse.Namespace,
+    folder: Path,
+    mode: str = "last-layer",
+    replay: ReplayConfig | None = None,
+) -> Weights:
     """Fine-tune with a number of gradients of structures; the warm-up takes a tenth of them."""
     data = [folder / "train.extxyz"]
-    config = configure(parent, options.model, "last-layer", data, [folder / "valid.extxyz"])
+    config = configure(parent, options.model, mode, data, [folder / "valid.extxyz"], replay=replay)
     per_epoch = -(-len(open_source(data)) // BATCH)
     n_steps = options.gradients // BATCH
     epochs = -(-n_steps // per_epoch)
@@ -120,7 +126,8 @@ def fine_tune(parent: Weights, options: argparse.Namespace, folder: Path) -> Wei
         run=dataclasses.replace(config.run, epochs=epochs, validate_every=max(1, epochs // 8), patience=None),
     )
     tuning = FineTuning(config, parent, folder / "run")
-    tuning.train()
+    if not tuning.train():
+        raise SystemExit("stopped; the same command goes on")
     return read_weights(tuning.folder / MODEL)
 
 

@@ -52,7 +52,10 @@ def write_teacher_data(parent: Weights, path: Path, n: int = N_STRUCTURES, seed:
     calculator, rng = NequixCalculator(parent, "jax"), np.random.default_rng(seed)
     frames: list[Atoms] = []
     for _ in range(5 * n):
-        atoms = _labelled(_derive(_preferred(_draw(parent, rng), calculator), rng), calculator)
+        try:
+            atoms = _labelled(_derive(_preferred(_draw(parent, rng), calculator), rng), calculator)
+        except GraphError:  # as of a crystal of hydrogen, whose covalent radius is tiny
+            continue
         if atoms is not None:
             frames.append(atoms)
         if len(frames) == n:
@@ -103,10 +106,7 @@ def _derive(atoms: Atoms, rng: np.random.Generator) -> Atoms:
 
 
 def _labelled(atoms: Atoms, calculator: NequixCalculator) -> Atoms | None:
-    try:
-        calculator.calculate(atoms)
-    except GraphError:
-        return None
+    calculator.calculate(atoms)
     labels = {name: calculator.results[name] for name in ("energy", "forces", "stress")}
     if np.abs(labels["forces"]).max() > LARGEST_FORCE:
         return None

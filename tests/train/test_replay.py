@@ -15,6 +15,7 @@ from nequix import NequixCalculator, cli
 from nequix.core.errors import DataError
 from nequix.core.parameters import initialise
 from nequix.core.weights import Provenance, Weights, read_weights, write_weights
+from nequix.finetune import teacher
 from nequix.finetune.config import ReplayConfig, configure
 from nequix.finetune.run import FineTuning
 from nequix.finetune.teacher import write_teacher_data
@@ -160,3 +161,17 @@ def test_a_teacher_s_structures_have_its_labels_and_are_made_once(tmp_path):
     assert write_teacher_data(PARENT, path, n=6).stat().st_mtime_ns == before
     write_teacher_data(PARENT, tmp_path / "again.extxyz", n=6)
     assert (tmp_path / "again.extxyz").read_bytes() == path.read_bytes()
+
+
+def test_a_teacher_leaves_out_crystals_too_dense_to_evaluate(tmp_path, monkeypatch):
+    drawn, draw = [], teacher._draw
+
+    def dense_first(parent, rng):
+        drawn.append(draw(parent, rng))
+        if len(drawn) == 1:
+            drawn[0].set_cell(0.1 * drawn[0].cell.array, scale_atoms=True)
+        return drawn[-1]
+
+    monkeypatch.setattr(teacher, "_draw", dense_first)
+    assert len(ase.io.read(write_teacher_data(PARENT, tmp_path / "replay.extxyz", n=2), ":")) == 2
+    assert len(drawn) > 2
