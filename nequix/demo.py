@@ -74,7 +74,7 @@ def relax(atoms: Atoms, weights: Weights, backend: str) -> Outcome:
     from ase.optimize import BFGS
 
     from nequix.calculator import NequixCalculator
-    from nequix.core.blas import one_blas_thread
+    from nequix.core.cell_relaxation import cell_relaxation
 
     atoms = atoms.copy()
     begin = time.perf_counter()
@@ -83,7 +83,7 @@ def relax(atoms: Atoms, weights: Weights, backend: str) -> Outcome:
     start = time.perf_counter() - begin
     subject: Any = FrechetCellFilter(atoms) if atoms.pbc.all() else atoms
     optimizer = BFGS(subject, logfile=None)
-    with one_blas_thread():
+    with cell_relaxation():
         converged = bool(optimizer.run(fmax=FMAX, steps=STEPS))
     after = atoms.get_potential_energy(), _largest(atoms)
     times = []

@@ -164,7 +164,7 @@ def _minimise(atoms: Atoms, optimizer: Optimizer, fmax: float, steps: int, cell:
     import numpy as np
     from ase.filters import FrechetCellFilter
 
-    from nequix.core.blas import one_blas_thread
+    from nequix.core.cell_relaxation import cell_relaxation
 
     subject = FrechetCellFilter(atoms) if cell else atoms
     minimiser = getattr(ase.optimize, optimizer.upper())(subject, logfile=None)
@@ -178,7 +178,7 @@ def _minimise(atoms: Atoms, optimizer: Optimizer, fmax: float, steps: int, cell:
         )
 
     minimiser.attach(report)
-    with one_blas_thread():
+    with cell_relaxation():
         return bool(minimiser.run(fmax=fmax, steps=steps))
 
 

@@ -12,7 +12,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE
 
 from nequix.calculator import NequixCalculator
-from nequix.core.blas import one_blas_thread
+from nequix.core.cell_relaxation import cell_relaxation
 from nequix.core.errors import DataError
 
 SYMPREC = 1e-4
@@ -64,7 +64,7 @@ def relax_symmetric(
     relaxed.set_constraint(FixSymmetry(relaxed))
     subject = FrechetCellFilter(relaxed, mask=list(strain))
     optimizer = FIRE(subject, logfile=None)  # pyright: ignore[reportArgumentType]
-    with one_blas_thread():
+    with cell_relaxation():
         converged = optimizer.run(fmax=fmax, steps=steps)
     energy = float(relaxed.get_potential_energy())
     relaxed.calc = None

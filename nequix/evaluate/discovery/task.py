@@ -12,7 +12,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE
 
 from nequix.calculator import NequixCalculator
-from nequix.core.blas import one_blas_thread
+from nequix.core.cell_relaxation import cell_relaxation
 from nequix.core.errors import DataError
 from nequix.evaluate.digests import describe_paths
 from nequix.evaluate.discovery.structures import open_structures
@@ -98,7 +98,7 @@ def relax(atoms: Atoms, calculator: NequixCalculator, fmax: float, steps: int) -
     """
     atoms.calc = calculator
     atoms.set_constraint()
-    with one_blas_thread():
+    with cell_relaxation():
         optimizer = FIRE(FrechetCellFilter(atoms), logfile=None)  # pyright: ignore[reportArgumentType]
         converged = bool(optimizer.run(fmax=fmax, steps=steps))
     energy = float(atoms.get_potential_energy())

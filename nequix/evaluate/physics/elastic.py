@@ -11,7 +11,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from nequix.core.blas import one_blas_thread
+from nequix.core.cell_relaxation import cell_relaxation
 from nequix.evaluate.physics.verdicts import Limit
 
 if TYPE_CHECKING:
@@ -116,5 +116,5 @@ def _strained_stress(
 
 
 def _relax(subject: Any) -> bool:
-    with one_blas_thread():
+    with cell_relaxation():
         return bool(FIRE(subject, logfile=None).run(FMAX, STEPS))  # pyright: ignore[reportArgumentType]
