@@ -21,7 +21,8 @@ from phonopy.structure.atoms import PhonopyAtoms
 from rich.progress import Progress
 
 from nequix.calculator import NequixCalculator
-from nequix.evaluate.phonons.harmonic import by_displacements, properties
+from nequix.evaluate.digests import describe_paths
+from nequix.evaluate.phonons.harmonic import DISPLACEMENT, by_displacements, properties
 from nequix.evaluate.phonons.task import FMAX, STEPS
 from nequix.evaluate.relaxation import relax_symmetric
 from nequix.evaluate.run import run_items
@@ -33,7 +34,7 @@ THICKNESS = 12.0
 """A, of supercells, between any two opposite faces."""
 
 IMAGINARY = -0.1
-"""THz; a lower frequency at a commensurate q-point is imaginary, and has no part in heat capacities."""
+"""THz; a lower frequency at a commensurate q-point makes a material count as unstable."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,12 @@ class HeatCapacity:
     name: str = "heat capacity"
 
     def settings(self) -> dict[str, Any]:
-        return {"thickness_A": THICKNESS, "fmax_eV_per_A": FMAX}
+        return {
+            "data": describe_paths([self.file]),
+            "thickness_A": THICKNESS,
+            "displacement_A": DISPLACEMENT,
+            "fmax_eV_per_A": FMAX,
+        }
 
     def items(self) -> list[str]:
         return [str(i) for i in np.random.default_rng(0).permutation(len(self._read(":")))[: self.n]]
@@ -93,12 +99,21 @@ def report(options: argparse.Namespace) -> None:
     from matplotlib.figure import Figure
 
     folders = sorted(path.parent for path in options.work.glob("*/run.json"))
+    if not folders:
+        raise SystemExit(f"{options.work} holds no runs; run first")
     figure = Figure((4.2 * len(folders), 4), layout="constrained")
     items = HeatCapacity(options.data / FILE, options.n).items()
-    print(
-        "| model | materials | failed | imaginary | MAE, J/K/mol | of stable ones | of an atom | mean error |"
+    columns = (
+        "materials",
+        "failed",
+        "not relaxed",
+        "unstable",
+        "MAE, J/K/mol",
+        "of stable ones",
+        "of an atom",
     )
-    print(f"|---|{'---:|' * 7}")
+    print(f"| model | {' | '.join(columns)} | mean error |")
+    print(f"|---|{'---:|' * (len(columns) + 1)}")
     for axes, folder in zip(figure.subplots(1, len(folders), squeeze=False)[0], folders, strict=True):
         store = Store(folder)
         outcomes = [store.read(item) for item in items if store.done(item)]
@@ -114,7 +129,8 @@ def report(options: argparse.Namespace) -> None:
             np.abs(errors / atoms).mean(),
             errors.mean(),
         )
-        counts = len(outcomes), len(outcomes) - len(values), int((~stable).sum())
+        moving = sum(not v["converged"] for v in values)
+        counts = len(outcomes), len(outcomes) - len(values), moving, int((~stable).sum())
         print(f"| `{folder.name}` | {' | '.join([*map(str, counts), *(f'{x:.2f}' for x in numbers)])} |")
         for chosen, color, label in ((stable, "C0", "stable"), (~stable, "C1", "with imaginary modes")):
             axes.plot((dft / atoms)[chosen], (ours / atoms)[chosen], ".", color=color, label=label)

@@ -43,7 +43,9 @@ N_VALID = 20
 ERRORS = {"forces": "forces, meV/A", "energy_without_offsets": "energy, meV/atom"}
 
 
-def tests(options: argparse.Namespace, parent: Weights) -> tuple[dict[str, list[Structure]], list[Structure]]:
+def test_sets(
+    options: argparse.Namespace, parent: Weights
+) -> tuple[dict[str, list[Structure]], list[Structure]]:
     """Return the structures to test on, by set, and those of the parent's own kind that may be replayed."""
     known, target = set(parent.spec.atomic_numbers), atomic_numbers[options.set]
 
@@ -67,26 +69,33 @@ def tests(options: argparse.Namespace, parent: Weights) -> tuple[dict[str, list[
 def run(options: argparse.Namespace) -> None:
     """Fine-tune and evaluate whatever has no result yet."""
     parent = load_weights(PARENT)
-    sets, own = tests(options, parent)
+    sets, own = test_sets(options, parent)
     source = open_source([options.data / f"mlearn/{options.set}_train.extxyz.gz"])
     if N_VALID + max(options.structures) > len(source):
         raise SystemExit(f"{options.set}: {len(source)} structures, of which {N_VALID} are for validation")
 
+    settings = {name: getattr(options, name) for name in ("share", "gradients", "tests")}
+
     def told(path: Path, weights: Weights, **more: object) -> None:
         found = {name: {"n": len(some), **errors(weights, some)} for name, some in sets.items()}
-        result = {**more, "share": options.share, "gradients": options.gradients, "sets": found}
+        result = {**more, **settings, "sets": found}
         write_atomic(path, [json.dumps(result).encode()])
         print(json.dumps(result), flush=True)
 
     before = options.work / f"{options.set}-before.json"
-    if not before.exists():
+    if before.exists():
+        held = json.loads(before.read_text())
+        if settings != {name: held[name] for name in settings}:
+            raise SystemExit(
+                f"{options.work} was begun with other settings than {settings}; choose another --work"
+            )
+    else:
         told(before, parent, replay="before", structures=0, seed=0)
-    if not (options.work / "own.extxyz").exists():
-        write(options.work / "own.extxyz", own)
+    write(options.work / f"{options.set}-own.extxyz", own)
     for seed in range(options.seeds):
         order = np.random.default_rng(seed).permutation(len(source))
         teacher = write_teacher_data(parent, options.work / f"teacher-{seed}.extxyz", seed=seed)
-        replayed = {"teacher": teacher, "own": options.work / "own.extxyz"}
+        replayed = {"teacher": teacher, "own": options.work / f"{options.set}-own.extxyz"}
         for n in options.structures:
             for variant in options.variants:
                 folder = options.work / f"{options.set}-{seed}-{n}-{variant}"
@@ -112,6 +121,7 @@ def report(options: argparse.Namespace) -> None:
         groups.setdefault((result["structures"], result["replay"]), {})[result["seed"]] = result["sets"]
     groups = dict(sorted(groups.items(), key=lambda item: (item[0][0], VARIANTS.index(item[0][1]))))
     titles = [f"{name} ({held['n']}): {title}" for name, held in before.items() for title in ERRORS.values()]
+    print("Means over the seeds ± their standard deviation:\n")
     print(f"| structures | replay | seeds | {' | '.join(titles)} |")
     print(f"|---:|---|---:|{'---:|' * len(titles)}")
     for (n, variant), seeds in {(0, "before"): {0: before}, **groups}.items():
@@ -156,9 +166,9 @@ def verdict(target: str, groups: dict[tuple[int, str], dict[int, dict]], variant
         np.array(pairs)
         for (n, name), seeds in groups.items()
         if name == variant
-        for other, errors in relative(seeds, groups.get((n, "none"), {})).items()
+        for other, changed in relative(seeds, groups.get((n, "none"), {})).items()
         if other != target
-        for pairs in errors.values()
+        for pairs in changed.values()
         if len(pairs) > 1
     ]
     lower, higher = (

@@ -167,7 +167,7 @@ def _work(connection: Connection, task: Task, engine: Engine, folder: Path, pare
 
 @contextlib.contextmanager
 def _threads(share: int) -> Iterator[None]:
-    """Give so many threads to each process that is started meanwhile."""
+    """Give so many threads to each process that is started meanwhile, but for variables that are set."""
     added = [name for name in THREADS if name not in os.environ]
     os.environ.update(dict.fromkeys(added, str(share)))
     try:

@@ -45,7 +45,7 @@ def write_teacher_data(parent: Weights, path: Path, n: int = N_STRUCTURES, seed:
         seed: Of the draw.
 
     Raises:
-        DataError: If the model's elements and forces allow too few.
+        DataError: If too few of the structures drawn are of use.
     """
     if path.is_file():
         return path
@@ -61,7 +61,10 @@ def write_teacher_data(parent: Weights, path: Path, n: int = N_STRUCTURES, seed:
         if len(frames) == n:
             break
     else:
-        raise DataError(f"{len(frames)} of {5 * n} structures have forces below {LARGEST_FORCE:g} eV/A")
+        raise DataError(
+            f"{len(frames)} of {5 * n} structures are neither too dense nor have forces above "
+            f"{LARGEST_FORCE:g} eV/A, expected {n}; give structures instead (--replay FILE)"
+        )
     text = io.StringIO()
     ase.io.write(text, frames, format="extxyz")
     path.parent.mkdir(parents=True, exist_ok=True)

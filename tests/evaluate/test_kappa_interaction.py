@@ -8,6 +8,7 @@ from tests.evaluate.pairs import PairPotential
 
 CRYSTALS = {
     "rocksalt": (bulk("NaCl", "rocksalt", a=5.0, cubic=True), (4, 4, 4)),
+    "coarse": (bulk("NaCl", "rocksalt", a=5.0, cubic=True), (2, 2, 2)),
     "wurtzite": (bulk("SiC", "wurtzite", a=3.1, c=5.0), (5, 5, 4)),
 }
 """Crystals and meshes, with points on the zone's boundary, whose images are other points of the grid."""

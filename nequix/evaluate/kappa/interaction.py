@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from phono3py import Phono3py
 
 CHUNK = 64
-"""Triplets at a time: their intermediates stay in the cache."""
+"""Triplets, or grid points, at a time: their intermediates stay in the cache."""
 
 
 def use_matrix_products(phonons: Phono3py) -> None:
     """Let phono3py's interaction sum by matrix products.
+
+    Force constants and mesh are taken as they are now: set up the interaction anew after a change of either.
 
     Args:
         phonons: With force constants and the interaction set up, averaged over origins, not symmetrised in q.
@@ -43,10 +45,10 @@ class MatrixInteraction(Interaction):
         firsts = held._triplets_at_q[:, 0]
         for first in np.unique(firsts):  # several on the zone's boundary: a point and its images
             rows = np.flatnonzero(firsts == first)
-            held._transform.fix(first)
+            fixed = held._transform.fix(first)
             for part in np.array_split(rows, -(-len(rows) // CHUNK)):
                 triplets = held._triplets_at_q[part]
-                held._interaction_strength[part] = self._strengths(held._transform(triplets), triplets)
+                held._interaction_strength[part] = self._strengths(held._transform(fixed, triplets), triplets)
         held._interaction_strength *= held._unit_conversion
         self._g_zero = g_zero
 
@@ -85,7 +87,10 @@ class _Transform:
         self.q_points = interaction._bz_grid.addresses @ interaction._bz_grid.QDinv.T
         self.positions = interaction._primitive.scaled_positions
         self.phases = np.concatenate(
-            [self._phases(interaction, part) for part in np.array_split(self.q_points, 64)]
+            [
+                self._phases(interaction, q)
+                for q in np.array_split(self.q_points, -(-len(self.q_points) // CHUNK))
+            ]
         )
         fc3 = interaction._fc3
         homes = interaction._p2s if len(fc3) == n_images else np.arange(n)
@@ -97,48 +102,59 @@ class _Transform:
         self.from_first = np.where(agree, 3 * constants, constants).reshape(n, *self.shape, -1)
         self.others = np.where(agree, 0, constants)
 
-    def _phases(self, interaction: Any, q_points: Float[np.ndarray, "q 3"]) -> Complex[np.ndarray, "q ..."]:
+    def _phases(
+        self, interaction: Any, q_points: Float[np.ndarray, "q 3"]
+    ) -> Complex[np.ndarray, "q n n n_images"]:
         """Return the phases of images, in groups by atom, seen from each atom of the home cell."""
         counts, starts = interaction._multi[..., 0], interaction._multi[..., 1]
         vectors = np.exp(2j * np.pi * q_points @ interaction._svecs.T)
         means = np.add.reduceat(vectors, starts.ravel(), axis=1).reshape(-1, *counts.shape) / counts
         return means[:, self.images].swapaxes(1, 2).reshape(len(q_points), -1, *self.shape)
 
-    def fix(self, first: int) -> None:
-        """Sum over the images of the first atom, for the choices of the home cell at the other two.
+    def fix(self, first: int) -> tuple[Complex[np.ndarray, "n n n_images 27*n"], ...]:
+        """Sum over images of the first atom, with the second atom in the home cell, and with the third there.
 
         Args:
             first: The grid point that the triplets share.
         """
         n, phases = self.shape[0], self.phases[first]
-        self.from_second = np.einsum("jilknc,jil->jknic", self.others, phases).reshape(n, *self.shape, -1)
-        self.from_third = np.einsum("kjmilc,kil->kjmic", self.others, phases).reshape(n, *self.shape, -1)
+        from_second = np.einsum("jilknc,jil->jknic", self.others, phases).reshape(n, *self.shape, -1)
+        from_third = np.einsum("kjmilc,kil->kjmic", self.others, phases).reshape(n, *self.shape, -1)
+        return from_second, from_third
 
-    def __call__(self, triplets: Int[np.ndarray, "t 3"]) -> Complex[np.ndarray, "t n_bands n_bands n_bands"]:
-        """Sum over images of the second and third atom, from each choice of the home cell."""
+    def __call__(
+        self, fixed: tuple[np.ndarray, ...], triplets: Int[np.ndarray, "t 3"]
+    ) -> Complex[np.ndarray, "t n_bands n_bands n_bands"]:
+        """Sum over images of the second and third atom, from each choice of the home cell.
+
+        Args:
+            fixed: What :meth:`fix` returned for their first grid point.
+            triplets: Grid points.
+        """
+        from_second, from_third = fixed
         t, (n, n_images) = len(triplets), self.shape
         second, third = self.phases[triplets[:, 1]], self.phases[triplets[:, 2]]
         total = np.rint(self.q_points[triplets].sum(axis=1))
         origins = np.exp(2j * np.pi * total @ self.positions.T)
         result = np.zeros((t, n, n, n, 3, 3, 3), complex)
         for a, b in np.ndindex(n, n):
-            # real and imaginary parts side by side: the force constants are real
+            # real and imaginary parts apart: the force constants are real
             half = _parts(second[:, a, b]).reshape(2 * t, n_images) @ self.from_first[a, b]
             block = _parts(third[:, a]).transpose(1, 2, 0, 3) @ half.reshape(2, t, n, n_images, 27)
             block = block[0, :, :, 0] - block[1, :, :, 1] + 1j * (block[0, :, :, 1] + block[1, :, :, 0])
             result[:, a, b] += _times(origins[:, a], block)
-            block = third[:, a, b] @ self.from_second[a, b]
+            block = third[:, a, b] @ from_second[a, b]
             result[:, :, a, b] += _times(origins[:, a], block).transpose(0, 1, 3, 2, 4)
-            block = second[:, a, b] @ self.from_third[a, b]
+            block = second[:, a, b] @ from_third[a, b]
             result[:, :, b, a] += _times(origins[:, a], block).transpose(0, 1, 4, 3, 2)
         return result.transpose(0, 1, 4, 2, 5, 3, 6).reshape(t, 3 * n, 3 * n, 3 * n) / 3
 
 
 def _parts(numbers: np.ndarray) -> np.ndarray:
-    """Return real and imaginary parts, one after the other in a new first dimension."""
+    """Return real and imaginary parts, ``2 ...``."""
     return np.stack([np.real(numbers), np.imag(numbers)])
 
 
 def _times(factors: Complex[np.ndarray, " t"], blocks: Complex[np.ndarray, "t ..."]) -> np.ndarray:
-    """Multiply each triplet's block by its factor; tensor components apart."""
+    """Multiply each triplet's block by its factor; ``t n 3 3 3``."""
     return (factors[:, None] * blocks.reshape(len(factors), -1)).reshape(len(factors), -1, 3, 3, 3)
