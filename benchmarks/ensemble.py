@@ -134,7 +134,7 @@ def judge(options: argparse.Namespace) -> None:
     """Print how far an ensemble's own calibration holds on other files, and draw the reliability there."""
     members, calibration = read_ensemble(options.ensemble)
     if calibration is None:
-        raise SystemExit(f"{options.ensemble} is not calibrated")
+        raise SystemExit(f"{options.ensemble} is not calibrated; train it with more structures for --valid")
     potential = import_backend("torch").EnsemblePotential(members)
     print(f"scales {calibration.forces_scale:.3g} and {calibration.energy_scale:.3g} of {calibration.data}")
     columns = ["force MAE, meV/A", "rank correlation", "area, forces: raw", "calibrated", "energy: raw"]
