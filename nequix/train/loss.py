@@ -179,10 +179,14 @@ def predict(
 def weighted_loss(config: LossConfig, sums: dict[str, Array], totals: dict[str, Array]) -> Array:
     """Combine the terms; one without a single label counts as zero.
 
+    A term of no weight is not part of the loss at all: without forces and stress, the derivatives of
+    derivatives, most of a step's time, are not computed.
+
     Args:
         config: Weights of the terms.
         sums: Of errors.
         totals: Of weights, over the whole batch.
     """
-    terms = [(getattr(config, name) or 0) * sums[name] / jnp.maximum(totals[name], 1e-30) for name in sums]
-    return reduce(operator.add, terms)
+    weights = {name: getattr(config, name) or 0 for name in sums}
+    terms = [w * sums[name] / jnp.maximum(totals[name], 1e-30) for name, w in weights.items() if w > 0]
+    return reduce(operator.add, terms, jnp.zeros(()))
