@@ -1,5 +1,7 @@
 """The gradients of the loss, written in PyTorch too, are those that training follows."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +16,7 @@ from nequix.data.sources import open_source
 from nequix.jax.kernels import select_kernel
 from nequix.torch.kernels import select_kernel as select_torch_kernel
 from nequix.train.config import read_config
-from nequix.train.loss import counts, error_sums, predict, weighted_loss
+from nequix.train.loss import TERMS, LossConfig, counts, error_sums, predict, weighted_loss
 from nequix.train.step import make_mesh, spread
 from tests.tolerances import PARITY_FLOAT64
 from tests.train.emt import write_config
@@ -55,9 +57,8 @@ def case(tmp_path_factory):
     return config, spec, batch
 
 
-def test_both_engines_have_the_same_loss_and_gradients(case):
-    config, spec, batch = case
-    parameters = initialise(spec, 3, {29: -3.0, 47: -2.5, 79: -3.1})
+def jax_gradients(spec, parameters, batch, config):
+    """The loss and its gradients as training computes them, and the operations that this takes."""
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         arrays, labels = jax.tree.map(
             lambda x: x[0], spread(make_mesh(), [batch], "float64", parameters["atom_energies"])
@@ -66,13 +67,25 @@ def test_both_engines_have_the_same_loss_and_gradients(case):
 
         def loss(values):
             sums = error_sums(predict(spec, kernel, values, arrays, labels), labels)
-            return weighted_loss(config.loss, sums, counts(labels))
+            return weighted_loss(config, sums, counts(labels)), sums
 
         values = {name: jnp.asarray(x, "float64") for name, x in parameters.items()}
-        value, gradients = jax.jit(jax.value_and_grad(loss))(values)
+        compiled = jax.jit(jax.value_and_grad(loss, has_aux=True)).lower(values).compile()
+        (value, _), gradients = compiled(values)
         gradients = {name: np.asarray(x) for name, x in gradients.items()}
+        return float(value), gradients, compiled.cost_analysis()["flops"]
+
+
+@pytest.mark.parametrize("terms", [("energy", "forces", "stress"), ("energy",)])
+def test_both_engines_have_the_same_loss_and_gradients(case, terms):
+    config, spec, batch = case
+    config = dataclasses.replace(
+        config, loss=LossConfig(**{name: getattr(config.loss, name) * (name in terms) for name in TERMS})
+    )
+    parameters = initialise(spec, 3, {29: -3.0, 47: -2.5, 79: -3.1})
+    value, gradients, _ = jax_gradients(spec, parameters, batch, config.loss)
     model, other = torch_loss(spec, {n: torch.tensor(x) for n, x in parameters.items()}, batch, config.loss)
-    assert float(value) == pytest.approx(other.item(), rel=PARITY_FLOAT64)
+    assert value == pytest.approx(other.item(), rel=PARITY_FLOAT64)
     other.backward()
     others = {name: x.grad.numpy() for name, x in model.named_parameters() if x.grad is not None}
     names = [parameter.name for parameter in manifest(spec) if parameter.learned]
@@ -81,3 +94,11 @@ def test_both_engines_have_the_same_loss_and_gradients(case):
         size = np.abs(gradients[name]).max()
         assert size > 1e-6, name
         np.testing.assert_allclose(others[name], gradients[name], rtol=0, atol=PARITY_FLOAT64 * size)
+
+
+def test_energies_alone_cost_no_derivatives_of_forces(case):
+    config, spec, batch = case
+    parameters = initialise(spec, 3, {29: -3.0, 47: -2.5, 79: -3.1})
+    alone = LossConfig(energy=config.loss.energy, forces=0, stress=0)
+    costs = [jax_gradients(spec, parameters, batch, loss)[2] for loss in (alone, config.loss)]
+    assert costs[0] < 0.6 * costs[1]
