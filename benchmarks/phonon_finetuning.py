@@ -62,7 +62,9 @@ def labelled(options: argparse.Namespace, parent: Weights) -> tuple[Path, dict[s
     sets = {name: read(names) for name, names in SETS.items()}
     order = np.random.default_rng(0).permutation(len(sets["MPtrj"]))
     train = [sets["MPtrj"][i] for i in order[N_TEST:]]
-    train = [atoms for atoms in train if len(atoms) <= options.max_atoms][: options.steps * options.batch_size]
+    train = [atoms for atoms in train if len(atoms) <= options.max_atoms][
+        : options.steps * options.batch_size
+    ]
     sets["MPtrj"] = [sets["MPtrj"][i] for i in order[:N_TEST]]
     path = options.work / f"{options.model}-MPtrj-{len(train)}.extxyz"
     if not path.exists():

@@ -57,13 +57,13 @@ class Base:
         return f"{self.prototype.name.replace(' ', '-')}:{'-'.join(self.elements)}"
 
 
-def bases(n_unary: int, n_ionic: int, n_metallic: int, seed: int) -> list[Base]:
+def bases(n_unary: int, n_ionic: tuple[int, int], n_metallic: tuple[int, int], seed: int) -> list[Base]:
     """Draw the base crystals: elements in six structures each, compounds by chance.
 
     Args:
         n_unary: Crystals of elements; no more than there are.
-        n_ionic: Compounds of cations and anions, a third of them ternary.
-        n_metallic: Compounds of metals, a fifth of them ternary.
+        n_ionic: Compounds of cations and anions: binary, ternary.
+        n_metallic: Compounds of metals: binary, ternary.
         seed: Of the draw.
     """
     rng = np.random.default_rng([seed, 1])
@@ -71,10 +71,10 @@ def bases(n_unary: int, n_ionic: int, n_metallic: int, seed: int) -> list[Base]:
     drawn = [base for element in solids for base in _unaries(element, rng)][:n_unary]
     seen = set(drawn)
     kinds = (
-        (n_ionic - n_ionic // 3, lambda: _ionic(BINARY, rng)),
-        (n_ionic // 3, lambda: _ionic(TERNARY, rng)),
-        (n_metallic - n_metallic // 5, lambda: _metallic(INTERMETALLIC, rng)),
-        (n_metallic // 5, lambda: _metallic(HEUSLER, rng)),
+        (n_ionic[0], lambda: _ionic(BINARY, rng)),
+        (n_ionic[1], lambda: _ionic(TERNARY, rng)),
+        (n_metallic[0], lambda: _metallic(INTERMETALLIC, rng)),
+        (n_metallic[1], lambda: _metallic(HEUSLER, rng)),
     )
     for number, draw in kinds:
         wanted = len(seen) + number

@@ -42,16 +42,18 @@ class Plan:
 
     Attributes:
         n_unary: Crystals of elements; by default all.
-        n_ionic: Compounds of cations and anions.
-        n_metallic: Compounds of metals.
+        n_ionic: Compounds of cations and anions: binary, ternary.
+        n_metallic: Compounds of metals: binary, ternary.
         n_pairs: Pairs of elements.
+        derived: Share of the crystals that other structures are derived from.
         seed: Of all draws.
     """
 
     n_unary: int = 324
-    n_ionic: int = 2700
-    n_metallic: int = 2200
+    n_ionic: tuple[int, int] = (1800, 900)
+    n_metallic: tuple[int, int] = (1760, 440)
     n_pairs: int = 350
+    derived: float = 1.0
     seed: int = 0
 
 
@@ -65,7 +67,7 @@ def chunks(plan: Plan) -> list[Callable[[Teach], list[Atoms]]]:
     order = np.random.default_rng([plan.seed, 3]).permutation(len(bases))
     shuffled = [(int(i), bases[i]) for i in order]
     made: list[Callable[[Teach], list[Atoms]]] = [
-        lambda teach, some=some: _crystals(some, teach, plan.seed) for some in _cut(shuffled)
+        lambda teach, some=some: _crystals(some, teach, plan) for some in _cut(shuffled)
     ]
     pairs = list(enumerate(chemistry.pairs(plan.n_pairs, plan.seed)))
     names = list(enumerate(derive.molecules()))
@@ -90,7 +92,7 @@ def _cut(items: list[T]) -> Iterator[list[T]]:
         yield items[start : start + CHUNK]
 
 
-def _crystals(bases: list[tuple[int, chemistry.Base]], teach: Teach, seed: int) -> list[Atoms]:
+def _crystals(bases: list[tuple[int, chemistry.Base]], teach: Teach, plan: Plan) -> list[Atoms]:
     """Bring crystals near their minimum, and label what is derived from them."""
     starts = [base.prototype.build(base.elements) for _, base in bases]
     found, seen = equilibrate(starts, teach)
@@ -101,9 +103,10 @@ def _crystals(bases: list[tuple[int, chemistry.Base]], teach: Teach, seed: int) 
     ]
     derived = []
     for (index, base), crystal in zip(bases, found, strict=True):
-        if not is_sound(crystal):  # collapsed
-            continue
-        derived += derive.from_crystal(base, crystal, np.random.default_rng([seed, 4, index]))
+        rng = np.random.default_rng([plan.seed, 4, index])
+        chosen = plan.derived == 1 or len(base.elements) == 1 or rng.random() < plan.derived
+        if chosen and is_sound(crystal):  # not collapsed
+            derived += derive.from_crystal(base, crystal, rng)
     return kept + _label(derived, teach)
 
 
