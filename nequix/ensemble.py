@@ -98,35 +98,48 @@ class NequixEnsembleCalculator(NequixCalculator):
 class SpreadGuard:
     """Warns, or stops, when the members of an ensemble disagree more than where they were calibrated.
 
-    Attach it: ``dynamics.attach(SpreadGuard(atoms), interval=10)``.
+    Forces tell of single atoms, the energy of the structure as a whole (docs/ensembles.md). Attach it:
+    ``dynamics.attach(SpreadGuard(atoms), interval=10)``.
 
     Args:
         atoms: With a :class:`NequixEnsembleCalculator`.
         limit: Largest spread of an atom's force, eV/A, as ``forces_spread`` has it; by default the end of the
-            calibrated range.
-        action: ``warn``, once until the spread is within the range again, or ``stop``.
+            calibrated range, without a calibration none.
+        energy_limit: Largest ``energy_spread``, eV an atom; the same by default.
+        action: ``warn``, once until the spreads are within the range again, or ``stop``.
 
     Attributes:
-        limit: Largest spread, eV/A.
-        exceeded: How often it was exceeded.
+        limit: Largest spread of a force, eV/A.
+        energy_limit: Largest spread of the energy, eV an atom.
+        exceeded: How often one of them was exceeded.
 
     Raises:
         ValueError: If there is neither a limit nor a calibration, or the calculator is no ensemble.
     """
 
     def __init__(
-        self, atoms: Atoms, limit: float | None = None, action: Literal["warn", "stop"] = "warn"
+        self,
+        atoms: Atoms,
+        limit: float | None = None,
+        energy_limit: float | None = None,
+        action: Literal["warn", "stop"] = "warn",
     ) -> None:
         calculator = atoms.calc
         if not isinstance(calculator, NequixEnsembleCalculator):
             raise ValueError(f"atoms.calc is {type(calculator).__name__}, expected NequixEnsembleCalculator")
         if action not in ("warn", "stop"):
             raise ValueError(f"action = {action!r}, expected 'warn' or 'stop'")
-        if limit is None:
-            if calculator.calibration is None:
-                raise ValueError("the ensemble is not calibrated: give a limit, in eV/A")
-            limit = calculator.calibration.forces_scale * calculator.calibration.forces_limit
-        self.atoms, self.limit, self.action = atoms, float(limit), action
+        known = calculator.calibration
+        if limit is None and energy_limit is None and known is None:
+            raise ValueError("the ensemble is not calibrated: give a limit, in eV/A")
+        ends = (
+            (np.inf, np.inf)
+            if known is None
+            else (known.forces_scale * known.forces_limit, known.energy_scale * known.energy_limit)
+        )
+        self.limit = float(ends[0] if limit is None else limit)
+        self.energy_limit = float(ends[1] if energy_limit is None else energy_limit)
+        self.atoms, self.action = atoms, action
         self._calculator = calculator
         self.exceeded = 0
         self._outside = False
@@ -135,17 +148,15 @@ class SpreadGuard:
         """Look at the atoms as they are.
 
         Raises:
-            SpreadExceeded: If the spread is beyond the limit and the action is ``stop``.
+            SpreadExceeded: If a spread is beyond its limit and the action is ``stop``.
         """
-        spread = np.asarray(self._calculator.get_property("forces_spread", self.atoms))
-        atom = int(spread.argmax())
-        if spread[atom] <= self.limit:
+        found = self._beyond()
+        if found is None:
             self._outside = False
             return
         self.exceeded += 1
         message = (
-            f"the members' forces on atom {atom} differ by {spread[atom]:.3g} eV/A, more than the "
-            f"{self.limit:.3g} eV/A up to which they were calibrated: the structure is unlike the training "
+            f"the members' {found} up to which they were calibrated: the structure is unlike the training "
             "data; label it and fine-tune again"
         )
         if self.action == "stop":
@@ -153,3 +164,16 @@ class SpreadGuard:
         if not self._outside:
             warnings.warn(message, RuntimeWarning, stacklevel=2)
         self._outside = True
+
+    def _beyond(self) -> str | None:
+        """Say which spread is beyond its limit."""
+        forces = np.asarray(self._calculator.get_property("forces_spread", self.atoms))
+        energy = float(self._calculator.get_property("energy_spread", self.atoms)) / len(self.atoms)
+        atom = int(forces.argmax())
+        for what, spread, limit, unit in (
+            (f"forces on atom {atom}", forces[atom], self.limit, "eV/A"),
+            ("energies", energy, self.energy_limit, "eV an atom"),
+        ):
+            if spread > limit:
+                return f"{what} differ by {spread:.3g} {unit}, more than the {limit:.3g} {unit}"
+        return None

@@ -160,8 +160,14 @@ def test_dynamics_warns_or_stops_where_members_disagree():
         dynamics.run(5)
     assert dynamics.nsteps < 8
 
+    energy = atoms.calc.get_property("energy_spread", atoms) / len(atoms)
+    SpreadGuard(atoms, energy_limit=1.01 * energy)()
+    with pytest.raises(SpreadExceeded, match=r"energies differ by .* eV an atom, more than"):
+        SpreadGuard(atoms, energy_limit=0.99 * energy, action="stop")()
+
     atoms.calc.calibration = calibration()
-    assert SpreadGuard(atoms).limit == 1.0
+    calibrated = SpreadGuard(atoms)
+    assert (calibrated.limit, calibrated.energy_limit) == pytest.approx((1.0, 0.3))
     atoms.calc = NequixCalculator(WEIGHTS, "torch")
     with pytest.raises(ValueError, match="expected NequixEnsembleCalculator"):
         SpreadGuard(atoms, limit=1.0)
