@@ -5,7 +5,8 @@
 
 Eight materials of phonopy's examples with PBE forces are divided into two folds; for each the model is
 fine-tuned on the other's force constants, together with labelled structures in every batch, and evaluated on
-its own. Models that are not fine-tuned here are evaluated on all materials.
+its own. Models that are not fine-tuned here are evaluated on all materials; so are those fine-tuned on
+other phonons, with ``--phonons FOLDER`` and perhaps ``--labelled FILE``.
 """
 
 from __future__ import annotations
@@ -49,6 +50,10 @@ SETS = {
 }
 VARIANTS = {"co-training": (1.0, 0.0), "PFT": (1.0, 1.0), "PFT alone": (0.0, 1.0)}
 """Factors of the usual weights of energies, forces and stresses, and of the Hessian's."""
+
+
+OTHERS = "others"
+"""What stands for a fold where all materials are held out."""
 
 
 def labelled(options: argparse.Namespace, parent: Weights) -> tuple[Path, dict[str, list[ase.Atoms]]]:
@@ -123,16 +128,17 @@ def run(options: argparse.Namespace) -> None:
         if not (options.work / f"{options.model}-{model}-zero.json").exists():
             told(f"{options.model}-{model}-zero", load_weights(model), names, variant=f"{model}, zero-shot")
     for variant in options.variants:
-        for fold in options.folds:
+        for fold in [OTHERS] if options.phonons else options.folds:
             name = f"{options.model}-{variant}-{fold}".replace(" ", "-")
             if (options.work / f"{name}.json").exists():
                 continue
-            held = list(FOLDS[fold])
-            used = [n for n in names if n not in held]
-            used = [n for n in used if len(read_reference(folder / n).supercell) <= options.max_atoms]
-            tuning = fine_tune(options, parent, data, [folder / n for n in used], variant, name)
-            more = {"variant": variant, "fold": fold, "trained_on": used, "steps": tuning.n_steps}
-            told(name, read_weights(tuning.folder / MODEL), held, **more)
+            held = names if fold == OTHERS else list(FOLDS[fold])
+            used = [folder / n for n in names if n not in held]
+            used = [path for path in used if len(read_reference(path).supercell) <= options.max_atoms]
+            used = used or [options.phonons]
+            tuning = fine_tune(options, parent, options.labelled or data, used, variant, name)
+            more = {"variant": variant, "fold": fold, "trained_on": [path.name for path in used]}
+            told(name, read_weights(tuning.folder / MODEL), held, steps=tuning.n_steps, **more)
 
 
 def fine_tune(
@@ -235,6 +241,8 @@ def main() -> None:
     parser.add_argument("--mode", default="full")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--folds", type=int, nargs="+", default=list(range(len(FOLDS))))
+    parser.add_argument("--phonons", type=Path, help="a folder of others to train on")
+    parser.add_argument("--labelled", type=Path, help="structures for every batch, in place of MPtrj's")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch-size", type=int, default=4, help="labelled structures a step")
     parser.add_argument("--columns", type=int, default=2, help="columns of Hessians a step")
