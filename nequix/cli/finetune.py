@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -159,13 +160,16 @@ def _train_all(configs: dict[str, FinetuneConfig], parent: Weights, folder: Path
 
 def _train_ensemble(config: FinetuneConfig, parent: Weights, folder: Path, n: int, dry_run: bool) -> None:
     """Train every member that is not complete yet, and calibrate them."""
-    from nequix.finetune.ensemble import conclude, member_configs
+    from nequix.finetune.ensemble import conclude, member_configs, why_uncalibrated
 
+    why = why_uncalibrated(config)
+    if why is not None:
+        print(f"warning: the ensemble will not be calibrated: {why}", file=sys.stderr)
     if not _train_all(member_configs(config, n), parent, folder, dry_run):
         return
-    told = conclude(config, folder, n)
+    told, why = conclude(config, folder, n)
     if told is None:
-        print(f"{folder}: {n} members, not calibrated, since nothing was held out")
+        print(f"{folder}: {n} members, not calibrated: {why}, and train in another folder")
         return
     print(
         f"{folder}: {n} members, calibrated on {told.data}: spreads of forces times {told.forces_scale:.3g} "

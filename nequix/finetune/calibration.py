@@ -53,7 +53,8 @@ class Pairs:
         Args:
             odd: Which half.
         """
-        chosen = self.structure % 2 == odd
+        # Counted among those that have labels, lest either half be empty.
+        chosen = np.unique(self.structure, return_inverse=True)[1] % 2 == odd
         return Pairs(self.errors[chosen], self.spreads[chosen], self.structure[chosen])
 
 
@@ -146,7 +147,7 @@ def calibrate(data: str, structures: Sequence[Structure], told: Sequence[Ensembl
         if n < LEAST:
             raise DataError(
                 f"{data}: {n} structures with {name} of which members differ, expected {LEAST} at least to "
-                "calibrate on; hold out more (--valid)"
+                "calibrate on; name more with --valid"
             )
     rank = spearmanr(forces.spreads, forces.errors).statistic  # pyright: ignore[reportAttributeAccessIssue]
     return Calibration(

@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from nequix.core.ensemble import Calibration, EnsembleResults, write_ensemble
+from nequix.core.errors import DataError
 from nequix.core.files import write_atomic
 from nequix.core.weights import Weights, read_weights
 from nequix.data.batch import graph_of
 from nequix.data.sources import Source
 from nequix.data.structure import Structure
-from nequix.finetune.calibration import calibrate, energy_pairs, force_pairs, reliability
+from nequix.finetune.calibration import LEAST, calibrate, energy_pairs, force_pairs, reliability
 from nequix.finetune.config import FinetuneConfig
 from nequix.jax.ensemble import EnsemblePotential
 from nequix.train.loop import MODEL
@@ -35,38 +36,71 @@ def member_configs(config: FinetuneConfig, n: int) -> dict[str, FinetuneConfig]:
     return {f"member-{number}": replace(config, member=number) for number in range(n)}
 
 
-def conclude(config: FinetuneConfig, folder: Path, n: int) -> Calibration | None:
+def why_uncalibrated(config: FinetuneConfig) -> str | None:
+    """Tell before any training why its members cannot be calibrated, as far as the labels show it.
+
+    Args:
+        config: That of all.
+
+    Returns:
+        The reason, and what to do; None if there are labels enough.
+    """
+    source = held_out(config)
+    if source is None:
+        return "nothing is held out; name structures with --valid, or set data.valid_fraction"
+    n_forces = n_energies = 0
+    for structure in source:
+        n_forces += structure.forces is not None
+        n_energies += structure.energy is not None
+    for name, n in (("forces", n_forces), ("energies", n_energies)):
+        if n < LEAST:
+            return (
+                f"{_named(config, n)} have {name}, expected {LEAST} at least to calibrate on; name more with "
+                "--valid"
+            )
+    return None
+
+
+def conclude(config: FinetuneConfig, folder: Path, n: int) -> tuple[Calibration | None, str]:
     """Calibrate the members of a folder on the data that were held out from all, and list them.
 
     Args:
         config: That of all.
-        folder: The ensemble's; it gets ``ensemble.json`` and a figure.
+        folder: The ensemble's; it gets ``ensemble.json`` and, if calibrated, a figure.
         n: How many members there are.
 
     Returns:
-        The calibration; None if nothing was held out.
-
-    Raises:
-        DataError: If too little was held out to calibrate on.
+        The calibration, None if there is too little to calibrate on, and why there is none.
     """
     files = [f"{name}/{MODEL}" for name in member_configs(config, n)]
     members = [read_weights(folder / file) for file in files]
-    source, calibration = held_out(config), None
-    if source is not None:
-        structures = list(source)
-        told = evaluate(members, structures)
-        calibration = calibrate(_named(config, source), structures, told)
-        figure = reliability(calibration, force_pairs(structures, told), energy_pairs(structures, told))
-        content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=130)
-        write_atomic(folder / RELIABILITY, [content.getvalue()])
+    source, calibration, why = held_out(config), None, why_uncalibrated(config) or ""
+    if source is not None and not why:
+        calibration, why = _calibrated(config, folder, source, members)
     write_ensemble(folder, list(zip(files, members, strict=True)), calibration)
-    return calibration
+    return calibration, why
 
 
-def _named(config: FinetuneConfig, source: Source) -> str:
+def _calibrated(
+    config: FinetuneConfig, folder: Path, source: Source, members: Sequence[Weights]
+) -> tuple[Calibration | None, str]:
+    """Calibrate and draw; where members agree on too much of the data, say so instead."""
+    structures = list(source)
+    told = evaluate(members, structures)
+    try:
+        calibration = calibrate(_named(config, len(structures)), structures, told)
+    except DataError as error:
+        return None, str(error)
+    figure = reliability(calibration, force_pairs(structures, told), energy_pairs(structures, told))
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=130)
+    write_atomic(folder / RELIABILITY, [content.getvalue()])
+    return calibration, ""
+
+
+def _named(config: FinetuneConfig, n: int) -> str:
     names = ", ".join(Path(name).name for name in config.data.valid or config.data.train)
-    return f"{len(source)} structures of {names}, held out from training"
+    return f"{n} structures of {names}, held out from training"
 
 
 def evaluate(members: Sequence[Weights], structures: Sequence[Structure]) -> list[EnsembleResults]:

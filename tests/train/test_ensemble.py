@@ -1,9 +1,11 @@
 """Ensembles of fine-tunings: calibration of known spreads, members that differ, and what a folder keeps."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -13,10 +15,13 @@ from nequix.core.ensemble import EnsembleResults, read_ensemble
 from nequix.core.errors import DataError
 from nequix.core.parameters import initialise
 from nequix.core.results import Results
-from nequix.core.weights import Provenance, write_weights
+from nequix.core.weights import Provenance, read_weights, write_weights
 from nequix.data.sources import open_source
 from nequix.data.structure import Structure, to_atoms
 from nequix.finetune.calibration import Pairs, calibrate, coverage, fit_scale, miscalibration_area
+from nequix.finetune.config import configure
+from nequix.finetune.ensemble import conclude, why_uncalibrated
+from nequix.train.loop import MODEL
 from tests.train.emt import write_data
 from tests.train.test_finetune import SPEC
 
@@ -72,6 +77,14 @@ def test_a_calibration_tells_what_was_planted():
         calibrate("made", structures[:3], results[:3])
 
 
+def test_halves_are_of_structures_that_have_labels():
+    rng = np.random.default_rng(2)
+    pairs = [told(rng, 20, 0.2, 1.0) for _ in range(8)]
+    pairs = [(s if n % 2 else dataclasses.replace(s, energy=None), r) for n, (s, r) in enumerate(pairs)]
+    found = calibrate("made", *zip(*pairs, strict=True))
+    assert np.isfinite([x for x in dataclasses.asdict(found).values() if not isinstance(x, str)]).all()
+
+
 CONFIG = """
 data: {batch_size: 8, valid_fraction: 0.2}
 optimizer: {learning_rate: 0.02}
@@ -111,3 +124,66 @@ def test_members_differ_and_are_calibrated_together(tmp_path, monkeypatch, capsy
     with pytest.raises(SystemExit):
         cli.main()  # complete members are left as they are
     assert before == {path: path.stat().st_mtime_ns for path in Path("run").glob("member-*/*")}
+
+
+def finished_members(n=2):
+    """Members of an ensemble as complete runs leave them, without training."""
+    for number in range(n):
+        folder = Path(f"run/member-{number}")
+        folder.mkdir(parents=True)
+        drawn = {**initialise(SPEC, 3), "readout.0e": initialise(SPEC, 4 + number)["readout.0e"]}
+        write_weights(folder / MODEL, SPEC, drawn, Provenance(name="little"))
+
+
+@pytest.mark.parametrize(
+    ("kept", "options", "reason"),
+    [
+        (("energy", "forces"), {"n": 12}, "2 structures of data.extxyz, held out from training have forces"),
+        (("energy",), {"n": 30}, "0 structures of data.extxyz, held out from training have forces"),
+        (("forces",), {"n": 30}, "0 structures of data.extxyz, held out from training have energies"),
+        (("energy", "forces"), {"n": 12, "valid_fraction": 0.0}, "nothing is held out"),
+    ],
+    ids=["few", "no forces", "no energies", "none"],
+)
+def test_an_ensemble_that_cannot_be_calibrated_is_kept(tmp_path, monkeypatch, capsys, kept, options, reason):
+    monkeypatch.chdir(tmp_path)
+    write_data(Path("all.extxyz"), options["n"])
+    frames = ase.io.read("all.extxyz", ":")
+    for atoms in frames:
+        atoms.calc.results = {n: x for n, x in atoms.calc.results.items() if n in kept}
+    ase.io.write("data.extxyz", frames)
+    Path("config.yml").write_text(f"data: {{valid_fraction: {options.get('valid_fraction', 0.2)}}}\n")
+    write_weights("parent.safetensors", SPEC, initialise(SPEC, 3), Provenance(name="little"))
+    finished_members()
+    begun = []
+    module = sys.modules["nequix.cli.finetune"]  # the package's attribute is the command
+    monkeypatch.setattr(module, "_train_all", lambda *_: begun.append(capsys.readouterr().err) or True)
+    command = ["nequix", "finetune", "data.extxyz", "-o", "run", "--from", "parent.safetensors"]
+    monkeypatch.setattr(sys, "argv", [*command, "--config", "config.yml", "--ensemble", "2"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 0
+    assert f"warning: the ensemble will not be calibrated: {reason}" in begun[0]
+    assert "--valid" in begun[0]
+    out = capsys.readouterr().out
+    assert f"2 members, not calibrated: {reason}" in out
+    assert "train in another folder" in out
+    members, calibration = read_ensemble("run")
+    assert (len(members), calibration) == (2, None)
+    calculator = NequixEnsembleCalculator("run", "torch")
+    assert calculator.calibration is None
+    assert calculator.get_property("forces_spread", frames[0]).max() > 0
+
+
+def test_members_that_agree_are_kept_without_a_calibration(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_data(Path("data.extxyz"), 30)
+    finished_members()
+    parent = read_weights(f"run/member-0/{MODEL}")
+    write_weights(f"run/member-1/{MODEL}", SPEC, parent.parameters, Provenance(name="little"))
+    config = configure(parent, "parent", "head", ["data.extxyz"], ["data.extxyz"])
+    assert why_uncalibrated(config) is None
+    calibration, why = conclude(config, Path("run"), 2)
+    assert calibration is None
+    assert "0 structures with forces of which members differ" in why
+    assert read_ensemble("run")[1] is None
