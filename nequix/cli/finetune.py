@@ -128,7 +128,7 @@ def _train_curve(
     dry_run: bool,
 ) -> None:
     """Train on every part that is not complete yet, and fit the errors."""
-    from nequix.finetune.curve import conclude, curve_configs, sentence
+    from nequix.finetune.curve import check_curve, conclude, curve_configs, sentence
     from nequix.finetune.power_law import LEAST_SIZES
 
     parts = curve.split(",")
@@ -138,6 +138,7 @@ def _train_curve(
             f"--curve {curve}: expected {LEAST_SIZES} different numbers at least, as 10,20,50,100: a power "
             "law with a floor has three parameters"
         )
+    check_curve(config, sizes)
     if not _train_all(curve_configs(config, sizes, draws), parent, folder, dry_run):
         return
     print(sentence(*conclude(config, folder, sizes, draws, target)))

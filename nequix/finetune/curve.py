@@ -21,7 +21,7 @@ from nequix.finetune.config import FinetuneConfig
 from nequix.finetune.power_law import INTERVAL, Answer, PowerLaw, answer, fit
 from nequix.models import load_model
 from nequix.train.loop import MODEL
-from nequix.train.streams import held_out
+from nequix.train.streams import held_out, open_sources
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,6 +47,30 @@ def curve_configs(config: FinetuneConfig, sizes: Sequence[int], draws: int) -> d
     }
 
 
+def check_curve(config: FinetuneConfig, sizes: Sequence[int]) -> None:
+    """Refuse before any training what a curve could not be made of.
+
+    Args:
+        config: That of all.
+        sizes: Numbers of structures.
+
+    Raises:
+        DataError: If there are fewer structures to train on, or none with forces held out.
+    """
+    train, valid = open_sources(config)
+    if valid is None or all(structure.forces is None for structure in valid):
+        lacking = "nothing is" if valid is None else f"none of the {len(valid)} that are has forces"
+        raise DataError(
+            f"a learning curve needs structures with forces that are held out, but {lacking}; name some with "
+            "--valid, or set data.valid_fraction"
+        )
+    if max(sizes) > len(train):
+        held = "" if config.data.valid is not None else f", besides the {len(valid)} held out"
+        raise DataError(
+            f"{max(sizes)} structures to train on, but there are {len(train)}{held}; give sizes up to that"
+        )
+
+
 def conclude(
     config: FinetuneConfig, folder: Path, sizes: Sequence[int], draws: int, target: float | None
 ) -> tuple[PowerLaw, Answer | None]:
@@ -60,12 +84,10 @@ def conclude(
         target: Mean absolute error of force components to reach, meV/A.
 
     Raises:
-        DataError: If nothing was held out, or the sizes are too few for a fit.
+        DataError: If no forces were held out, or the sizes are too few for a fit.
     """
-    source = held_out(config)
-    if source is None:
-        raise DataError("a learning curve needs structures that are held out: --valid, or valid_fraction")
-    structures = [structure for structure in source if structure.forces is not None]
+    check_curve(config, sizes)
+    structures = [structure for structure in held_out(config) or () if structure.forces is not None]
     rows = []
     for name, own in curve_configs(config, sizes, draws).items():
         error = force_error(read_weights(folder / name / MODEL), structures)

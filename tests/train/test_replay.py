@@ -146,6 +146,29 @@ def test_a_curve_takes_nested_parts_and_answers(monkeypatch, capsys):
     assert np.isfinite([row["forces_mae_meV_per_A"] for row in told["runs"]]).all()
 
 
+@pytest.mark.parametrize(
+    ("kept", "fraction", "reason"),
+    [
+        (("energy", "forces"), 0.2, "30 structures to train on, but there are 24, besides the 6 held out"),
+        (("energy",), 0.2, "none of the 6 that are has forces"),
+        (("energy", "forces"), 0.0, "nothing is"),
+    ],
+    ids=["sizes", "no forces", "none"],
+)
+def test_what_no_curve_can_be_made_of_is_refused_before_the_first_run(
+    monkeypatch, capsys, kept, fraction, reason
+):
+    frames = ase.io.read("data.extxyz", ":")
+    for atoms in frames:
+        atoms.calc.results = {name: x for name, x in atoms.calc.results.items() if name in kept}
+    ase.io.write("data.extxyz", frames)
+    Path("config.yml").write_text(f"data: {{valid_fraction: {fraction}}}\n")
+    arguments = ["data.extxyz", "-o", "curve", "--from", "parent.safetensors", "--config", "config.yml"]
+    assert nequix(monkeypatch, *arguments, "--curve", "6,12,18,30") == 1
+    assert reason in capsys.readouterr().err
+    assert not Path("curve").exists()
+
+
 def test_a_teacher_s_structures_have_its_labels_and_are_made_once(tmp_path):
     path = write_teacher_data(PARENT, tmp_path / "made" / "replay.extxyz", n=6)
     frames = ase.io.read(path, ":")
