@@ -78,7 +78,8 @@ def conclude(
 
     Args:
         config: That of all.
-        folder: Holds the runs; it gets ``curve.json`` and ``curve.png``.
+        folder: Holds the runs; it gets ``curve.json``, where an end that is infinite is null, and
+            ``curve.png``.
         sizes: Numbers of structures.
         draws: How many different parts of each size.
         target: Mean absolute error of force components to reach, meV/A.
@@ -100,13 +101,19 @@ def conclude(
         "held_out": len(structures),
         "runs": rows,
         "fit": {"A": a, "alpha": alpha, "B": b, "low": low, "high": high, "interval": INTERVAL},
-        "answer": None if told is None else asdict(told),
+        "answer": None if told is None else _plain(told),
     }
-    write_atomic(folder / CURVE, [json.dumps(content, indent=1).encode()])
+    write_atomic(folder / CURVE, [json.dumps(content, indent=1, allow_nan=False).encode()])
     drawn = io.BytesIO()
     draw_curve(law, rows, target).savefig(drawn, format="png", dpi=130)
     write_atomic(folder / FIGURE, [drawn.getvalue()])
     return law, told
+
+
+def _plain(told: Answer) -> dict:
+    """Return what JSON can hold, which has no infinite numbers."""
+    ends = None if told.interval is None else [n if np.isfinite(n) else None for n in told.interval]
+    return {**asdict(told), "interval": ends}
 
 
 def force_error(weights: Weights, structures: Sequence[Structure]) -> float:
@@ -168,7 +175,8 @@ def sentence(law: PowerLaw, told: Answer | None) -> str:
     )
     if told is None:
         return line
-    interval = "" if told.interval is None else f" ({told.interval[0]:.0f} to {told.interval[1]:.0f})"
+    ends = [] if told.interval is None else sorted({f"{n:.0f}" for n in told.interval}, key=float)
+    interval = f" ({' to '.join(ends)})" if len(ends) > 1 else ""
     if told.n is None:
         return f"{line}\n{told.target:g} meV/A: no answer: {told.reason}"
     return f"{line}\n{told.target:g} meV/A: {told.n:.0f} structures{interval}: {told.reason}"

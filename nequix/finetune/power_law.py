@@ -70,8 +70,8 @@ class Answer:
 
     Attributes:
         target: The error.
-        n: The number; None where it cannot be said.
-        interval: From and to.
+        n: The number, never below the smallest that was run; None where it cannot be said.
+        interval: From and to; the latter infinite where the fit sets no end.
         reason: Why it cannot be said, or what is to be known of the answer.
     """
 
@@ -117,34 +117,47 @@ def answer(law: PowerLaw, target: float) -> Answer:
         law: The fit.
         target: The error to reach.
     """
+    # First of all: an error that the runs surely reached needs neither a slope nor a known floor.
+    reached = law.interval(law.largest)[1] <= target
+    reason = None if reached else _why_unknown(law, target)
+    if reason is not None:
+        return Answer(target, None, None, reason)
+    n = max(_size(law.parameters, target), law.smallest)
+    sizes = np.maximum([_size(parameters, target) for parameters in law.resampled], law.smallest)
+    low, high = np.percentile(sizes, INTERVAL).tolist()
+    furthest = FURTHEST * law.largest
+    if max(n, high) > furthest:
+        end = f"ends at {max(n, high):.0f}" if np.isfinite(high) else "has no end"
+        reason = (
+            f"at least {low:.0f} structures; the fit cannot say how many, as its interval {end}: more than "
+            f"{FURTHEST:g} times the {law.largest} there are is too far to extrapolate; label up to "
+            f"{furthest:.0f}, then fit again"
+        )
+        return Answer(target, None, (low, high), reason)
+    if n == law.smallest:
+        where = f"reached with {law.smallest}, the smallest size"
+    elif n <= law.largest:
+        where = "reached already" if reached else f"reached with the {law.largest} there are, but not surely"
+    else:
+        where = f"{n - law.largest:.0f} more than there are"
+    return Answer(target, n, (low, high), where)
 
-    def refused(reason: str, interval: tuple[float, float] | None = None) -> Answer:
-        return Answer(target, None, interval, reason)
 
+def _why_unknown(law: PowerLaw, target: float) -> str | None:
+    """Say why more structures than there are need not reach an error at all."""
     gain = [_law(p, np.array([law.smallest, law.largest])) for p in law.resampled]
     if np.percentile([first - last for first, last in gain], INTERVAL[0]) <= 0.05 * law(law.smallest):
-        return refused(
+        return (
             f"the curve is flat between {law.smallest} and {law.largest} structures, within its uncertainty: "
             "nothing says that more of them would help; look at labels, mode and length of the runs"
         )
-    floor = law.resampled[:, 2]
-    low, high = np.percentile(floor, INTERVAL)
+    low, high = np.percentile(law.resampled[:, 2], INTERVAL)
     if target <= high:
-        return refused(
+        return (
             f"the error that remains with any number of structures may be {low:.3g} to {high:.3g}: "
             f"{target:g} is not surely above; another mode (full), longer runs or a larger model may lower it"
         )
-    n = _size(law.parameters, target)
-    reached = np.array([_size(parameters, target) for parameters in law.resampled])
-    interval = tuple(np.percentile(reached, INTERVAL).tolist())
-    if n > FURTHEST * law.largest:
-        return refused(
-            f"the fit says {n:.0f}, more than {FURTHEST:g} times the {law.largest} structures there are: too "
-            f"far to extrapolate; label up to {FURTHEST * law.largest:.0f}, then fit again",
-            interval,
-        )
-    where = "reached already" if n <= law.largest else f"{n - law.largest:.0f} more than there are"
-    return Answer(target, n, interval, where)
+    return None
 
 
 def _law(parameters: np.ndarray, n: np.ndarray) -> np.ndarray:
@@ -154,7 +167,8 @@ def _law(parameters: np.ndarray, n: np.ndarray) -> np.ndarray:
 
 def _size(parameters: np.ndarray, target: float) -> float:
     a, alpha, b = parameters
-    return float((a / (target - b)) ** (1 / alpha)) if target > b else np.inf
+    with np.errstate(over="ignore"):  # the exponent may be 100
+        return float((a / (target - b)) ** (1 / alpha)) if target > b else np.inf
 
 
 def _fit(n: np.ndarray, logarithms: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
