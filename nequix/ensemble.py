@@ -13,6 +13,7 @@ from ase import Atoms
 from nequix.calculator import NequixCalculator, named_results
 from nequix.core.ensemble import read_ensemble
 from nequix.core.errors import NequixError
+from nequix.core.registry import load_weights
 from nequix.core.weights import Weights
 from nequix.models import import_backend
 
@@ -34,7 +35,7 @@ class NequixEnsembleCalculator(NequixCalculator):
     (docs/ensembles.md).
 
     Args:
-        model: A folder that ``nequix finetune --ensemble`` wrote, or the weights of the members.
+        model: A folder that ``nequix finetune --ensemble`` wrote, or the members: weights, names or paths.
         backend: ``jax`` or ``torch``; the other one is never imported.
         kernel: ``auto`` or the name of a convolution kernel.
         dtype: Precision of the layers, ``float32`` or ``float64``; results are float64 in either.
@@ -64,7 +65,7 @@ class NequixEnsembleCalculator(NequixCalculator):
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | Sequence[Weights],
+        model: str | os.PathLike[str] | Sequence[Weights | str | os.PathLike[str]],
         backend: str = "jax",
         *,
         kernel: str = "auto",
@@ -76,7 +77,8 @@ class NequixEnsembleCalculator(NequixCalculator):
         if isinstance(model, (str, os.PathLike)):
             weights, self.calibration = read_ensemble(model)
         else:
-            weights, self.calibration = list(model), None
+            weights = [each if isinstance(each, Weights) else load_weights(each) for each in model]
+            self.calibration = None
         self.members: EnsembleResults | None = None
         engine = import_backend(backend)
         self._ensemble = engine.EnsemblePotential(

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 WITH_RESULTS = ("extxyz", "traj", "json")
 """ASE's formats that keep energies, forces and stress."""
 
+WITH_SPREADS = ("extxyz",)
+"""The one that keeps the spreads of an ensemble, too: results that ASE does not know."""
+
+SPREADS = ("energy_spread", "forces_spread")
+
 ENDINGS = {".extxyz": "extxyz", ".xyz": "extxyz", ".traj": "traj", ".json": "json"}
 """Formats that a name's ending decides, before ASE's patterns; to it ``POSCAR-relaxed.extxyz`` is VASP's."""
 
@@ -113,8 +118,9 @@ def check_target(target: Path, sources: Sequence[Path], force: bool, formats: Se
 
     kind = output_format(target)
     if formats and kind not in formats:
+        what = "energies, forces and spreads" if formats == WITH_SPREADS else "energies and forces"
         raise DataError(
-            f"{target}: format {kind or 'unknown'!r} cannot hold energies and forces; "
+            f"{target}: format {kind or 'unknown'!r} cannot hold {what}; "
             f"give a name that ends in .{', .'.join(formats)}"
         )
     if kind not in ioformats or not ioformats[kind].can_write or not ioformats[kind].acceptsfd:
@@ -157,15 +163,20 @@ def write_frames(target: Path, frames: Iterable[Atoms]) -> None:
 def with_results(atoms: Atoms) -> Atoms:
     """Copy a structure with its calculator's results, raw forces included, instead of any older ones.
 
+    An ensemble's ``energy_spread`` goes into ``info``, its ``forces_spread`` into ``arrays``.
+
     Args:
         atoms: A structure whose calculator has just evaluated it.
     """
     from ase.calculators.singlepoint import SinglePointCalculator
 
     copied = atoms.copy()
-    results = atoms.calc.results  # pyright: ignore[reportOptionalMemberAccess]
-    for name in (*results, "stress", "virial"):
+    results = dict(atoms.calc.results)  # pyright: ignore[reportOptionalMemberAccess]
+    for name in (*results, "stress", "virial", *SPREADS):
         copied.info.pop(name, None)
         copied.arrays.pop(name, None)
+    if "energy_spread" in results:
+        copied.info["energy_spread"] = results.pop("energy_spread")
+        copied.set_array("forces_spread", results.pop("forces_spread"))
     copied.calc = SinglePointCalculator(copied, **results)
     return copied

@@ -46,6 +46,9 @@ class Optimizer(StrEnum):
 
 
 Model = Annotated[str, typer.Option(help="A name that `nequix models` lists, or a weight file.")]
+ModelOrEnsemble = Annotated[
+    str, typer.Option(help="A name that `nequix models` lists, a weight file, or an ensemble's folder.")
+]
 BackendOption = Annotated[Backend, typer.Option(help="auto: JAX if it is installed, otherwise PyTorch.")]
 DtypeOption = Annotated[Dtype, typer.Option(help="Precision of the layers.")]
 Kernel = Annotated[str, typer.Option(help="The convolution kernel.")]
@@ -59,7 +62,7 @@ Force = Annotated[bool, typer.Option("--force", help="Replace the output if it e
 def predict(
     files: Annotated[list[Path], typer.Argument(help="Structures of any format that ASE reads; all frames.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="An .extxyz, .traj or .json file.")],
-    model: Model = "nequix-mp-1",
+    model: ModelOrEnsemble = "nequix-mp-1",
     backend: BackendOption = Backend.auto,
     dtype: DtypeOption = Dtype.float32,
     kernel: Kernel = "auto",
@@ -70,11 +73,12 @@ def predict(
     ] = False,
     force: Force = False,
 ) -> None:
-    """Write energies, forces and, where there is a volume, stress of structures."""
-    from nequix.cli.frames import WITH_RESULTS, check_target, write_frames
+    """Write energies, forces, stress where there is a volume, and the spreads of an ensemble."""
+    from nequix.cli.frames import WITH_RESULTS, WITH_SPREADS, check_target, write_frames
 
-    check_target(output, files, force, WITH_RESULTS)
-    calc = make_calculator(model, backend, dtype, kernel, device, threads)
+    ensemble = is_ensemble(model)
+    check_target(output, files, force, WITH_SPREADS if ensemble else WITH_RESULTS)
+    calc = make_calculator(model, backend, dtype, kernel, device, threads, ensemble=ensemble)
     frames: list[Atoms] = []
     failures = 0
     with _progress("predict") as advance:
@@ -182,6 +186,19 @@ def _minimise(atoms: Atoms, optimizer: Optimizer, fmax: float, steps: int, cell:
         return bool(minimiser.run(fmax=fmax, steps=steps))
 
 
+def is_ensemble(model: str) -> bool:
+    """Tell whether a model is the folder of an ensemble, not a name or a weight file.
+
+    Args:
+        model: A name or a path.
+    """
+    from nequix.core.ensemble import ENSEMBLE
+    from nequix.core.registry import list_models
+
+    path = Path(model)
+    return model not in list_models() and (path.name == ENSEMBLE or (path / ENSEMBLE).is_file())
+
+
 def make_calculator(
     model: str,
     backend: Backend,
@@ -189,6 +206,8 @@ def make_calculator(
     kernel: str,
     device: str | None,
     threads: int | None = None,
+    *,
+    ensemble: bool = False,
 ) -> NequixCalculator:
     """Make the calculator that the options ask for, and say on stderr what was chosen.
 
@@ -199,12 +218,14 @@ def make_calculator(
         kernel: Name of the convolution kernel.
         device: Name of the device.
         threads: Of the native kernel.
+        ensemble: Whether the model is the folder of an ensemble.
 
     Raises:
         BackendUnavailable: If the backend, the kernel or the device is not there.
         WeightsError: If the model is not.
     """
     from nequix.calculator import NequixCalculator
+    from nequix.ensemble import NequixEnsembleCalculator
     from nequix.models import installed_backends
 
     name = str(backend)
@@ -214,11 +235,14 @@ def make_calculator(
             raise BackendUnavailable('no backend is installed: pip install "nequix[jax]" or "nequix[torch]"')
         name = installed[0]
     try:
-        calc = NequixCalculator(model, name, kernel=kernel, dtype=str(dtype), device=device, threads=threads)
+        kind = NequixEnsembleCalculator if ensemble else NequixCalculator
+        calc = kind(model, name, kernel=kernel, dtype=str(dtype), device=device, threads=threads)
     except ValueError as error:
         if type(error) is not ValueError:  # the project's own errors say all by themselves
             raise
         raise typer.BadParameter(str(error)) from None
+    if isinstance(calc, NequixEnsembleCalculator) and calc.calibration is None:
+        print(f"{model}: not calibrated: spreads are as they are, usually too small", file=sys.stderr)
     print(
         f"{model}: backend {calc.backend}, kernel {calc.kernel}, {calc.dtype}, on {calc.device}",
         file=sys.stderr,

@@ -119,4 +119,7 @@ def spread_of(atoms: Atoms, name: str, key: str) -> np.ndarray:
     for place in (atoms.arrays, getattr(atoms.calc, "results", {}), atoms.info):
         if key in place:
             return np.asarray(place[key], float)
-    raise DataError(f"{name}: has no {key!r}; write it with an ensemble's predictions, or name another key")
+    raise DataError(
+        f"{name}: has no {key!r}; `nequix predict --model ENSEMBLE`, the folder of an ensemble, writes "
+        "forces_spread and energy_spread; or name another key"
+    )

@@ -10,41 +10,21 @@ from ase.md.verlet import VelocityVerlet
 
 from nequix import NequixCalculator, NequixEnsembleCalculator, SpreadGuard, WeightsError
 from nequix.core.ensemble import (
-    Calibration,
     EnsembleResults,
     n_shared_layers,
     own_parameters,
     read_ensemble,
-    write_ensemble,
 )
-from nequix.core.parameters import initialise
-from nequix.core.weights import read_weights, write_weights
 from nequix.ensemble import SpreadExceeded
+from tests.calculator.ensembles import calibration, members, write_two
 from tests.calculator.small import WEIGHTS
 from tests.tolerances import PARITY_FLOAT64
-
-SCALES = {"forces_scale": 2.0, "forces_limit": 0.5, "energy_scale": 3.0, "energy_limit": 0.1}
-
-
-def members(n, trained):
-    """Models whose parameters of some names differ."""
-    found = []
-    for seed in range(n):
-        drawn = initialise(WEIGHTS.spec, 100 + seed)
-        own = {name: x for name, x in drawn.items() if name.startswith(trained)}
-        found.append(dataclasses.replace(WEIGHTS, parameters={**WEIGHTS.parameters, **own}))
-    return found
 
 
 def structure():
     atoms = bulk("NaCl", "rocksalt", a=5.6, cubic=True)
     atoms.rattle(0.1, seed=1)
     return atoms
-
-
-def calibration(**changes):
-    values = dict.fromkeys((f.name for f in dataclasses.fields(Calibration)), 0)
-    return Calibration(**{**values, "data": "tests", **SCALES, **changes})
 
 
 @pytest.mark.parametrize(
@@ -105,12 +85,7 @@ def test_models_that_are_no_ensemble_are_refused():
 
 
 def test_a_folder_gives_members_and_calibration_back(tmp_path):
-    files = []
-    for number, model in enumerate(members(2, ("readout",))):
-        path = tmp_path / f"{number}.safetensors"
-        write_weights(path, model.spec, model.parameters, model.provenance)
-        files.append((path.name, read_weights(path)))
-    write_ensemble(tmp_path, files, calibration())
+    write_two(tmp_path, calibration())
     models, read = read_ensemble(tmp_path)
     assert read == calibration()
     raw = NequixEnsembleCalculator(models, "torch", dtype="float64")
@@ -119,6 +94,12 @@ def test_a_folder_gives_members_and_calibration_back(tmp_path):
         calculator.calculate(structure())
     np.testing.assert_allclose(scaled.results["forces_spread"], 2 * raw.results["forces_spread"])
     assert scaled.results["energy_spread"] == pytest.approx(3 * raw.results["energy_spread"])
+
+    named = NequixEnsembleCalculator([str(tmp_path / "0.safetensors"), models[1]], "torch", dtype="float64")
+    named.calculate(structure())
+    np.testing.assert_array_equal(named.results["forces_spread"], raw.results["forces_spread"])
+    with pytest.raises(WeightsError, match="neither a file nor a known model"):
+        NequixEnsembleCalculator(["a", "b"], "torch")
 
     (tmp_path / "1.safetensors").write_bytes((tmp_path / "0.safetensors").read_bytes())
     with pytest.raises(WeightsError, match="digest"):

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from ase.io import read, write
 
-from tests.calculator import small
+from nequix import NequixEnsembleCalculator
+from tests.calculator import ensembles, small
 from tests.coverage import sets
 
 COMMON = ("--model", "model.safetensors", "--backend", "torch", "--dtype", "float64")
@@ -66,6 +67,59 @@ def test_select_by_the_spread_of_an_ensemble_and_at_random(run):
     assert run(*arguments, "--strategy", "random", "--seed", "1")[0] == 0
     code, _, err = run(*arguments, "--strategy", "ensemble", "--spread", "none")
     assert (code, "'none'" in err) == (1, True)
+
+
+@pytest.mark.parametrize("ending", ["extxyz", "extxyz.gz"])
+@pytest.mark.parametrize("key", ["forces_spread", "energy_spread"])
+def test_predict_writes_the_spreads_that_select_reads(run, tmp_path, ending, key):
+    for atoms in (frames := read("md.extxyz", ":")):
+        atoms.set_array("forces_spread", np.full(len(atoms), 99.0))  # older ones, which are replaced
+    write("md.extxyz", frames)
+    folder = ensembles.write_two(tmp_path / "ensemble", ensembles.calibration())
+    options = ("--backend", "torch", "--dtype", "float64")
+    code, _, err = run("predict", "md.extxyz", "-o", f"told.{ending}", "--model", str(folder), *options)
+    assert code == 0, err
+    assert "not calibrated" not in err
+    calculator = NequixEnsembleCalculator(folder, "torch", dtype="float64")
+    spreads = []
+    for atoms, written in zip(frames, read(f"told.{ending}", ":"), strict=True):
+        calculator.calculate(atoms)
+        expected = calculator.results
+        np.testing.assert_allclose(written.arrays["forces_spread"], expected["forces_spread"], atol=1e-7)
+        assert written.info["energy_spread"] == pytest.approx(expected["energy_spread"], abs=1e-7)
+        np.testing.assert_allclose(written.get_forces(), expected["forces"], atol=1e-7)
+        spreads.append(np.mean(expected[key]))
+    assert np.ptp(spreads) > 1e-4
+    arguments = ("-n", "1", "-o", "chosen.extxyz", "--strategy", "ensemble", "--spread", key)
+    assert run("select", f"told.{ending}", *arguments)[0] == 0
+    assert read("chosen.extxyz").info["kept"] == np.argmax(spreads)
+
+
+def test_spreads_are_written_where_they_can_be(run, tmp_path):
+    folder = ensembles.write_two(tmp_path / "ensemble", None)
+    arguments = ("--model", str(folder / "ensemble.json"), "--backend", "torch")
+    for name in ("told.json", "told.traj"):
+        code, _, err = run("predict", "md.extxyz", "-o", name, *arguments)
+        assert (code, "cannot hold energies, forces and spreads" in err) == (1, True)
+    code, _, err = run("predict", "md.extxyz", "-o", "told.extxyz", *arguments)
+    assert (code, "not calibrated" in err) == (0, True)
+    # Those of another model are no longer there.
+    assert run("predict", "told.extxyz", "-o", "alone.extxyz", *COMMON)[0] == 0
+    again = read("alone.extxyz")
+    assert not {"forces_spread", "energy_spread"} & {*again.arrays, *again.info}
+    code, _, err = run(
+        "select",
+        "alone.extxyz",
+        "-n",
+        "1",
+        "-o",
+        "chosen.extxyz",
+        "--strategy",
+        "ensemble",
+        "--spread",
+        "forces_spread",
+    )
+    assert (code, "`nequix predict --model ENSEMBLE`" in err) == (1, True)
 
 
 def test_select_needs_a_reference_for_gaps_and_enough_candidates(run):
