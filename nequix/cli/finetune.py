@@ -93,10 +93,12 @@ def finetune(
     weights = load_weights(parent)
     if not data and not replay:
         raise DataError("no data: name labelled structures, or --replay some of the parent's training")
-    if replay == [TEACHER] and not dry_run:
+    if replay and TEACHER in replay:
         from nequix.finetune.teacher import write_teacher_data
 
-        replay = [str(write_teacher_data(weights, output / "replay.extxyz"))]
+        # In a dry run, too: what a step takes depends on them, and the run finds them made.
+        made = str(write_teacher_data(weights, output / "replay.extxyz"))
+        replay = [made if name == TEACHER else name for name in replay]
     named, held = ([str(path) for path in paths or ()] for paths in (phonons, valid_phonons))
     read = configure(
         weights,

@@ -186,6 +186,20 @@ def test_a_teacher_s_structures_have_its_labels_and_are_made_once(tmp_path):
     assert (tmp_path / "again.extxyz").read_bytes() == path.read_bytes()
 
 
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["run", "dry run"])
+@pytest.mark.parametrize("others", [[], ["more.extxyz"]], ids=["alone", "and a file"])
+def test_a_teacher_is_one_of_the_sources_of_replay(monkeypatch, dry, others):
+    made, told = [], []
+    module = sys.modules["nequix.cli.finetune"]  # the package's attribute is the command
+    monkeypatch.setattr(teacher, "write_teacher_data", lambda parent, path: made.append(path) or path)
+    monkeypatch.setattr(FineTuning, "__init__", lambda self, config, *_: told.append(config) or None)
+    monkeypatch.setattr(module, "follow", lambda make, dry_run: make(print))
+    replay = [argument for name in ("teacher", *others) for argument in ("--replay", name)]
+    assert nequix(monkeypatch, "data.extxyz", "-o", "run", "--from", "parent.safetensors", *replay, *dry) == 0
+    assert made == [Path("run/replay.extxyz")]
+    assert told[0].replay.train == ["run/replay.extxyz", *others]
+
+
 def test_a_teacher_leaves_out_crystals_too_dense_to_evaluate(tmp_path, monkeypatch):
     drawn, draw = [], teacher._draw
 
