@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 TEACHER = "teacher"
 """What ``--replay`` takes for structures that the parent makes and labels itself."""
 
+DRAWS = 2
+"""Different parts of the data of each size of a curve, unless told."""
+
 
 class Mode(StrEnum):
     """What ``--mode`` takes (:data:`nequix.finetune.modes.MODES`)."""
@@ -69,20 +72,34 @@ def finetune(
         typer.Option(help="Structures like those of the parent's training; 'teacher' makes some itself."),
     ] = None,
     replay_share: Annotated[
-        float, typer.Option(help="Their part of every batch, above 0 and below 1.")
-    ] = 0.5,
+        float | None, typer.Option(help="Their part of every batch, above 0 and below 1; by default a half.")
+    ] = None,
     ensemble: Annotated[
         int | None, typer.Option(min=2, help="Train so many members, calibrated (docs/ensembles.md).")
     ] = None,
     curve: Annotated[
         str | None, typer.Option(help="Train on so many structures each, as 10,50,200, and fit the errors.")
     ] = None,
-    draws: Annotated[int, typer.Option(min=1, help="Different parts of the data of each size.")] = 2,
+    draws: Annotated[
+        int | None, typer.Option(min=1, help="Different parts of the data of each size; by default two.")
+    ] = None,
     target: Annotated[
         float | None, typer.Option(help="Force MAE (meV/A) of which the curve shall say what it takes.")
     ] = None,
 ) -> None:
     """Adapt a model to other data; interrupted, the same command goes on where it was."""
+    if curve is not None and ensemble is not None:
+        raise DataError(
+            "--curve and --ensemble exclude each other; run one after the other, in folders of their own"
+        )
+    for option, value, needed, partner in (
+        ("--target", target, "--curve", curve),
+        ("--draws", draws, "--curve", curve),
+        ("--replay-share", replay_share, "--replay beside DATA", data and replay),
+        ("--valid-phonons", valid_phonons, "--phonons", phonons),
+    ):
+        if value is not None and not partner:
+            raise DataError(f"{option} does nothing without {needed}; give that as well, or leave it out")
     with training_packages():
         from nequix.finetune.config import PhononsConfig, ReplayConfig, configure
         from nequix.finetune.run import FineTuning
@@ -110,10 +127,10 @@ def finetune(
         epochs=epochs,
         refit_atom_energies=refit,
         phonons=PhononsConfig(named, held or None) if named else None,
-        replay=ReplayConfig(replay, replay_share) if replay else None,
+        replay=None if not replay else ReplayConfig(replay, *() if replay_share is None else (replay_share,)),
     )
     if curve is not None:
-        _train_curve(read, weights, output, curve, draws, target, dry_run)
+        _train_curve(read, weights, output, curve, draws or DRAWS, target, dry_run)
     elif ensemble is None:
         follow(lambda progress: FineTuning(read, weights, output, progress), dry_run)
     else:

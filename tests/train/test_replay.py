@@ -113,6 +113,23 @@ def test_without_data_and_replay_there_is_nothing_to_learn(monkeypatch, capsys):
     assert "no data: name labelled structures" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("--curve 6,10,14,18 --ensemble 2", "--curve and --ensemble exclude each other"),
+        ("--target 50", "--target does nothing without --curve"),
+        ("--draws 3 --ensemble 2", "--draws does nothing without --curve"),
+        ("--replay-share 0.3", "--replay-share does nothing without --replay beside DATA"),
+        ("--valid-phonons more", "--valid-phonons does nothing without --phonons"),
+    ],
+)
+def test_options_without_their_partner_are_refused(monkeypatch, capsys, options, reason):
+    arguments = ("data.extxyz", "--from", "parent.safetensors", "-o", "run", *options.split())
+    assert nequix(monkeypatch, *arguments) == 1
+    assert reason in capsys.readouterr().err
+    assert not Path("run").exists()
+
+
 def test_a_curve_takes_nested_parts_and_answers(monkeypatch, capsys):
     arguments = ["data.extxyz", "-o", "curve", "--from", "parent.safetensors", "--config", "config.yml"]
     arguments += ["--mode", "head", "--draws", "1", "--target", "100"]
