@@ -61,7 +61,7 @@ class ModelConfig:
         Args:
             atomic_numbers: Known elements.
             avg_n_neighbors: Mean number of edges an atom.
-            scale: RMS of the force components, eV/A.
+            scale: RMS of the force components, eV/A, or what stands for it (docs/data.md, statistics).
             shift: Mean energy an atom beyond the atom energies, eV.
         """
         own = dataclasses.asdict(self)
