@@ -243,6 +243,14 @@ def test_streams_are_checked(tmp_path, frames):
     assert [found.rule for found in report.findings] == ["duplicate"]
 
 
+@pytest.mark.parametrize(("name", "content"), [("set.extxyz", ""), ("set.extxyz", "\n"), ("set.json", "{}")])
+def test_nothing_is_an_error(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    report = check_source(open_source(tmp_path / name), Reference())
+    assert [found.rule for found in report.errors] == ["empty"]
+    assert report.errors[0].names == (str(tmp_path / name),)
+
+
 # Real data.
 
 
