@@ -21,6 +21,7 @@ from nequix.data.structure import LabelKeys, Structure, refuse_not_finite, to_at
 
 VERSION = 1
 _SHARD = "data.{:05d}.aselmdb"
+_NAMED = 5
 
 
 def convert(
@@ -34,7 +35,8 @@ def convert(
     """Convert sources into a folder of ``.aselmdb`` files of equally many structures.
 
     A shard appears under its name when it is whole. If the process ends early, however it does, calling
-    this again with the same arguments goes on with the first shard that is missing.
+    this again with the same arguments goes on with the first shard that is missing. Shards that were lost
+    since are written anew in the same way.
 
     Args:
         paths: The sources, as :func:`nequix.data.sources.open_source` takes them.
@@ -72,6 +74,7 @@ def _convert(source: Source, folder: Path, plan: Mapping[str, Any], progress: Ca
     """Write the shards that are missing."""
     kept, shard_size = _prepare(folder, plan), int(plan["shard_size"])
     if kept.get("complete"):
+        _restore(source, folder, kept, progress)
         return int(kept["n_structures"])
     n_shards = _count_shards(folder)
     if n_shards:
@@ -84,21 +87,47 @@ def _convert(source: Source, folder: Path, plan: Mapping[str, Any], progress: Ca
     return _finish(folder, plan, n_shards)
 
 
+def _restore(source: Source, folder: Path, kept: Mapping[str, Any], progress: Callable[[int], None]) -> None:
+    """Write again what a finished conversion has lost."""
+    for number in _lost(folder, kept):
+        n, path = int(kept["shards"][number]), folder / _SHARD.format(number)
+        shard = list(islice(source.read(number * int(kept["shard_size"])), n))
+        if len(shard) != n:
+            raise DataError(
+                f"{path}: {len(shard)} structures are left for it in {source.path}, expected {n}; convert "
+                "anew into another folder"
+            )
+        _write_shard(path, shard)
+        progress(n)
+
+
 def check_complete(folder: Path) -> None:
-    """Refuse a folder whose conversion was interrupted.
+    """Refuse a folder whose conversion was interrupted, or which has lost a part of it.
 
     Args:
         folder: Any folder.
 
     Raises:
-        DataError: If a conversion into it has begun and not ended.
+        DataError: If a conversion into it has begun and not ended, or shards are missing, naming them.
     """
     manifest = _read_manifest(folder)
-    if manifest is not None and not manifest.get("complete"):
+    if manifest is None:
+        return
+    again = "call `nequix data convert` again with the same arguments to"
+    if not manifest.get("complete"):
+        raise DataError(f"{folder}: its conversion was interrupted; {again} finish it")
+    if lost := [_SHARD.format(number) for number in _lost(folder, manifest)]:
+        told = ", ".join(lost[:_NAMED]) + (", ..." if len(lost) > _NAMED else "")
         raise DataError(
-            f"{folder}: its conversion was interrupted; call `nequix data convert` again with the same "
-            "arguments to finish it"
+            f"{folder}: {len(lost)} of {len(manifest['shards'])} files are missing ({told}); copy the folder "
+            f"anew, or {again} write them anew"
         )
+
+
+def _lost(folder: Path, manifest: Mapping[str, Any]) -> list[int]:
+    """List the shards that a finished conversion wrote and that are not there."""
+    shards = range(len(manifest.get("shards", [])))
+    return [number for number in shards if not (folder / _SHARD.format(number)).is_file()]
 
 
 def _identify(paths: Sequence[str | os.PathLike[str]]) -> list[list[Any]]:

@@ -69,6 +69,34 @@ def test_interrupted_conversions_are_refused_as_data_and_resumed(source, tmp_pat
     assert_equal(open_source(source), open_source(tmp_path / "out"))
 
 
+@pytest.mark.parametrize("lost", [(0,), (1,), (2,), (0, 2)])
+def test_lost_shards_are_named_and_written_again(source, tmp_path, lost):
+    out = tmp_path / "out"
+    convert([source], out, shard_size=4)
+    paths = [out / f"data.{number:05d}.aselmdb" for number in range(3)]
+    for number in lost:
+        paths[number].unlink()
+    kept = {path: path.stat().st_mtime_ns for path in paths if path.exists()}
+    names = ", ".join(paths[number].name for number in lost)
+    with pytest.raises(DataError, match=rf"{len(lost)} of 3 files are missing \({names}\); copy the folder"):
+        open_source(out)
+    done = []
+    assert convert([source], out, shard_size=4, progress=done.append) == N
+    assert done == [(4, 4, 2)[number] for number in lost]
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}
+    assert_equal(open_source(source), open_source(out))
+
+
+def test_a_source_too_short_for_a_lost_shard_is_an_error(source, tmp_path, monkeypatch):
+    convert([source], tmp_path / "out", shard_size=4)
+    (tmp_path / "out" / "data.00002.aselmdb").unlink()
+    short = open_source(saved(tmp_path / "short.extxyz", strained_copper(9)))
+    monkeypatch.setattr(module, "open_source", lambda *_: short)
+    with pytest.raises(DataError, match=r"1 structures are left for it in .*short\.extxyz, expected 2"):
+        convert([source], tmp_path / "out", shard_size=4)
+    assert not (tmp_path / "out" / "data.00002.aselmdb").exists()
+
+
 def test_killed_conversions_are_resumed(tmp_path):
     source = saved(tmp_path / "set.extxyz", strained_copper(400))
     out = tmp_path / "out"
