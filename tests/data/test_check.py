@@ -353,5 +353,9 @@ def test_convert_takes_keys(run, tmp_path, frames):
         atoms.info["pbe"] = -1.0
     data = saved(tmp_path / "set.extxyz", frames)
     outcome = run("convert", data, "-o", tmp_path / "out", "--energy-key", "pbe")
-    assert (outcome.returncode, outcome.stdout) == (0, f"{tmp_path}/out: 40 structures\n")
+    told = f"{tmp_path}/out: 40 structures, 40 with an energy, 40 with forces, 40 with a stress\n"
+    assert (outcome.returncode, outcome.stdout) == (0, told)
     assert open_source(tmp_path / "out")[0].energy == -1.0
+    outcome = run("convert", data, "-o", tmp_path / "wrong", "--energy-key", "bpe")
+    assert outcome.returncode == 1
+    assert "'bpe', named for energy; set.extxyz:0 has energy, pbe" in " ".join(outcome.stderr.split())

@@ -11,7 +11,7 @@ import pytest
 
 from nequix.core.errors import DataError
 from nequix.data import convert as module
-from nequix.data.convert import convert
+from nequix.data.convert import convert, converted_labels
 from nequix.data.sources import open_source
 from nequix.data.structure import LabelKeys
 from tests.data.sets import relabelled, saved, strained_copper
@@ -153,6 +153,42 @@ def test_missing_labels_stay_missing(tmp_path):
     assert first.energy is None
     assert first.forces is not None
     assert (second.forces, second.stress) == (None, None)
+
+
+@pytest.mark.parametrize("label", ["energy", "forces", "stress"])
+def test_a_named_key_that_no_structure_has_is_an_error(tmp_path, label):
+    frames = strained_copper(3)
+    for atoms in frames:
+        atoms.info["my_energy"] = -1.0
+        atoms.arrays["my_forces"] = atoms.positions
+        atoms.info["my_stress"] = np.eye(3)
+    source = saved(tmp_path / "set.extxyz", frames)
+    message = rf"first 2 structures has the key 'typo', named for {label}; set\.extxyz:0 has .*my_{label}"
+    with pytest.raises(DataError, match=message):
+        convert([source], tmp_path / "out", keys=LabelKeys.of(**{label: "typo"}), shard_size=2)
+    assert not list((tmp_path / "out").glob("[!.]*"))
+    assert convert([source], tmp_path / "out", keys=LabelKeys.of(**{label: f"my_{label}"}), shard_size=2) == 3
+
+
+def test_labels_are_counted_over_interruptions(tmp_path, monkeypatch):
+    frames = strained_copper(6)
+    frames[1] = relabelled(frames[1], energy=None)
+    frames[5] = relabelled(frames[5], forces=None, stress=None)
+    source, out = saved(tmp_path / "set.extxyz", frames), tmp_path / "out"
+    note, calls = module._note, []
+
+    def fail_third(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:  # the second shard is there, but not noted
+            raise OSError(28, "No space left on device")
+        note(*arguments)
+
+    monkeypatch.setattr(module, "_note", fail_third)
+    with pytest.raises(DataError, match="No space left on device"):
+        convert([source], out, shard_size=2)
+    assert len(list(out.glob("*.aselmdb"))) == 2
+    assert convert([source], out, shard_size=2) == 6
+    assert converted_labels(out) == {"energy": 5, "forces": 5, "stress": 5}
 
 
 @pytest.mark.parametrize("size", [0, 3000, 5000, 0.5, 0.9])
