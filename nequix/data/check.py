@@ -121,7 +121,8 @@ def _missing(records: list[Record]) -> list[Finding]:
         found += finding(
             f"missing-{label}",
             severity,
-            f"no {label}{' anywhere' if every else ''}; name another key (--{label}-key), or train without",
+            f"no {label}{' anywhere' if every else ''}; name another key (--{label}-key), or train without "
+            f"(loss.{label}: 0)",
             without,
         )
     return found

@@ -57,6 +57,11 @@ class Statistics:
     largest: dict[str, int]
     mean: dict[str, float]
 
+    @property
+    def labels(self) -> dict[str, int]:
+        """How many structures have which label."""
+        return {"energy": self.n_energies, "forces": self.n_forces, "stress": self.n_stresses}
+
     def to_dict(self) -> dict[str, Any]:
         """List every field, as JSON can hold it."""
         return asdict(self)

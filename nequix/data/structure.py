@@ -28,7 +28,8 @@ LABELS = ("energy", "forces", "stress")
 
 KEY_OPTIONS = (
     "--energy-key, --forces-key or --stress-key of `nequix data` and `nequix evaluate errors`, "
-    "data.energy_key and so on in the configuration of `nequix train` and `nequix finetune`"
+    "data.energy_key and so on in the configuration of `nequix train` and `nequix finetune`; elsewhere, "
+    "`nequix data convert` the data first"
 )
 """How a key is named, for messages."""
 

@@ -25,7 +25,7 @@ from nequix.finetune.phonons import PhononSource
 from nequix.finetune.refit import baseline, least_change
 from nequix.train.config import same_run
 from nequix.train.loop import BEST, MODEL, Report, Run
-from nequix.train.streams import Other
+from nequix.train.streams import Other, refuse_unlabelled
 
 
 class FineTuning(Run):
@@ -67,6 +67,10 @@ class FineTuning(Run):
     def _refuse_unknown(self, source: Source, found: Statistics) -> None:
         if not set(found.atomic_numbers) <= set(self.spec.atomic_numbers):
             refuse_unknown(source, self.parent)
+
+    def _refuse_unlabelled(self, source: Source, found: Statistics) -> None:
+        """Refuse training data without labels; those that are missing may be in the replayed structures."""
+        refuse_unlabelled(source, found, self.config, "training", every=self.config.replay is None)
 
     def _initial(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         values = dict(self.parent.parameters)

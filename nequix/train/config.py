@@ -16,6 +16,7 @@ import yaml
 
 from nequix.core.errors import DataError
 from nequix.core.spec import ModelSpec
+from nequix.data.structure import LabelKeys
 from nequix.train.bounds import Count, Fraction, Index
 from nequix.train.guard import StopConfig
 from nequix.train.loss import LossConfig
@@ -80,6 +81,9 @@ class DataConfig:
         valid_fraction: Fraction held out, where ``valid`` is not given.
         batch_size: Structures a step on average, over all devices.
         workers: Processes that build graphs; 0 builds them in the training process.
+        energy_key: Where energies are in both, if not under a usual key (docs/data.md, conventions).
+        forces_key: The same of forces.
+        stress_key: The same of stresses.
     """
 
     train: list[str]
@@ -87,6 +91,14 @@ class DataConfig:
     workers: Index
     valid_fraction: Fraction
     valid: list[str] | None = None
+    energy_key: str | None = None
+    forces_key: str | None = None
+    stress_key: str | None = None
+
+    @property
+    def label_keys(self) -> LabelKeys:
+        """Where labels are."""
+        return LabelKeys.of(self.energy_key, self.forces_key, self.stress_key)
 
 
 @dataclass(frozen=True)

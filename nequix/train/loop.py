@@ -23,6 +23,7 @@ from nequix.core.layout import TILE
 from nequix.core.parameters import count, initialise
 from nequix.core.spec import ModelSpec
 from nequix.core.weights import Provenance, read_weights, write_weights
+from nequix.data.labels import tell_labels
 from nequix.data.loader import Loader
 from nequix.data.sources import Source
 from nequix.data.stats import Statistics
@@ -38,7 +39,15 @@ from nequix.train.optimizer import make_optimizer, schedule
 from nequix.train.processes import anywhere, losses_named, same_everywhere
 from nequix.train.signals import stop_signals
 from nequix.train.step import State, everywhere, initial_state, make_mesh, make_step
-from nequix.train.streams import Other, loading, open_sources, own_packs, refuse_unknown, take
+from nequix.train.streams import (
+    Other,
+    loading,
+    open_sources,
+    own_packs,
+    refuse_unknown,
+    refuse_unlabelled,
+    take,
+)
 from nequix.train.trackers import Tracker, close_all, open_trackers
 
 MODEL = "model.safetensors"
@@ -87,6 +96,7 @@ class Run:
         self.statistics, sizes = measured(
             train, config, folder, begun=bool(self._checkpoints()), progress=progress
         )
+        self._refuse_unlabelled(train, self.statistics)
         self.spec = self._specify()
         self._refuse_unknown(train, self.statistics)
         self.mesh = make_mesh()
@@ -99,6 +109,7 @@ class Run:
         if valid is not None:
             found, sizes = measured_valid(valid, config, folder, progress=progress)
             self._refuse_unknown(valid, found)
+            refuse_unlabelled(valid, found, config, "validation", every=False)
             self.valid = Loader(valid, self.spec, sizes=sizes, epochs=1, shuffle=False, **shared)
         self.n_steps = run.epochs * self.loader.steps_per_epoch
         self.valid_hessians: Loader | None = None
@@ -140,6 +151,10 @@ class Run:
     def _refuse_unknown(self, source: Source, found: Statistics) -> None:
         """Refuse data with elements that the model does not know, before any step is taken."""
         refuse_unknown(source, found, self.spec)
+
+    def _refuse_unlabelled(self, source: Source, found: Statistics) -> None:
+        """Refuse training data without labels that the loss weighs, before any step is taken."""
+        refuse_unlabelled(source, found, self.config, "training", every=True)
 
     def _initial(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Return the initial values of the parameters that are trained, and those of the others."""
@@ -201,7 +216,8 @@ class Run:
         budget, data = self.loader.budget, self.statistics
         return (
             f"{count(self.spec):,} parameters\n"
-            f"{data.n_structures} structures of {len(data.atomic_numbers)} elements\n"
+            f"{data.n_structures} structures of {len(data.atomic_numbers)} elements, "
+            f"{tell_labels(data.labels)}\n"
             f"{self.n_steps} steps of {self.config.run.packs} packs of at most {budget.n_nodes} atoms, "
             f"{budget.n_tiles * TILE} edges, {budget.n_graphs - 1} structures; filled: {fill}\n"
             f"{jax.device_count()} devices ({jax.default_backend()}), {jax.process_count()} processes"
