@@ -23,7 +23,7 @@ _IDENTIFIERS = (
     "sid",
     "src_id",
 )
-LABELS = ("energy", "forces", "stress")
+LABELS: tuple[str, ...] = ("energy", "forces", "stress")
 """What a structure may be labelled with, beside products of the Hessian."""
 
 KEY_OPTIONS = (
