@@ -6,7 +6,8 @@
 Eight materials of phonopy's examples with PBE forces are divided into two folds; for each the model is
 fine-tuned on the other's force constants, together with labelled structures in every batch, and evaluated on
 its own. Models that are not fine-tuned here are evaluated on all materials; so are those fine-tuned on
-other phonons, with ``--phonons FOLDER`` and perhaps ``--labelled FILE``.
+other phonons, with ``--phonons FOLDER``, perhaps ``--labelled FILE``, and evaluated on others, with ``--held
+FOLDER``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from nequix.core.weights import Weights, read_weights
 from nequix.data.sources import open_source
 from nequix.data.structure import to_atoms
 from nequix.evaluate.batches import evaluate_atoms
-from nequix.evaluate.phonons.data import read_reference
+from nequix.evaluate.phonons.data import find_references, read_reference
 from nequix.evaluate.phonons.harmonic import by_displacements, commensurate_frequencies, prepare
 from nequix.evaluate.phonons.task import unit_cell
 from nequix.finetune.config import PhononsConfig, configure
@@ -79,12 +80,12 @@ def labelled(options: argparse.Namespace, parent: Weights) -> tuple[Path, dict[s
     return path, sets
 
 
-def evaluate(options: argparse.Namespace, weights: Weights, names: list[str], sets: dict) -> dict:
+def evaluate(weights: Weights, held: dict[str, Path], sets: dict) -> dict:
     """Return errors of phonons at DFT's geometry, and of energies (eV/atom) and forces (eV/A)."""
     potential = Potential(weights, dtype="float64")
     materials = {}
-    for name in names:
-        reference = read_reference(options.data / PHONONS / name)
+    for name, path in held.items():
+        reference = read_reference(path)
         if not set(np.unique(reference.supercell.numbers)) <= set(weights.spec.atomic_numbers):
             continue
         ours = prepare(unit_cell(reference), reference)
@@ -117,23 +118,24 @@ def run(options: argparse.Namespace) -> None:
     parent = load_weights(options.model)
     data, sets = labelled(options, parent)
     folder = options.data / PHONONS
-    names = sorted(name for fold in FOLDS for name in fold)
+    paths = {name: folder / name for name in sorted(name for fold in FOLDS for name in fold)}
+    every = find_references(options.held) if options.held else paths
 
-    def told(name: str, weights: Weights, materials: list[str], **more: object) -> None:
-        result = {"model": options.model, **more, **evaluate(options, weights, materials, sets)}
+    def told(name: str, weights: Weights, materials: dict[str, Path], **more: object) -> None:
+        result = {"model": options.model, **more, **evaluate(weights, materials, sets)}
         write_atomic(options.work / f"{name}.json", [json.dumps(result, indent=1).encode()])
         print(name, json.dumps(result["sets"]), flush=True)
 
     for model in (options.model, *options.compare):
         if not (options.work / f"{options.model}-{model}-zero.json").exists():
-            told(f"{options.model}-{model}-zero", load_weights(model), names, variant=f"{model}, zero-shot")
+            told(f"{options.model}-{model}-zero", load_weights(model), every, variant=f"{model}, zero-shot")
     for variant in options.variants:
         for fold in [OTHERS] if options.phonons else options.folds:
             name = f"{options.model}-{variant}-{fold}".replace(" ", "-")
             if (options.work / f"{name}.json").exists():
                 continue
-            held = names if fold == OTHERS else list(FOLDS[fold])
-            used = [folder / n for n in names if n not in held]
+            held = every if fold == OTHERS else {n: paths[n] for n in FOLDS[fold]}
+            used = [path for n, path in paths.items() if n not in held and fold != OTHERS]
             used = [path for path in used if len(read_reference(path).supercell) <= options.max_atoms]
             used = used or [options.phonons]
             tuning = fine_tune(options, parent, options.labelled or data, used, variant, name)
@@ -242,6 +244,9 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--folds", type=int, nargs="+", default=list(range(len(FOLDS))))
     parser.add_argument("--phonons", type=Path, help="a folder of others to train on")
+    parser.add_argument(
+        "--held", type=Path, help="a folder of others to evaluate on, where --phonons is given"
+    )
     parser.add_argument("--labelled", type=Path, help="structures for every batch, in place of MPtrj's")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch-size", type=int, default=4, help="labelled structures a step")
