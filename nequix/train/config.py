@@ -1,25 +1,21 @@
-"""The configuration of a run: YAML, where a wrong key or value is named with its line."""
+"""The configuration of a run."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import os
-import types
-import typing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import yaml
-
-from nequix.core.errors import DataError
+from nequix.core.errors import DataError, SpecError
 from nequix.core.spec import ModelSpec
-from nequix.train.bounds import Count, Fraction, Index
+from nequix.jax.kernels import KERNELS
+from nequix.train.bounds import Count, Element, Fraction, Index, Number, Positive
 from nequix.train.guard import StopConfig
 from nequix.train.loss import LossConfig
 from nequix.train.optimizer import OptimizerConfig
+from nequix.train.reading import WrongValue, nearest, read_yaml
 from nequix.train.trackers import LogConfig
 
 
@@ -37,21 +33,40 @@ class ModelConfig:
         radial_mlp_layers: Number of its hidden layers.
         radial_polynomial_p: Power of the polynomial cutoff.
         layer_norm: Whether the RMS layer norm is applied.
-        atomic_numbers: Known elements; by default those of the training data.
-        atom_energies: eV by atomic number; by default fitted to the training data.
+        atomic_numbers: Known elements; by default those of the training data. A file may name symbols.
+        atom_energies: eV by atomic number; by default fitted to the training data. A file may name symbols.
+
+    Raises:
+        DataError: For values that the specification refuses, naming one.
     """
 
-    cutoff: float
+    cutoff: Positive
     hidden_irreps: str
-    lmax: int
-    n_layers: int
-    radial_basis_size: int
-    radial_mlp_size: int
-    radial_mlp_layers: int
-    radial_polynomial_p: float
+    lmax: Index
+    n_layers: Count
+    radial_basis_size: Count
+    radial_mlp_size: Count
+    radial_mlp_layers: Count
+    radial_polynomial_p: Positive
     layer_norm: bool
-    atomic_numbers: list[int] | None = None
-    atom_energies: dict[int, float] | None = None
+    atomic_numbers: list[Element] | None = None
+    atom_energies: dict[Element, Number] | None = None
+
+    def __post_init__(self) -> None:
+        if self.atomic_numbers is not None:
+            object.__setattr__(self, "atomic_numbers", sorted(self.atomic_numbers))
+        # The data's statistics are not known yet; these would do for any.
+        usual = {"atomic_numbers": (1,), "avg_n_neighbors": 1.0, "scale": 1.0, "shift": 0.0}
+        own = self._own()
+        for name, value in own.items():
+            try:
+                ModelSpec(**{**usual, name: value})
+            except SpecError as error:
+                raise WrongValue(name, error) from None
+        try:
+            ModelSpec(**{**usual, **own})
+        except SpecError as error:
+            raise DataError(str(error)) from None
 
     def spec(
         self, atomic_numbers: tuple[int, ...], avg_n_neighbors: float, scale: float, shift: float
@@ -64,10 +79,16 @@ class ModelConfig:
             scale: RMS of the force components, eV/A.
             shift: Mean energy an atom beyond the atom energies, eV.
         """
+        own = {**self._own(), "atomic_numbers": atomic_numbers}
+        return ModelSpec(**own, avg_n_neighbors=avg_n_neighbors, scale=scale, shift=shift)
+
+    def _own(self) -> dict[str, Any]:
+        """Return the fields of the specification that are given here."""
         own = dataclasses.asdict(self)
         del own["atom_energies"]
-        own["atomic_numbers"] = atomic_numbers
-        return ModelSpec(**own, avg_n_neighbors=avg_n_neighbors, scale=scale, shift=shift)
+        if self.atomic_numbers is None:
+            del own["atomic_numbers"]
+        return own
 
 
 @dataclass(frozen=True)
@@ -104,6 +125,9 @@ class RunConfig:
         keep: Checkpoints kept, beside the best.
         validate_every: Epochs between validations.
         patience: Validations without a new best after which the run ends; by default it takes all epochs.
+
+    Raises:
+        DataError: If there is no such kernel.
     """
 
     epochs: Count
@@ -116,6 +140,14 @@ class RunConfig:
     keep: Count
     validate_every: Count
     patience: Count | None = None
+
+    def __post_init__(self) -> None:
+        known = ("auto", *KERNELS)
+        if self.kernel not in known:
+            raise WrongValue(
+                "kernel",
+                f"kernel = {self.kernel!r}, expected one of {', '.join(known)}{nearest(self.kernel, known)}",
+            )
 
 
 @dataclass(frozen=True)
@@ -174,7 +206,7 @@ def read_config(path: str | os.PathLike[str]) -> TrainConfig:
     Raises:
         DataError: If it cannot be read, or a key or value is wrong, naming its line and the nearest key.
     """
-    return _build(TrainConfig, _compose(path), os.fspath(path))
+    return read_yaml(TrainConfig, path)
 
 
 def overlay(config: C, path: str | os.PathLike[str]) -> C:
@@ -187,14 +219,7 @@ def overlay(config: C, path: str | os.PathLike[str]) -> C:
     Raises:
         DataError: If it cannot be read, or a key or value is wrong, naming its line and the nearest key.
     """
-    return _build(type(config), _compose(path), os.fspath(path), config)
-
-
-def _compose(path: str | os.PathLike[str]) -> yaml.Node | None:
-    try:
-        return yaml.compose(Path(path).read_text(), yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{os.fspath(path)}: cannot be read as YAML: {error}") from None
+    return read_yaml(type(config), path, config)
 
 
 def same_run(one: str, other: str) -> bool:
@@ -217,79 +242,3 @@ def same_run(one: str, other: str) -> bool:
     except (ValueError, TypeError):
         return False
     return stated(read[0]) == stated(read[1])
-
-
-def _build(kind: Any, node: yaml.Node | None, where: str, default: Any = None) -> Any:
-    if not isinstance(node, yaml.MappingNode):
-        raise DataError(f"{_line(node, where)}: expected keys and values")
-    types_of = typing.get_type_hints(kind, include_extras=True)
-    optional = (dataclasses.MISSING, dataclasses.MISSING)
-    required = {f.name for f in dataclasses.fields(kind) if (f.default, f.default_factory) == optional}
-    values: dict[str, Any] = {}
-    for key, value in node.value:
-        name = str(key.value)
-        if name not in types_of:
-            near = difflib.get_close_matches(name, types_of, n=1, cutoff=0.0)
-            raise DataError(f"{_line(key, where)}: unknown key {name!r}; did you mean {near[0]!r}?")
-        if name in values:
-            raise DataError(f"{_line(key, where)}: the key {name!r} stands twice; remove one")
-        values[name] = _value(types_of[name], name, value, where, getattr(default, name, None))
-    if default is not None:
-        return dataclasses.replace(default, **values)
-    missing = sorted(required - values.keys())
-    if missing:
-        raise DataError(f"{_line(node, where)}: the keys {missing} are missing; add them")
-    return kind(**values)
-
-
-def _value(kind: Any, name: str, node: yaml.Node, where: str, default: Any = None) -> Any:
-    section = next((k for k in (kind, *typing.get_args(kind)) if dataclasses.is_dataclass(k)), None)
-    if section is not None and (section is kind or isinstance(node, yaml.MappingNode)):
-        return _build(section, node, where, default)
-    loader = yaml.SafeLoader("")
-    value = loader.construct_object(node, deep=True)
-    union = typing.get_origin(kind) in (types.UnionType, typing.Union)
-    for choice in typing.get_args(kind) if union else (kind,):
-        try:
-            return _convert(choice, value)
-        except TypeError:
-            continue
-    raise DataError(f"{_line(node, where)}: {name} = {value!r:.60}, expected {_wanted(kind, value)}")
-
-
-def _wanted(kind: Any, value: Any) -> str:
-    """Say what a value must be."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):
-        return " or ".join("nothing" if kind is type(None) else _wanted(kind, value) for kind in arguments)
-    if origin is typing.Annotated:
-        return f"{arguments[0].__name__} {arguments[1]}"
-    if origin is typing.Literal:
-        near = difflib.get_close_matches(str(value), arguments, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"one of {', '.join(arguments)}{hint}"
-    return getattr(kind, "__name__", str(kind))
-
-
-def _convert(kind: Any, value: Any) -> Any:
-    """Return a value of a kind, or raise TypeError; a single one stands for a list of it."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is typing.Annotated:
-        if (converted := _convert(arguments[0], value)) not in arguments[1]:
-            raise TypeError
-        return converted
-    if origin is typing.Literal and value in arguments:
-        return value
-    if origin is list:
-        return [_convert(arguments[0], item) for item in (value if isinstance(value, list) else [value])]
-    if origin is dict and isinstance(value, dict):
-        return {_convert(arguments[0], k): _convert(arguments[1], v) for k, v in value.items()}
-    if kind is float and type(value) in (int, float):
-        return float(value)
-    if type(value) is not kind:
-        raise TypeError
-    return value
-
-
-def _line(node: yaml.Node | None, where: str) -> str:
-    return where if node is None else f"{where}, line {node.start_mark.line + 1}"
