@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -194,6 +195,9 @@ class TrainConfig:
     log: LogConfig = field(default_factory=LogConfig, kw_only=True)
 
 
+FREE = ("log", "stop", "provenance", "data.workers", "run.keep", "run.checkpoint_every")
+"""Keys that may change when a run goes on: they change none of its numbers."""
+
 C = TypeVar("C", bound=TrainConfig)
 
 
@@ -222,23 +226,45 @@ def overlay(config: C, path: str | os.PathLike[str]) -> C:
     return read_yaml(type(config), path, config)
 
 
-def same_run(one: str, other: str) -> bool:
-    """Compare two configurations that runs have noted, but for what changes no number of a run.
-
-    That is who is told, what counts as exploding, and keys that state nothing, which older ones lack.
+def same_run(noted: str, now: str) -> bool:
+    """Tell whether two configurations are of the same run.
 
     Args:
-        one: JSON.
-        other: JSON.
+        noted: JSON that a run has noted.
+        now: JSON of the other one.
     """
+    return not changes(noted, now)
 
-    def stated(value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {key: stated(inner) for key, inner in value.items() if inner is not None}
 
+def changes(noted: str, now: str) -> list[str]:
+    """List the keys in which two configurations differ, with both values.
+
+    What changes no number of a run does not count (:data:`FREE`), nor do keys that state nothing, which older
+    configurations lack.
+
+    Args:
+        noted: JSON that a run has noted.
+        now: JSON of the other one.
+    """
     try:
-        read = [{**json.loads(text), "log": None, "stop": None} for text in (one, other)]
-    except (ValueError, TypeError):
-        return False
-    return stated(read[0]) == stated(read[1])
+        before, after = (dict(_stated(json.loads(text))) for text in (noted, now))
+    except (ValueError, TypeError, AttributeError):
+        return ["what was noted cannot be read"]
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    return [f"{key}: {_told(before, key)} then, {_told(after, key)} now" for key in keys]
+
+
+def _stated(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """List all keys, as ``run.epochs``, with their values."""
+    for key, value in values.items():
+        name = f"{above}{key}"
+        if name in FREE or value is None:
+            continue
+        if isinstance(value, dict):
+            yield from _stated(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def _told(values: dict[str, Any], key: str) -> str:
+    return f"{values[key]!r:.60}" if key in values else "nothing"
