@@ -210,7 +210,10 @@ def read_config(path: str | os.PathLike[str]) -> TrainConfig:
     Raises:
         DataError: If it cannot be read, or a key or value is wrong, naming its line and the nearest key.
     """
-    return read_yaml(TrainConfig, path)
+    config = read_yaml(TrainConfig, path)
+    if config.loss.hessian is not None:
+        raise DataError(f"{path}: loss.hessian needs `nequix finetune --phonons`; remove it here")
+    return config
 
 
 def overlay(config: C, path: str | os.PathLike[str]) -> C:

@@ -107,6 +107,11 @@ def test_the_paper_s_configuration_has_the_published_size():
             r"learning_rate = '-1e-3', expected float above 0",
         ),
         ("  learning_rate: 0.01", "  learning_rate: !torch 1", r"line 24: cannot be read as YAML: could not"),
+        (
+            "  energy: 20",
+            "  hessian: 9\n  energy: 20",
+            "loss.hessian needs `nequix finetune --phonons`; remove",
+        ),
         ("model:", "model: 3\nmodle:", "expected keys and values|unknown key"),
         ("model:", "model: [", "cannot be read as YAML"),
     ],
