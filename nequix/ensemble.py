@@ -168,7 +168,7 @@ class SpreadGuard:
     def _beyond(self) -> str | None:
         """Say which spread is beyond its limit."""
         forces = np.asarray(self._calculator.get_property("forces_spread", self.atoms))
-        energy = float(self._calculator.get_property("energy_spread", self.atoms)) / len(self.atoms)
+        energy = np.asarray(self._calculator.get_property("energy_spread", self.atoms)) / len(self.atoms)
         atom = int(forces.argmax())
         for what, spread, limit, unit in (
             (f"forces on atom {atom}", forces[atom], self.limit, "eV/A"),

@@ -124,6 +124,9 @@ def draw_curve(law: PowerLaw, rows: Sequence[dict], target: float | None) -> Fig
         axes.legend(frameon=False)
     a, alpha, b = law.parameters
     axes.set(xscale="log", yscale="log", xlabel="training structures", ylabel="force MAE (meV/A)")
+    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_title(f"{a:.3g} N^-{alpha:.2f} + {b:.3g}", fontsize="medium")
     return figure
 

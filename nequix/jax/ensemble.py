@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 
-from nequix.core.ensemble import EnsembleResults, check_members, own_parameters
+from nequix.core.ensemble import EnsembleResults, check_members, n_shared_layers, own_parameters
 from nequix.core.graph import Graph
 from nequix.core.results import check_graph, collect, in_precision
 from nequix.core.spec import ModelSpec
@@ -37,8 +37,8 @@ class EnsemblePotential:
         kernel: ``auto`` or the name of a convolution kernel.
         dtype: Precision of the layers, ``float32`` or ``float64``.
         device: ``cpu``, ``gpu``, ``gpu:1``, ...; by default the first that the backend offers.
-        threads: Of the native kernel, which evaluates one member after the other; by default
-            ``OMP_NUM_THREADS`` or all processors, fewer for small systems.
+        threads: Of the native kernel; by default ``OMP_NUM_THREADS`` or all processors, fewer for small
+            systems.
 
     Attributes:
         potentials: Each member alone.
@@ -67,6 +67,7 @@ class EnsemblePotential:
         self.spec, self.kernel, self.dtype, self.device = first.spec, first.kernel, first.dtype, first.device
         values = [in_precision(weights, dtype) for weights in members]
         names = own_parameters(members)
+        self._n_shared = n_shared_layers(members)
         with first._precision():
             self._own = {n: first._put(np.stack([value[n] for value in values])) for n in names}
             self._shared = {n: first._put(x) for n, x in values[0].items() if n not in names}
@@ -83,7 +84,9 @@ class EnsemblePotential:
         """
         if self.kernel.whole:
             check_graph(graph, self.spec)
-            return EnsembleResults(tuple(potential.evaluate(graph) for potential in self.potentials))
+            first, *others = (potential.kernel for potential in self.potentials)
+            together = first.evaluate_members(others, self._n_shared, graph)
+            return EnsembleResults(tuple(collect(graph, *member) for member in together))
         first = self.potentials[0]
         layout = first._arrange(graph)
         with first._precision():

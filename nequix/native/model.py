@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -177,18 +178,45 @@ class NativeModel:
             GraphError: For an atom or an edge that cannot be.
         """
         n_nodes, n_edges = len(species), len(senders)
-        vectors = _array(vectors, np.float64, (n_edges, 3))
-        senders, receivers = (_array(ends, np.int32, (n_edges,)) for ends in (senders, receivers))
-        species = _array(species, np.int32, (n_nodes,))
+        given = _system(vectors, senders, receivers, species)
         if seed is not None:
             seed = _array(seed, np.float64, (n_nodes,))
         energies = np.empty(n_nodes)
         slopes = np.empty((n_edges, 3)) if gradient else None
-        if threads is None:
-            threads = max(1, min(default_threads(), n_edges // EDGES_PER_THREAD))
-        arrays = map(_address, (vectors, senders, receivers, species, seed, energies, slopes))
+        arrays = map(_address, (*given, seed, energies, slopes))
+        threads = _threads(threads, n_edges)
         _check(self._library.nequix_evaluate(self.handle, n_nodes, n_edges, *arrays, threads))
         return energies, slopes
+
+    def evaluate_members(
+        self, others: Sequence[NativeModel], n_shared: int, graph: Graph, threads: int | None = None
+    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Evaluate this model and others as :meth:`evaluate_graph` does, what they share forwards once.
+
+        Args:
+            others: Models of the same specification and precision.
+            n_shared: Interaction layers, from the first on, whose parameters are equal in all of them.
+            graph: One structure or a batch.
+            threads: How many; by default as many as there are, if the system is large.
+
+        Raises:
+            GraphError: For an atom or an edge that cannot be, or models of several kinds.
+        """
+        models = [self, *others]
+        n_nodes, n_edges = len(graph.species), len(graph.senders)
+        ends = (graph.senders, graph.receivers)
+        given = _system(graph.vectors, *ends, graph.species)
+        energies, slopes = np.empty((len(models), n_nodes)), np.empty((len(models), n_edges, 3))
+        handles = (ctypes.c_void_p * len(models))(*(model.handle.value for model in models))
+        arrays = map(_address, (*given, energies, slopes))
+        message = self._library.nequix_evaluate_members(
+            handles, len(models), n_shared, n_nodes, n_edges, *arrays, _threads(threads, n_edges)
+        )
+        _check(message)
+        return [
+            (e, *self.forces(slope, graph.vectors, *ends, graph.node_graph, graph.n_graphs))
+            for e, slope in zip(energies, slopes, strict=True)
+        ]
 
     def forces(
         self,
@@ -227,6 +255,17 @@ def _digest(weights: Weights, dtype: str) -> int:
     for parameter in manifest(weights.spec):
         digest.update(np.ascontiguousarray(weights.parameters[parameter.name], np.float64).tobytes())
     return int.from_bytes(digest.digest(), "little") >> 1 or 1
+
+
+def _system(vectors: Any, senders: Any, receivers: Any, species: Any) -> list[np.ndarray]:
+    """Return what a system is made of as the library reads it."""
+    n_nodes, n_edges = len(species), len(senders)
+    ends = [_array(values, np.int32, (n_edges,)) for values in (senders, receivers)]
+    return [_array(vectors, np.float64, (n_edges, 3)), *ends, _array(species, np.int32, (n_nodes,))]
+
+
+def _threads(wanted: int | None, n_edges: int) -> int:
+    return max(1, min(default_threads(), n_edges // EDGES_PER_THREAD)) if wanted is None else wanted
 
 
 def _array(values: Any, dtype: type, shape: tuple[int, ...]) -> np.ndarray:

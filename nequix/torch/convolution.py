@@ -85,6 +85,18 @@ class Kernel:
         """
         raise NotImplementedError
 
+    def evaluate_members(
+        self, others: Sequence[Kernel], n_shared: int, graph: Graph
+    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Evaluate several models as :meth:`evaluate` does, each in a kernel of its own, if these are whole.
+
+        Args:
+            others: The other models' kernels.
+            n_shared: Interaction layers, from the first on, that are equal in all models.
+            graph: One structure or a batch.
+        """
+        raise NotImplementedError
+
     def convolve(
         self,
         plan: LayerPlan,

@@ -31,8 +31,8 @@ class EnsemblePotential:
         kernel: ``auto`` or the name of a convolution kernel.
         dtype: Precision of the layers, ``float32`` or ``float64``.
         device: ``cpu``, ``gpu``, ``gpu:1``, ...; by default the first that the backend offers.
-        threads: Of the native kernel, which evaluates one member after the other; by default
-            ``OMP_NUM_THREADS`` or all processors, fewer for small systems.
+        threads: Of the native kernel; by default ``OMP_NUM_THREADS`` or all processors, fewer for small
+            systems.
 
     Attributes:
         potentials: Each member alone.
@@ -72,7 +72,9 @@ class EnsemblePotential:
         """
         if self.kernel.whole:
             check_graph(graph, self.spec)
-            return EnsembleResults(tuple(potential.evaluate(graph) for potential in self.potentials))
+            first, *others = (potential.kernel for potential in self.potentials)
+            together = first.evaluate_members(others, self._n_shared, graph)
+            return EnsembleResults(tuple(collect(graph, *member) for member in together))
         first = self.potentials[0]
         layout = first._arrange(graph)
         with torch.inference_mode(False), torch.enable_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,6 +80,26 @@ class NativeKernel(Kernel):
         """
         evaluated = self._prepared().evaluate_graph(graph, self.threads)
         self.calls += 1
+        return evaluated
+
+    def evaluate_members(
+        self, others: Sequence[Kernel], n_shared: int, graph: Graph
+    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Evaluate this kernel's model and others', layers that they share forwards once.
+
+        Args:
+            others: Native kernels, each with a model of the same specification.
+            n_shared: Interaction layers, from the first on, that are equal in all models.
+            graph: One structure or a batch.
+
+        Raises:
+            BackendUnavailable: If one has no model prepared.
+        """
+        native = [kernel for kernel in others if isinstance(kernel, NativeKernel)]
+        models = [kernel._prepared() for kernel in native]
+        evaluated = self._prepared().evaluate_members(models, n_shared, graph, self.threads)
+        for kernel in (self, *native):
+            kernel.calls += 1
         return evaluated
 
     def energies(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import resource
 import statistics
 import time
@@ -18,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from nequix.core.errors import DataError
-from nequix.core.files import write_atomic
 from nequix.core.layout import TILE
 from nequix.core.parameters import count, initialise
 from nequix.core.spec import ModelSpec
@@ -29,9 +27,10 @@ from nequix.data.sources import Source
 from nequix.data.stats import Statistics
 from nequix.jax.kernels import select_kernel
 from nequix.train.checkpoint import load_newest, save_checkpoint
-from nequix.train.config import TrainConfig, same_run
+from nequix.train.config import TrainConfig
 from nequix.train.evaluation import Evaluation
 from nequix.train.figures import draw
+from nequix.train.folder import Folder
 from nequix.train.guard import Guard
 from nequix.train.history import History
 from nequix.train.measured import measured, measured_valid
@@ -84,8 +83,7 @@ class Run:
         self, config: TrainConfig, folder: Path, progress: Callable[[int], None] | None = None
     ) -> None:
         self.config, self.folder = config, folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self._claim()
+        self._own = Folder(folder, config)
         with self._precision():
             self._begin(progress)
 
@@ -94,7 +92,7 @@ class Run:
         config, folder = self.config, self.folder
         train, valid = self._sources()
         self.statistics, sizes = measured(
-            train, config, folder, begun=bool(self._checkpoints()), progress=progress
+            train, config, folder, begun=bool(self._own.checkpoints()), progress=progress
         )
         self._refuse_unlabelled(train, self.statistics)
         self.spec = self._specify()
@@ -130,13 +128,6 @@ class Run:
     def _sources(self) -> tuple[Source, Source | None]:
         """Open the data for training and for validation."""
         return open_sources(self.config)
-
-    def _claim(self) -> None:
-        """Note the configuration in the folder, or refuse a folder of another one."""
-        path, ours = self.folder / "config.json", json.dumps(asdict(self.config), indent=1)
-        if path.exists() and self._checkpoints() and not same_run(path.read_text(), ours):
-            raise DataError(f"{self.folder}: holds a run of another configuration; choose another folder")
-        write_atomic(path, [ours.encode()])
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         """Allow float64 within, if the run is in float64; nothing global."""
@@ -183,7 +174,7 @@ class Run:
     def _restore(self) -> None:
         self.best, self.waited = float("inf"), 0
         self.history = History(self.folder / "history.csv")
-        saved = load_newest(self._checkpoints(), self.state)
+        saved = load_newest(self._own.seen(), self.state)
         if saved is not None:
             state, rest = saved
             self.state = everywhere(self.mesh, state)
@@ -194,21 +185,19 @@ class Run:
         self._trackers: list[Tracker] = []
         if jax.process_index() == 0:
             self._trackers.append(self.history)
-            self.history.cut(-1 if saved is None else self.loader.position)
-
-    def _checkpoints(self) -> list[Path]:
-        return sorted((self.folder / "checkpoints").glob("step-*.safetensors"))
 
     def checkpoint(self) -> None:
         """Save the state and delete the oldest checkpoints beyond those to keep."""
         if jax.process_index() == 0:
+            self._own.note()
             (self.folder / "checkpoints").mkdir(exist_ok=True)
             path = self.folder / "checkpoints" / f"step-{self.loader.position:09d}.safetensors"
             best = self.best if np.isfinite(self.best) else None
             rest = {"loader": self.loader.state(), "best": best or 1e300, "waited": self.waited}
             save_checkpoint(path, self.state, rest)
-            for old in self._checkpoints()[: -self.config.run.keep]:
+            for old in self._own.checkpoints()[: -self.config.run.keep]:
                 old.unlink()
+            self._own.seen()
 
     def describe(self) -> str:
         """Say what will be trained on what, in a few lines."""
@@ -224,11 +213,13 @@ class Run:
         )
 
     def estimate(self, n_steps: int = 3) -> str:
-        """Take a few steps that are not kept, and say what an epoch would take.
+        """Take a few steps that are not kept, and say what an epoch would take; writes nothing.
 
         Args:
             n_steps: How many, after one that compiles.
         """
+        if self.complete:
+            return f"no steps are left: complete at step {self.loader.position} of {self.n_steps}"
         seconds = []
         with self._precision(), loading(self.loader, self.others):
             for _ in range(min(n_steps + 1, self.n_steps - self.loader.position)):
@@ -253,14 +244,17 @@ class Run:
             after a checkpoint.
 
         Raises:
-            DataError: If the loss is not finite or explodes; the structures are then listed in a file.
+            DataError: If the loss is not finite or explodes; the structures are then listed in a file. If
+                another process trains in the folder.
         """
-        with self._precision():
+        with self._precision(), losses_named(), self._own.held():
+            if jax.process_index() == 0:
+                self.history.cut(self.loader.position or -1)  # before the first step there is the validation
             return self._train(report)
 
     def _train(self, report: Report | None) -> bool:
         run = self.config.run
-        with stop_signals() as stopped, losses_named(), loading(self.loader, self.others), self._followed():
+        with stop_signals() as stopped, loading(self.loader, self.others), self._followed():
             while not self.complete:
                 names, placed = self._next()
                 started = time.perf_counter()
@@ -361,6 +355,6 @@ class Run:
         return {name: np.asarray(x) for name, x in {**self.state.average, **self.state.frozen}.items()}
 
     def _provenance(self) -> Provenance:
-        digest = hashlib.sha256((self.folder / "config.json").read_bytes()).hexdigest()
+        digest = hashlib.sha256(self._own.text.encode()).hexdigest()
         extra = {"training_config": digest, "steps": str(self.loader.position)}
         return Provenance(**asdict(self.config.provenance), source="trained with nequix", extra=extra)

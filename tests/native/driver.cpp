@@ -122,6 +122,16 @@ void exercise(int bits, int degree, const char* instructions) {
       for (size_t i = 0; i < slopes.size(); i++)
         require(std::abs(slopes[i] - gradient[i]) <= (bits == 64 ? 1e-9 : 1e-1) * (1 + std::abs(gradient[i])), "the same");
     }
+    const nequix_model* members[] = {model, model, model};
+    for (const int shared : {0, 1, 9}) {
+      std::vector<double> all(3 * n), gradients(3 * g.vectors.size());
+      require(!nequix_evaluate_members(members, 3, shared, n, g.senders.size(), g.vectors.data(), g.senders.data(),
+                                       g.receivers.data(), g.species.data(), all.data(), gradients.data(), 2),
+              "several members");
+      require(!evaluate(model, g, others, slopes, 2), "one member");
+      for (size_t i = 0; i < gradients.size(); i++) require(gradients[i] == slopes[i % slopes.size()], "the same forces");
+      for (size_t i = 0; i < all.size(); i++) require(all[i] == others[i % others.size()], "the same energies");
+    }
     std::vector<double> forces(3 * n), virials(18);
     require(!nequix_forces(n, g.senders.size(), 2, g.vectors.data(), g.senders.data(), g.receivers.data(), g.graphs.data(),
                            gradient.data(), forces.data(), virials.data()),

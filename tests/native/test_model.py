@@ -1,5 +1,7 @@
 """The library gives the plain kernel's energies, forces and stress, for any model and structure."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -52,6 +54,47 @@ def test_every_instruction_set(instructions, dtype):
         assert_close(found, expected)
     else:
         assert found.forces == pytest.approx(expected.forces, rel=0, abs=1e-4 * np.abs(expected.forces).max())
+
+
+def with_layers_of(weights, other, n_layers):
+    """The first model with the second's first layers."""
+    names = tuple(f"layers.{t}." for t in range(n_layers))
+    own = {name: x for name, x in other.parameters.items() if name.startswith(names)}
+    return dataclasses.replace(weights, parameters={**weights.parameters, **own})
+
+
+@pytest.mark.parametrize("n_shared", [0, 1, 2, 3])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_members_that_share_layers(dtype, n_shared, threads):
+    graph, others = graph_of(), [random_weights(SPEC, seed) for seed in (4, 5)]
+    first, *members = (with_layers_of(w, WEIGHTS, n_shared) for w in (WEIGHTS, *others))
+    models = [NativeModel(weights, dtype) for weights in (first, *members)]
+    together = models[0].evaluate_members(models[1:], n_shared, graph, threads)
+    for weights, (energies, forces, virials) in zip((first, *members), together, strict=True):
+        alone = NativeModel(weights, dtype).evaluate_graph(graph, threads)
+        close = RELATIVE if dtype == "float64" else 1e-4
+        for found, expected in zip((energies, forces, virials), alone, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=0, atol=close * np.abs(expected).max())
+    assert all(model.calls == 1 for model in models)
+
+
+def test_shared_layers_run_forwards_once():
+    graph, other = graph_of(), random_weights(SPEC, 4)
+    models = [NativeModel(weights, "float64") for weights in (WEIGHTS, other)]
+    # It is told that two layers are shared, which is not true: so the first's are what it takes.
+    (_, (energies, _, _)) = models[0].evaluate_members(models[1:], 2, graph)
+    mixed, _, _ = NativeModel(with_layers_of(other, WEIGHTS, 2), "float64").evaluate_graph(graph)
+    np.testing.assert_allclose(energies, mixed, rtol=0, atol=RELATIVE * np.abs(mixed).max())
+    assert np.abs(energies - models[1].evaluate_graph(graph)[0]).max() > 1e-3 * np.abs(energies).max()
+
+
+def test_members_of_several_kinds_are_an_error():
+    model = NativeModel(WEIGHTS, "float64")
+    smaller = spec_with("3x0e + 2x1o + 1x2e", lmax=2, n_layers=3)
+    for other in (NativeModel(WEIGHTS, "float32"), NativeModel(random_weights(smaller, 1), "float64")):
+        with pytest.raises(GraphError, match="member 1 is no model like the first"):
+            model.evaluate_members([other], 0, graph_of())
 
 
 def test_unknown_instructions_are_an_error():

@@ -604,7 +604,7 @@ void mix_senders(const Evaluation<T>& e, int t, long begin, long end) {
   for (int l = 0; l < DEGREES; l++)
     if (layer.linear_1[l]) {
       const long n = layer.in[l], from = begin * (2 * l + 1);
-      multiply(end * (2 * l + 1) - from, n, n, e.h[t % 2][l] + from * n, layer.linear_1[l], e.x[t * DEGREES + l] + from * n, false);
+      multiply(end * (2 * l + 1) - from, n, n, e.h[t * DEGREES + l] + from * n, layer.linear_1[l], e.x[t * DEGREES + l] + from * n, false);
     }
 }
 
@@ -622,7 +622,7 @@ void forward_chunk(const Evaluation<T>& e, int t, long begin, long end, Room<T>&
     bool begun = false;
     if (layer.linear_2[l]) multiply(rows, layer.message[l], pre, room.A[l], layer.linear_2[l], z, false), begun = true;
     if (t && layer.skip[l])
-      multiply(rows, layer.in[l], pre, e.h[t % 2][l] + from * layer.in[l], layer.skip[l], z, begun), begun = true;
+      multiply(rows, layer.in[l], pre, e.h[t * DEGREES + l] + from * layer.in[l], layer.skip[l], z, begun), begun = true;
     if (!begun)
       for (long i = 0; i < rows * pre; i++) z[i] = 0;
     if (t == 0 && layer.skip[l])
@@ -633,7 +633,7 @@ void forward_chunk(const Evaluation<T>& e, int t, long begin, long end, Room<T>&
     T *z[DEGREES], *h[DEGREES];
     for (int l = 0; l < DEGREES; l++) {
       z[l] = e.z[t * DEGREES + l] + a * (2 * l + 1) * layer.pre[l];
-      h[l] = e.h[(t + 1) % 2][l] + a * (2 * l + 1) * layer.out[l];
+      h[l] = e.h[(t + 1) * DEGREES + l] + a * (2 * l + 1) * layer.out[l];
     }
     if (last)
       e.energies[a] = Activation<T>{*e.model, layer}.energy(z) + e.model->offset[e.species[a]];
@@ -683,7 +683,7 @@ void collect_senders(const Evaluation<T>& e, int t, long begin, long end) {
 
 template <class T>
 void forward(const Evaluation<T>& e, long begin, long end, Room<T>& room) {
-  for (int t = 0; t < e.model->n_layers; t++) {
+  for (int t = e.start; t < e.model->n_layers; t++) {
     if (t) {
       mix_senders(e, t, begin, end);
       e.wait(e.team);

@@ -59,6 +59,7 @@ struct Model {
 template <class T>
 struct Evaluation {
   const Model<T>* model;
+  int start;  // first layer that runs forwards: h, x and z of those before are there already
   long n_nodes;
   const double* vectors;
   const int *senders, *species;
@@ -69,8 +70,8 @@ struct Evaluation {
   double *energies, *gradient;
   T** x;              // by layer and degree, x[t * DEGREES + l]: senders' features; the first layer reads its linear_1 instead
   T** z;              // as x: features before the activation
-  T* h[2][DEGREES];   // features of even and odd layers
-  T* dh[2][DEGREES];
+  T** h;              // as x: features that enter a layer; of one layer more, which are those that leave the last
+  T* dh[2][DEGREES];  // of even and odd layers
   T** dx;             // of each thread, by degree: dx[thread * DEGREES + l]
   T** scratch;        // of each thread
   const long* bounds;  // first receiver of each thread, and their number

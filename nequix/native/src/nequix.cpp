@@ -110,9 +110,11 @@ class Team {
 class Base {
  public:
   virtual ~Base() = default;
-  virtual void evaluate(int64_t n_nodes, int64_t n_edges, const double* vectors, const int32_t* senders,
-                        const int32_t* receivers, const int32_t* species, const double* seed, double* energies,
-                        double* gradient, int n_threads) const = 0;
+  // Evaluates members, of which this is the first; their layers before the one given are equal.
+  virtual void evaluate(const std::vector<const Base*>& members, int shared, int64_t n_nodes, int64_t n_edges,
+                        const double* vectors, const int32_t* senders, const int32_t* receivers,
+                        const int32_t* species, const double* seed, double* energies, double* gradient,
+                        int n_threads) const = 0;
   const Instructions* instructions = nullptr;
   mutable std::atomic<int64_t> calls{0};
 };
@@ -148,11 +150,12 @@ class Made : public Base {
               readout_.data(), offset_.data(), most_channels_};
   }
 
-  void evaluate(int64_t n_nodes, int64_t n_edges, const double* vectors, const int32_t* senders,
-                const int32_t* receivers, const int32_t* species, const double* seed, double* energies,
-                double* gradient, int n_threads) const override;
+  void evaluate(const std::vector<const Base*>& members, int shared, int64_t n_nodes, int64_t n_edges,
+                const double* vectors, const int32_t* senders, const int32_t* receivers, const int32_t* species,
+                const double* seed, double* energies, double* gradient, int n_threads) const override;
 
  private:
+  bool is_like(const Made& other) const;
   static void check(const nequix_spec& spec);
   void copy_layer(const nequix_spec& spec, int t);
   const T* keep(const double* values, long rows, long columns, bool transposed) {
@@ -325,13 +328,36 @@ std::vector<long> share(const std::vector<long>& first, int n_threads) {
 }  // namespace
 
 template <class T>
-void Made<T>::evaluate(int64_t n_nodes, int64_t n_edges, const double* vectors, const int32_t* senders,
-                       const int32_t* receivers, const int32_t* species, const double* seed, double* energies,
-                       double* gradient, int n_threads) const {
+bool Made<T>::is_like(const Made& other) const {
+  bool alike = model_.n_species == other.model_.n_species && model_.lmax == other.model_.lmax &&
+               model_.n_layers == other.model_.n_layers && model_.norm == other.model_.norm &&
+               model_.cutoff == other.model_.cutoff && instructions == other.instructions;
+  for (int t = 0; alike && t < model_.n_layers; t++) {
+    const Layer<T>&mine = layers_[t], &its = other.layers_[t];
+    alike = mine.n_weights == its.n_weights && mine.n_paths == its.n_paths;
+    for (int l = 0; alike && l < DEGREES; l++)
+      alike = mine.in[l] == its.in[l] && mine.message[l] == its.message[l] && mine.pre[l] == its.pre[l] &&
+              mine.out[l] == its.out[l] && mine.gate[l] == its.gate[l];
+  }
+  return alike;
+}
+
+template <class T>
+void Made<T>::evaluate(const std::vector<const Base*>& members, int shared, int64_t n_nodes, int64_t n_edges,
+                       const double* vectors, const int32_t* senders, const int32_t* receivers,
+                       const int32_t* species, const double* seed, double* energies, double* gradient,
+                       int n_threads) const {
   check_graph(n_nodes, n_edges, vectors, senders, receivers, species, model_.n_species);
-  const Order order(n_nodes, n_edges, vectors, receivers, model_.cutoff, cells_);
+  std::vector<const Made*> models;
+  std::vector<Order> orders;
+  for (const Base* member : members) {
+    models.push_back(dynamic_cast<const Made*>(member));
+    require(models.back() && is_like(*models.back()),
+            "member " + text(models.size() - 1) + " is no model like the first");
+    orders.emplace_back(n_nodes, n_edges, vectors, receivers, model_.cutoff, models.back()->cells_);
+  }
   n_threads = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(n_threads, n_nodes)));
-  const std::vector<long> bounds = share(order.first, n_threads);
+  const std::vector<long> bounds = share(orders[0].first, n_threads);
 
   std::vector<Array<T>> memory;
   const auto take = [&](int64_t n) {
@@ -339,14 +365,13 @@ void Made<T>::evaluate(int64_t n_nodes, int64_t n_edges, const double* vectors, 
     return memory.back().get();
   };
   const int n_layers = model_.n_layers;
-  std::vector<T*> x(n_layers * DEGREES), z(n_layers * DEGREES), dx(n_threads * DEGREES), scratch(n_threads);
+  shared = std::min(shared, n_layers - 1);
+  std::vector<T*> x(n_layers * DEGREES), z(n_layers * DEGREES), h((n_layers + 1) * DEGREES);
+  std::vector<T*> dx(n_threads * DEGREES), scratch(n_threads);
   Evaluation<T> e = {};
-  e.model = &model_;
   e.n_nodes = n_nodes;
   e.vectors = vectors, e.senders = senders, e.species = species, e.seed = seed;
-  e.first = order.first.data(), e.order = order.edges.data(), e.count = order.count.data();
-  e.energies = energies, e.gradient = gradient;
-  e.x = x.data(), e.z = z.data(), e.dx = dx.data(), e.scratch = scratch.data();
+  e.x = x.data(), e.z = z.data(), e.h = h.data(), e.dx = dx.data(), e.scratch = scratch.data();
   e.bounds = bounds.data(), e.n_threads = n_threads;
   for (int l = 0; l < DEGREES; l++) {
     int64_t most_in = 0, most_out = 0;
@@ -360,9 +385,11 @@ void Made<T>::evaluate(int64_t n_nodes, int64_t n_edges, const double* vectors, 
       most_out = std::max<int64_t>(most_out, rows * layer.out[l]);
     }
     for (int i = 0; i < 2; i++) {
-      e.h[i][l] = take(most_out);
+      T* buffer = take(most_out);
+      for (int t = i; t <= n_layers; t += 2) h[t * DEGREES + l] = buffer;
       if (gradient) e.dh[i][l] = take(most_out);
     }
+    if (members.size() > 1) h[shared * DEGREES + l] = take(most_out);  // for all members to go on from
     for (int thread = 0; gradient && thread < n_threads; thread++) dx[thread * DEGREES + l] = take(most_in);
   }
   const Kernels<T>& kernels = kernels_of<T>(instructions);
@@ -370,6 +397,21 @@ void Made<T>::evaluate(int64_t n_nodes, int64_t n_edges, const double* vectors, 
   Team team(n_threads);
   e.team = &team;
   e.wait = [](void* waiting) { static_cast<Team*>(waiting)->wait(); };
+  std::vector<Evaluation<T>> evaluations(members.size(), e);
+  for (size_t m = 0; m < members.size(); m++) {
+    Evaluation<T>& one = evaluations[m];
+    one.model = &models[m]->model_;
+    one.start = m ? shared : 0;
+    one.first = orders[m].first.data(), one.order = orders[m].edges.data(), one.count = orders[m].count.data();
+    one.energies = energies + m * n_nodes;
+    one.gradient = gradient ? gradient + 3 * m * n_edges : nullptr;
+  }
+  const auto work = [&](int thread) {
+    for (const Evaluation<T>& one : evaluations) {
+      kernels.run(one, thread);
+      team.wait();  // the next one has the same memory
+    }
+  };
 
   std::vector<std::thread> others;
   std::mutex gate;  // nobody begins before all are there: a thread that cannot be made must leave none waiting
@@ -380,16 +422,16 @@ void Made<T>::evaluate(int64_t n_nodes, int64_t n_edges, const double* vectors, 
       for (int thread = 1; thread < n_threads; thread++)
         others.emplace_back([&, thread] {
           { std::lock_guard<std::mutex> passed(gate); }
-          if (!abandoned) kernels.run(e, thread);
+          if (!abandoned) work(thread);
         });
     } catch (const std::exception&) {
       abandoned = true;
     }
   }
-  if (!abandoned) kernels.run(e, 0);
+  if (!abandoned) work(0);
   for (std::thread& other : others) other.join();
   require(!abandoned, "the system refused to start " + text(n_threads) + " threads; ask for fewer");
-  calls++;
+  for (const Made* model : models) model->calls++;
 }
 
 }  // namespace nequix
@@ -482,8 +524,24 @@ const char* nequix_evaluate(const nequix_model* model, int64_t n_nodes, int64_t 
                             const double* seed, double* energies, double* gradient, int32_t n_threads) {
   return guarded([&] {
     nequix::require(model, "no model");
-    model->made->evaluate(n_nodes, n_edges, vectors, senders, receivers, species, seed, energies, gradient,
-                          n_threads);
+    model->made->evaluate({model->made.get()}, 0, n_nodes, n_edges, vectors, senders, receivers, species, seed,
+                          energies, gradient, n_threads);
+  });
+}
+
+const char* nequix_evaluate_members(const nequix_model* const* models, int32_t n_models, int32_t n_shared,
+                                    int64_t n_nodes, int64_t n_edges, const double* vectors, const int32_t* senders,
+                                    const int32_t* receivers, const int32_t* species, double* energies,
+                                    double* gradient, int32_t n_threads) {
+  return guarded([&] {
+    nequix::require(models && n_models > 0 && n_shared >= 0, "no models");
+    std::vector<const nequix::Base*> members;
+    for (int m = 0; m < n_models; m++) {
+      nequix::require(models[m], "no model " + nequix::text(m));
+      members.push_back(models[m]->made.get());
+    }
+    members[0]->evaluate(members, n_shared, n_nodes, n_edges, vectors, senders, receivers, species, nullptr, energies,
+                         gradient, n_threads);
   });
 }
 

@@ -75,6 +75,14 @@ NEQUIX_API const char* nequix_evaluate(const nequix_model* model, int64_t n_node
                                        const int32_t* species, const double* seed, double* energies,
                                        double* gradient, int32_t n_threads);
 
+/* The same for models that differ in nothing before layer n_shared: what comes before it runs forwards once. Energies
+   are (n_models, n_nodes), the gradient (n_models, n_edges, 3). The caller vouches for it: shapes alone are checked. */
+NEQUIX_API const char* nequix_evaluate_members(const nequix_model* const* models, int32_t n_models, int32_t n_shared,
+                                               int64_t n_nodes, int64_t n_edges, const double* vectors,
+                                               const int32_t* senders, const int32_t* receivers,
+                                               const int32_t* species, double* energies, double* gradient,
+                                               int32_t n_threads);
+
 /* Sum the gradient into forces (n_nodes, 3), eV/A, and the symmetric virials (n_graphs, 3, 3) of structures, eV;
    node_graph is the structure of each node. */
 NEQUIX_API const char* nequix_forces(int64_t n_nodes, int64_t n_edges, int64_t n_graphs, const double* vectors,
