@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -153,7 +154,7 @@ class _Sampler:
 
     def of_structures(self, errors: Float[np.ndarray, "n ..."]) -> Estimate:
         """Estimate a mean over structures, or over components of structures."""
-        flat = errors.reshape(len(errors), -1)
+        flat = errors.reshape(len(errors), math.prod(errors.shape[1:]))  # also of no structure
         known = np.isfinite(flat)
         return self._weighted(np.where(known, flat, 0).sum(axis=1), known.sum(axis=1))
 

@@ -190,6 +190,18 @@ def test_structures_that_cannot_be_evaluated_are_listed():
     assert replace(measured, failures=[]).to_dict()["n_structures"] == 3
 
 
+def test_of_labels_that_cannot_be_evaluated_nothing_is_measured():
+    structures = [replace_numbers(s, np.full(8, 22)) for s in snapshots(3)]
+    verdict, measured = decided(structures, coverage=False)
+    assert (measured.forces.value, measured.stress.value, len(measured.failures)) == (None, None, 3)
+    assert verdict.action == "undecided"
+    assert measured.notes == ["no labelled snapshot could be evaluated: nothing is measured"]
+
+
+def replace_numbers(structure, numbers):
+    return Labelled(**{**vars(structure), "numbers": numbers})
+
+
 def test_the_interval_covers_the_true_error_about_as_often_as_it_says():
     hits = 0
     rng = np.random.default_rng(3)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import write
+from ase.io import read, write
 
 from nequix import NequixCalculator
 from tests.calculator import small
@@ -76,3 +76,17 @@ def test_an_element_that_the_model_lacks_gets_an_answer(run):
     assert code == 0
     assert "the model lacks Ti (1 structures)" in " ".join(out.split())
     assert "Train fully" in out
+
+
+def test_labels_that_the_model_cannot_evaluate_at_all_get_an_answer(run):
+    write("train.extxyz", [sets.crystal(name, seed) for name in sets.CRYSTALS for seed in range(20)])
+    run("coverage", "build", "train.extxyz", *COMMON)
+    frames = read("dft.extxyz", ":3")
+    for atoms in frames:
+        atoms.symbols[0] = "Ti"
+    write("other.extxyz", frames)
+    code, out, _ = run("assess", "other.extxyz", "-o", "page", *COMMON)
+    assert code == 0
+    assert "no labelled snapshot could be evaluated: nothing is measured" in " ".join(out.split())
+    assert "Train fully" in out
+    assert "3 labelled snapshots without a prediction" in Path("page/report.md").read_text()
