@@ -48,7 +48,7 @@ def test_assess_writes_a_page_with_the_verdict(run):
 
 def test_thresholds_can_be_set_but_not_changed_afterwards(run):
     arguments = ("assess", "target.extxyz", "--dft", "dft.extxyz", "-o", "page", *COMMON)
-    code, out, _ = run(*arguments, "--zero-shot-force", "10")
+    code, out, _ = run(*arguments, "--zero-shot-force", "10", "--tuned-force", "10")
     assert (code, "Fine-tune on few structures" in out) == (0, True)
     code, _, err = run(*arguments)
     assert (code, "thresholds are not changed" in err) == (1, True)
