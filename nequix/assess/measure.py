@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 FEW = 5
 """Structures below which a bootstrap over them says little."""
 
+EACH = 3
+"""Energies for each fitted offset below which errors and offsets cannot be told apart."""
+
+ALONE = 1e-6
+"""One less the leverage of a snapshot that alone determines an offset, with rounding."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -60,7 +66,7 @@ class Measured:
 
     Attributes:
         energy: Per atom, as the labels count, meV/atom.
-        energy_without_offsets: Less one energy for each element, meV/atom; None where the fit leaves nothing.
+        energy_without_offsets: Less one energy for each element, meV/atom; None of too few energies.
         forces: Components, meV/A.
         stress: Components, GPa.
         offsets: Of each atomic number, eV: prediction minus label.
@@ -102,13 +108,14 @@ def measure(structures: Iterable[Structure], potential: Potential, protocol: Pro
         protocol: How errors are sampled.
     """
     predictions, failures = _predict(structures, potential)
-    left, offsets = metrics.without_offsets(predictions)
+    offsets = metrics.without_offsets(predictions)[1]
     sampler = _Sampler(predictions, protocol)
     energy = 1e3 * metrics.energy_errors(predictions)
     n_energies = int(np.isfinite(energy).sum())
+    left, n_offsets = _without_offsets(predictions)
     without = Estimate(None, n=n_energies)
-    if n_energies > len(offsets):
-        without = sampler.without_offsets(energy, 1e3 * left)
+    if n_energies and n_energies >= EACH * n_offsets:
+        without = sampler.of_structures(1e3 * np.abs(left))
     difference = 1e3 * (predictions.predicted_forces - predictions.forces)
     stress = 160.21766208 * (predictions.predicted_stress - predictions.stress)
     known = np.abs(predictions.forces[np.isfinite(predictions.forces)])
@@ -121,7 +128,7 @@ def measure(structures: Iterable[Structure], potential: Potential, protocol: Pro
         float(1e3 * known.mean()) if known.size else None,
         predictions,
         failures,
-        _notes(predictions, n_energies, len(offsets)),
+        _notes(predictions, n_energies, n_offsets),
     )
 
 
@@ -141,6 +148,26 @@ def _predict(structures: Iterable[Structure], potential: Potential) -> tuple[Pre
         for structure, results in zip(kept, evaluate_graphs(potential, graphs), strict=True)
     ]
     return Predictions.join(parts), failures
+
+
+def _without_offsets(predictions: Predictions) -> tuple[Float[np.ndarray, " n"], int]:
+    """Return the energy errors that an offset for each element leaves, eV per atom, and how many were fitted.
+
+    The fit follows the errors, most of all where a snapshot has a large part in it, its leverage ``h``: what
+    is left has ``1 - h`` of its variance and is divided by the root of that. Snapshots that alone determine
+    an offset are NaN. Offsets count by the rank of the fit: of a single composition there is one.
+    """
+    errors = metrics.energy_errors(predictions)
+    fractions = metrics.compositions(predictions)[1]
+    known, left = np.isfinite(errors), np.full(len(errors), np.nan)
+    if not known.any():
+        return left, 0
+    basis, sizes, _ = np.linalg.svd(fractions[known], full_matrices=False)
+    basis = basis[:, sizes > metrics.SINGULAR * sizes[0]]
+    free = 1 - (basis**2).sum(axis=1)
+    free[free < ALONE] = np.nan
+    left[known] = (errors[known] - basis @ (basis.T @ errors[known])) / np.sqrt(free)
+    return left, basis.shape[1]
 
 
 class _Sampler:
@@ -171,18 +198,6 @@ class _Sampler:
         drawn = [sums[d].sum() / counts[d].sum() for d in self.draws if counts[d].sum()]
         return self._interval(sums.sum() / counts.sum(), drawn, int((counts > 0).sum()))
 
-    def without_offsets(self, errors: Float[np.ndarray, " n"], left: Float[np.ndarray, " n"]) -> Estimate:
-        """Estimate a mean of energy errors whose offsets are fitted anew in every sample."""
-        fractions = metrics.compositions(self.predictions)[1]
-        known, drawn = np.isfinite(errors), []
-        for draw in self.draws:
-            some = draw[known[draw]]
-            if len(some):
-                a, b = fractions[some], errors[some]
-                offsets = np.linalg.lstsq(a, b, rcond=metrics.SINGULAR)[0]
-                drawn.append(float(np.abs(b - a @ offsets).mean()))
-        return self._interval(float(np.nanmean(np.abs(left))), drawn, int(known.sum()))
-
     def _interval(self, value: float, drawn: list[float], n: int) -> Estimate:
         if n < 2 or not drawn:
             return Estimate(float(value), n=n)
@@ -201,10 +216,10 @@ def _notes(predictions: Predictions, n_energies: int, n_offsets: int) -> list[st
         told.append("no snapshot has labelled forces: the force error is unknown, and with it the decision")
     if not n_energies:
         told.append("no snapshot has a labelled energy: energy errors are unknown")
-    elif n_energies <= n_offsets:
+    elif n_energies < EACH * n_offsets:
         told.append(
-            f"{n_energies} energies do not tell errors from offsets ({n_offsets} fitted): energy errors are "
-            "unknown; forces do not depend on offsets"
+            f"{n_energies} energies do not tell errors from offsets ({n_offsets} fitted, which takes "
+            f"{EACH * n_offsets}): energy errors are not known; forces do not depend on offsets"
         )
     if n == 1:
         told.append("one snapshot alone: there is no interval; label some twenty, far apart in time")

@@ -46,8 +46,8 @@ class Protocol:
         if self.tuned_force > self.zero_shot_force:
             raise DataError(
                 f"tuned_force = {self.tuned_force:g} meV/A, expected at most zero_shot_force = "
-                f"{self.zero_shot_force:g}: fine-tuning would be advised towards a target that is met already; "
-                "lower tuned_force, or raise zero_shot_force"
+                f"{self.zero_shot_force:g}: fine-tuning would be advised towards a target that is met "
+                "already; lower tuned_force, or raise zero_shot_force"
             )
 
     def record(self, folder: Path) -> str:

@@ -11,6 +11,7 @@ from nequix.assess.protocol import Protocol
 from nequix.core.results import Results
 from nequix.coverage.judge import judge
 from nequix.data.structure import Structure
+from nequix.evaluate.errors.predictions import Predictions
 from tests.calculator.small import SPEC
 from tests.coverage import sets
 
@@ -200,6 +201,48 @@ def test_of_labels_that_cannot_be_evaluated_nothing_is_measured():
 
 def replace_numbers(structure, numbers):
     return Labelled(**{**vars(structure), "numbers": numbers})
+
+
+def energies_alone(n, elements, size, seed):
+    """Snapshots with energy errors of a normal distribution, in eV an atom, and mixed compositions."""
+    rng = np.random.default_rng(seed)
+    numbers = rng.choice(elements, (n, 32))
+    nothing, errors = np.zeros((n * 32, 3)), 32 * rng.normal(0, size, n)
+    stress, names = np.full((n, 3, 3), np.nan), tuple(map(str, range(n)))
+    labels = (np.zeros(n), nothing, stress)
+    return Predictions(
+        names, np.full(n, 32), numbers.ravel(), labels[0], *labels[1:], errors, nothing, np.zeros((n, 3, 3))
+    )
+
+
+@pytest.mark.parametrize(("n_elements", "n"), [(1, 5), (3, 9), (5, 15), (5, 20)])
+def test_energy_errors_and_their_intervals_are_right_on_average(monkeypatch, n_elements, n):
+    found = []
+    for seed in range(60):
+        predictions = energies_alone(n, SPEC.atomic_numbers[:n_elements], 0.04, seed)
+        monkeypatch.setattr("nequix.assess.measure._predict", lambda *_, p=predictions: (p, []))
+        found.append(measure([], Planted([]), PROTOCOL).energy_without_offsets)
+    true = 40 * np.sqrt(2 / np.pi)
+    assert np.mean([e.value for e in found]) == pytest.approx(true, rel=0.08)
+    assert all(e.low <= e.value <= e.high for e in found)
+    assert np.mean([e.low for e in found]) < true < np.mean([e.high for e in found])
+    assert np.mean([e.low <= true <= e.high for e in found]) > 0.6  # of 60; 0.8 of 1,000
+
+
+@pytest.mark.parametrize(("n_elements", "n"), [(1, 2), (3, 8), (5, 14)])
+def test_too_few_energies_for_the_offsets_are_not_known(monkeypatch, n_elements, n):
+    predictions = energies_alone(n, SPEC.atomic_numbers[:n_elements], 0.04, 0)
+    monkeypatch.setattr("nequix.assess.measure._predict", lambda *_: (predictions, []))
+    measured = measure([], Planted([]), PROTOCOL)
+    assert measured.energy_without_offsets.value is None
+    assert f"{n_elements} fitted, which takes {3 * n_elements}" in measured.notes[0]
+
+
+def test_a_snapshot_that_alone_has_an_element_says_nothing_of_energies(monkeypatch):
+    predictions = energies_alone(20, SPEC.atomic_numbers[:1], 0.04, 0)
+    predictions.numbers[:32:2] = SPEC.atomic_numbers[1]
+    monkeypatch.setattr("nequix.assess.measure._predict", lambda *_: (predictions, []))
+    assert measure([], Planted([]), PROTOCOL).energy_without_offsets.n == 19
 
 
 def test_the_interval_covers_the_true_error_about_as_often_as_it_says():
