@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -23,6 +23,9 @@ HOPELESS = 0.1
 
 ANOTHER_SCALE = 0.5
 """eV an atom; energies so far away belong to another functional, other pseudo-potentials or all electrons."""
+
+SHOWN = 10
+"""Elements and pairs that are named."""
 
 ACTIONS = {
     "zero-shot": "use the model as it is",
@@ -65,6 +68,7 @@ def decide(
     *,
     coverage: Coverage | None,
     labelled_coverage: Coverage | None = None,
+    unlike: Sequence[str] = (),
     tuned: bool = False,
     lacking: Mapping[str, int] | None = None,
     spread: float | None = None,
@@ -75,7 +79,8 @@ def decide(
         measured: Errors on the labelled snapshots.
         protocol: The thresholds.
         coverage: Of the target; None if there is no reference.
-        labelled_coverage: Of the labelled snapshots.
+        labelled_coverage: Of the labelled snapshots whose errors were measured.
+        unlike: Elements and pairs of the target that none of these has.
         tuned: Whether the model was fine-tuned, so that the thresholds for such models hold.
         lacking: Elements of target and labels that the model does not know, and in how many structures.
         spread: Mean spread of an ensemble's forces on the target, meV/A.
@@ -89,6 +94,8 @@ def decide(
         )
     else:
         _weigh_coverage(verdict, coverage, labelled_coverage)
+    if unlike:
+        _weigh_unlike(verdict, unlike)
     if spread is not None:
         _weigh_spread(verdict, spread, protocol, tuned)
     if lacking:
@@ -212,6 +219,21 @@ def _weigh_coverage(verdict: Verdict, coverage: Coverage, labelled: Coverage | N
         verdict.doubts.append(told + more)
         return
     verdict.doubts.append(f"{told}; the labelled snapshots are not like that: their errors say nothing of it")
+    _distrust(verdict)
+
+
+def _weigh_unlike(verdict: Verdict, unlike: Sequence[str]) -> None:
+    """Do not conclude from one material to another."""
+    named = ", ".join(unlike[:SHOWN]) + (f" and {len(unlike) - SHOWN} more" if len(unlike) > SHOWN else "")
+    verdict.doubts.append(
+        f"no labelled snapshot has what the target has: {named} (elements, and pairs within the cutoff); the "
+        "errors say nothing of these"
+    )
+    _distrust(verdict)
+
+
+def _distrust(verdict: Verdict) -> None:
+    """Take back what small errors on snapshots unlike the target led to."""
     if verdict.action in ("zero-shot", "tuned"):
         verdict.reasons.append(
             "small errors were measured on snapshots unlike the target: label some of the target"

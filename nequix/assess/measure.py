@@ -74,6 +74,7 @@ class Measured:
         predictions: Labels and predictions.
         failures: Name and reason of what the model cannot evaluate.
         notes: What the labels do not allow to conclude.
+        with_forces: Which of the structures have a force error, from 0.
     """
 
     energy: Estimate
@@ -85,6 +86,7 @@ class Measured:
     predictions: Predictions
     failures: list[list[str]]
     notes: list[str]
+    with_forces: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """List the numbers, as JSON can hold them."""
@@ -107,7 +109,7 @@ def measure(structures: Iterable[Structure], potential: Potential, protocol: Pro
         potential: The model.
         protocol: How errors are sampled.
     """
-    predictions, failures = _predict(structures, potential)
+    predictions, failures, kept = _predict(structures, potential)
     offsets = metrics.without_offsets(predictions)[1]
     sampler = _Sampler(predictions, protocol)
     energy = 1e3 * metrics.energy_errors(predictions)
@@ -129,25 +131,35 @@ def measure(structures: Iterable[Structure], potential: Potential, protocol: Pro
         predictions,
         failures,
         _notes(predictions, n_energies, n_offsets),
+        _with_forces(predictions, kept),
     )
 
 
-def _predict(structures: Iterable[Structure], potential: Potential) -> tuple[Predictions, list[list[str]]]:
-    kept: list[Structure] = []
+def _predict(
+    structures: Iterable[Structure], potential: Potential
+) -> tuple[Predictions, list[list[str]], list[int]]:
+    """Evaluate structures; list those that cannot be, and the places of the others."""
+    kept: dict[int, Structure] = {}
     graphs: list[Graph] = []
     failures: list[list[str]] = []
-    for structure in structures:
+    for index, structure in enumerate(structures):
         try:
             refuse_not_finite(structure)
             graphs.append(graph_of(structure, potential.spec))
-            kept.append(structure)
+            kept[index] = structure
         except (DataError, GraphError) as error:
             failures.append([structure.name, str(error)])
     parts = [
         Predictions.of(structure, float(results.energy[0]), results.forces, results.stress[0])
-        for structure, results in zip(kept, evaluate_graphs(potential, graphs), strict=True)
+        for structure, results in zip(kept.values(), evaluate_graphs(potential, graphs), strict=True)
     ]
-    return Predictions.join(parts), failures
+    return Predictions.join(parts), failures, list(kept)
+
+
+def _with_forces(predictions: Predictions, kept: list[int]) -> tuple[int, ...]:
+    known = np.isfinite(predictions.forces).all(axis=1)
+    n_known = np.bincount(predictions.atom_structure, known, len(predictions.names))
+    return tuple(index for index, n in zip(kept, n_known.tolist(), strict=True) if n)
 
 
 def _without_offsets(predictions: Predictions) -> tuple[Float[np.ndarray, " n"], int]:

@@ -53,6 +53,7 @@ def assess(
     from rich.console import Console
 
     from nequix.assess.decide import decide
+    from nequix.assess.likeness import never_labelled
     from nequix.assess.measure import measure
     from nequix.cli.frames import read_frames, read_structures
     from nequix.core.registry import load_weights
@@ -64,7 +65,11 @@ def assess(
     measured = measure(labelled, calculator.potential, protocol)
     known = _reference_or_none(model, reference, also)
     coverage = None if known is None else judge(aims, known, calculator.potential)
-    own = coverage if known is None or dft is None else judge(labelled, known, calculator.potential)
+    counted = [labelled[index] for index in measured.with_forces]
+    own = None
+    if known is not None and counted:
+        same = dft is None and len(counted) == len(aims)
+        own = coverage if same else judge(counted, known, calculator.potential)
     mean_spread = None
     if spread is not None:
         frames = ((atoms, path.name) for path in target for atoms in read_frames(path))
@@ -74,6 +79,7 @@ def assess(
         protocol,
         coverage=coverage,
         labelled_coverage=own,
+        unlike=never_labelled(aims, counted, weights.spec) if counted else (),
         tuned="parent" in weights.provenance.extra,
         lacking=_lacking([*aims, *(labelled if dft else [])], weights.spec),
         spread=mean_spread,

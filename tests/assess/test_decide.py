@@ -171,6 +171,15 @@ def test_small_errors_say_nothing_of_a_target_that_is_elsewhere():
     assert any("their errors count" in doubt for doubt in same.doubts)
 
 
+@pytest.mark.parametrize("tuned", [False, True])
+def test_small_errors_of_one_material_do_not_decide_about_another(tuned):
+    verdict, _ = decided(snapshots(), force=0.03, energy=0.005, unlike=["Si", "Na-Si"], tuned=tuned)
+    assert verdict.action == "undecided"
+    assert any("no labelled snapshot has what the target has: Si, Na-Si" in d for d in verdict.doubts)
+    assert any("nequix select" in command for command in verdict.next)
+    assert decided(snapshots(), force=0.8, unlike=["Si"], tuned=tuned)[0].action != "undecided"
+
+
 def test_without_a_reference_coverage_is_a_doubt():
     verdict, _ = decided(snapshots(), coverage=False, force=0.03)
     assert any("no reference" in doubt for doubt in verdict.doubts)
@@ -188,6 +197,7 @@ def test_structures_that_cannot_be_evaluated_are_listed():
     measured = measure(structures, Planted([structures[0], *structures[2:]], force=0.03), PROTOCOL)
     assert [name for name, _ in measured.failures] == ["snapshot 1"]
     assert measured.forces.n == 3
+    assert measured.with_forces == (0, 2, 3)
     assert replace(measured, failures=[]).to_dict()["n_structures"] == 3
 
 
@@ -220,7 +230,9 @@ def test_energy_errors_and_their_intervals_are_right_on_average(monkeypatch, n_e
     found = []
     for seed in range(60):
         predictions = energies_alone(n, SPEC.atomic_numbers[:n_elements], 0.04, seed)
-        monkeypatch.setattr("nequix.assess.measure._predict", lambda *_, p=predictions: (p, []))
+        monkeypatch.setattr(
+            "nequix.assess.measure._predict", lambda *_, p=predictions: (p, [], list(range(len(p.names))))
+        )
         found.append(measure([], Planted([]), PROTOCOL).energy_without_offsets)
     true = 40 * np.sqrt(2 / np.pi)
     assert np.mean([e.value for e in found]) == pytest.approx(true, rel=0.08)
@@ -232,16 +244,16 @@ def test_energy_errors_and_their_intervals_are_right_on_average(monkeypatch, n_e
 @pytest.mark.parametrize(("n_elements", "n"), [(1, 2), (3, 8), (5, 14)])
 def test_too_few_energies_for_the_offsets_are_not_known(monkeypatch, n_elements, n):
     predictions = energies_alone(n, SPEC.atomic_numbers[:n_elements], 0.04, 0)
-    monkeypatch.setattr("nequix.assess.measure._predict", lambda *_: (predictions, []))
+    monkeypatch.setattr("nequix.assess.measure._predict", lambda *_: (predictions, [], list(range(n))))
     measured = measure([], Planted([]), PROTOCOL)
     assert measured.energy_without_offsets.value is None
     assert f"{n_elements} fitted, which takes {3 * n_elements}" in measured.notes[0]
 
 
 def test_a_snapshot_that_alone_has_an_element_says_nothing_of_energies(monkeypatch):
-    predictions = energies_alone(20, SPEC.atomic_numbers[:1], 0.04, 0)
+    predictions = energies_alone(n := 20, SPEC.atomic_numbers[:1], 0.04, 0)
     predictions.numbers[:32:2] = SPEC.atomic_numbers[1]
-    monkeypatch.setattr("nequix.assess.measure._predict", lambda *_: (predictions, []))
+    monkeypatch.setattr("nequix.assess.measure._predict", lambda *_: (predictions, [], list(range(n))))
     assert measure([], Planted([]), PROTOCOL).energy_without_offsets.n == 19
 
 

@@ -90,3 +90,11 @@ def test_labels_that_the_model_cannot_evaluate_at_all_get_an_answer(run):
     assert "no labelled snapshot could be evaluated: nothing is measured" in " ".join(out.split())
     assert "Train fully" in out
     assert "3 labelled snapshots without a prediction" in Path("page/report.md").read_text()
+
+
+def test_labels_of_another_material_do_not_decide(run):
+    write("other.extxyz", [sets.crystal("Cu", seed) for seed in range(4)])
+    code, out, _ = run("assess", "other.extxyz", "--dft", "dft.extxyz", "-o", "page", *COMMON)
+    assert code == 0
+    assert "no labelled snapshot has what the target has: Cu" in " ".join(out.split())
+    assert "Undecided" in out
