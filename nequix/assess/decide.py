@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from nequix.assess.likeness import shared
 from nequix.assess.measure import FEW, Measured
 from nequix.assess.protocol import Protocol
-from nequix.coverage.judge import Coverage
+from nequix.coverage.judge import MANY, Coverage
 
 CURVE = ((10, 0.60), (50, 0.54), (200, 0.34))
 """Force errors that fine-tuning the last layer leaves, of those before, by number of structures.
@@ -201,23 +202,26 @@ def _how_many_more(measured: Measured, limit: float) -> str:
 
 
 def _weigh_coverage(verdict: Verdict, coverage: Coverage, labelled: Coverage | None) -> None:
-    told = f"the target is {coverage.verdict} of the training distribution"
-    if coverage.verdict == "inside":
-        verdict.reasons.append(
-            f"{told.removesuffix(' of the training distribution')} the training distribution"
-        )
-        return
-    share = coverage.verdicts.count("outside") / len(coverage.verdicts)
-    seen = 0.0 if labelled is None else labelled.verdicts.count("outside") / len(labelled.verdicts)
+    n = len(coverage.verdicts)
+    outside = [index for index, one in enumerate(coverage.verdicts) if one == "outside"]
     told = f"coverage of the target: {coverage.verdict} ({coverage.reasons[0]})"
-    if coverage.verdict == "edge" or seen >= share / 2 > 0:
-        more = (
-            ""
-            if coverage.verdict == "edge"
-            else "; the labelled snapshots are so, too, and their errors count"
-        )
-        verdict.doubts.append(told + more)
+    if outside:
+        told += f"; {len(outside)} of {n} structures are outside, the first is {coverage.names[outside[0]]}"
+    if coverage.verdict == "inside":
+        verdict.reasons.append("the target is inside the training distribution")
+    if coverage.verdict == "edge" or (coverage.verdict == "inside" and outside):
+        verdict.doubts.append(told)
+    if coverage.verdict != "outside":
         return
+    if labelled is not None:
+        alike, labels = shared(coverage, labelled)
+        often = len(labels) / len(labelled.verdicts) >= len(outside) / n / 2
+        if labels and often and len(outside) - len(alike) <= MANY["outside"] * n:
+            verdict.doubts.append(
+                f"{told}; {len(labels)} of {len(labelled.verdicts)} labelled snapshots have such gaps, too, "
+                "and their errors count"
+            )
+            return
     verdict.doubts.append(f"{told}; the labelled snapshots are not like that: their errors say nothing of it")
     _distrust(verdict)
 

@@ -66,6 +66,7 @@ class Gap:
         rarity: Of its rarest event; what is usual is in the calibration.
         atoms: Structure and atom, from 0, the first ones.
         n_atoms: How many atoms.
+        structures: All structures with such an atom, from 0.
     """
 
     view: str
@@ -78,6 +79,7 @@ class Gap:
     rarity: float
     atoms: list[list[int]]
     n_atoms: int
+    structures: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +133,7 @@ class Coverage:
                 {"name": name, "verdict": verdict, "score": float(value)}
                 for name, verdict, value in zip(self.names, self.verdicts, self.structure_score, strict=True)
             ],
-            "gaps": [asdict(gap) for gap in self.gaps],
+            "gaps": [_without_structures(gap) for gap in self.gaps],
             "atoms": {
                 "structure": self.atom_structure.tolist(),
                 "number": self.numbers.tolist(),
@@ -140,6 +142,11 @@ class Coverage:
             },
             "failures": self.failures,
         }
+
+
+def _without_structures(gap: Gap) -> dict[str, Any]:
+    """List a gap without what grows with the target."""
+    return {name: value for name, value in asdict(gap).items() if name != "structures"}
 
 
 def _json(values: Float[np.ndarray, " n"]) -> list[float | None]:
@@ -282,6 +289,7 @@ def _named(view: str, columns: list[np.ndarray], n_atoms: int, reference: Refere
                     float(rarity[inside].max()),
                     atoms[:NAMED].tolist(),
                     len(atoms),
+                    tuple(np.unique(atoms[:, 0]).tolist()),
                 )
             )
     return gaps

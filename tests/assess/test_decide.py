@@ -171,6 +171,33 @@ def test_small_errors_say_nothing_of_a_target_that_is_elsewhere():
     assert any("their errors count" in doubt for doubt in same.doubts)
 
 
+def test_labelled_snapshots_that_are_strange_otherwise_do_not_count():
+    labelled = snapshots()
+    measured = measure(labelled, Planted(labelled, force=0.03), PROTOCOL)
+    far = judge(sets.structures([sets.unseen_pair()] * 3), sets.reference())
+    usual = [sets.crystal("NaCl", 1)] * 2
+    for own, action in (
+        ([*usual, sets.compressed(), sets.short_contact()], "undecided"),
+        ([*usual, sets.compressed(), sets.unseen_pair()], "undecided"),  # one in four, but all of the target
+        ([*usual, sets.unseen_pair(), sets.unseen_pair()], "zero-shot"),
+    ):
+        found = judge(sets.structures(own), sets.reference())
+        verdict = decide(measured, PROTOCOL, coverage=far, labelled_coverage=found)
+        assert verdict.action == action
+    assert any("2 of 4 labelled snapshots have such gaps, too" in doubt for doubt in verdict.doubts)
+
+
+@pytest.mark.parametrize("n", [40, 120])
+def test_a_frame_outside_is_a_doubt_that_names_it(n):
+    labelled = snapshots()
+    measured = measure(labelled, Planted(labelled, force=0.03), PROTOCOL)
+    frames = [*(sets.crystal("Na", seed) for seed in range(n)), sets.short_contact()]
+    target = judge(sets.structures(frames), sets.reference())
+    for verdict in ("inside", "edge"):
+        told = decide(measured, PROTOCOL, coverage=replace(target, verdict=verdict))
+        assert any(f"1 of {n + 1} structures are outside, the first is t {n}" in d for d in told.doubts)
+
+
 @pytest.mark.parametrize("tuned", [False, True])
 def test_small_errors_of_one_material_do_not_decide_about_another(tuned):
     verdict, _ = decided(snapshots(), force=0.03, energy=0.005, unlike=["Si", "Na-Si"], tuned=tuned)
