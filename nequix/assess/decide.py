@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nequix.assess.commands import Asked, name_commands
 from nequix.assess.likeness import shared
 from nequix.assess.measure import FEW, Measured
 from nequix.assess.protocol import Protocol
@@ -24,6 +25,9 @@ HOPELESS = 0.1
 
 ANOTHER_SCALE = 0.5
 """eV an atom; energies so far away belong to another functional, other pseudo-potentials or all electrons."""
+
+SOME = 20
+"""Structures to label where no number follows from the errors."""
 
 SHOWN = 10
 """Elements and pairs that are named."""
@@ -73,6 +77,7 @@ def decide(
     tuned: bool = False,
     lacking: Mapping[str, int] | None = None,
     spread: float | None = None,
+    asked: Asked | None = None,
 ) -> Verdict:
     """Decide by the recorded thresholds; an interval must be on one side of a threshold to count as clear.
 
@@ -85,6 +90,7 @@ def decide(
         tuned: Whether the model was fine-tuned, so that the thresholds for such models hold.
         lacking: Elements of target and labels that the model does not know, and in how many structures.
         spread: Mean spread of an ensemble's forces on the target, meV/A.
+        asked: Files and model, for the commands to go on with.
     """
     verdict = _by_errors(measured, protocol, tuned)
     _another_scale(verdict, measured)
@@ -105,7 +111,8 @@ def decide(
         if verdict.action != "undecided":
             verdict.doubts.append(f"of the structures without them alone: {ACTIONS[verdict.action]}")
         verdict.action, verdict.mode, verdict.n_structures = "train", None, None
-    _name_next(verdict)
+    number = verdict.n_structures or SOME
+    verdict.next = name_commands(verdict.action, verdict.mode, number, protocol, asked or Asked())
     return verdict
 
 
@@ -252,20 +259,6 @@ def _weigh_spread(verdict: Verdict, spread: float, protocol: Protocol, tuned: bo
         verdict.doubts.append(f"{told}: above the threshold of {limit:g}; the members disagree on the target")
     else:
         verdict.reasons.append(f"{told}: below {limit:g}; members that agree may still be wrong together")
-
-
-def _name_next(verdict: Verdict) -> None:
-    """Give commands to go on with."""
-    if verdict.action in ("few-shot", "undecided"):
-        number = verdict.n_structures or 20
-        verdict.next.append(f"nequix select TARGET -n {number} -o to-label.extxyz")
-    if verdict.action == "few-shot":
-        verdict.next.append(f"nequix finetune --mode {verdict.mode} LABELLED -o runs/tuned")
-        verdict.next.append(
-            "nequix assess TARGET --dft HELD-OUT --model runs/tuned/model.safetensors -o again"
-        )
-    if verdict.action == "train":
-        verdict.next.append("nequix train configs/quickstart.yml -o runs/own")
 
 
 def _span(estimate: Any) -> str:

@@ -52,6 +52,7 @@ def assess(
     import numpy as np
     from rich.console import Console
 
+    from nequix.assess.commands import Asked
     from nequix.assess.decide import decide
     from nequix.assess.likeness import never_labelled
     from nequix.assess.measure import measure
@@ -74,15 +75,25 @@ def assess(
     if spread is not None:
         frames = ((atoms, path.name) for path in target for atoms in read_frames(path))
         mean_spread = 1e3 * float(np.mean([spread_of(*pair, spread).mean() for pair in frames]))
+    tuned = "parent" in weights.provenance.extra
     verdict = decide(
         measured,
         protocol,
         coverage=coverage,
         labelled_coverage=own,
         unlike=never_labelled(aims, counted, weights.spec) if counted else (),
-        tuned="parent" in weights.provenance.extra,
+        tuned=tuned,
         lacking=_lacking([*aims, *(labelled if dft else [])], weights.spec),
         spread=mean_spread,
+        asked=Asked(
+            [str(path) for path in target],
+            [str(path) for path in dft or ()],
+            model,
+            weights.provenance.extra.get("parent"),
+            _name_reference(model, reference, tuned),
+            [str(path) for path in also or ()],
+            known is not None,
+        ),
     )
     print_verdict(verdict, measured, protocol, Console())
     identity = identity_of(target, known, model, calculator, str(dtype))
@@ -100,6 +111,19 @@ def _reference_or_none(model: str, path: Path | None, also: list[Path] | None) -
         if path is not None:
             raise
         return None
+
+
+def _name_reference(model: str, path: Path | None, tuned: bool) -> str | None:
+    """Name the reference's file where a model that is fine-tuned from this one's parent would not find it."""
+    from nequix.core.registry import BUNDLED
+    from nequix.coverage.sidecar import place_beside
+
+    if path is not None:
+        return str(path)
+    if tuned or model in BUNDLED:
+        return None
+    beside = place_beside(model)
+    return str(beside) if beside.is_file() else None
 
 
 def _lacking(structures: Sequence[Structure], spec: ModelSpec) -> dict[str, int]:

@@ -77,7 +77,7 @@ def test_larger_errors_ask_for_a_fine_tuning(force, n):
     verdict, _ = decided(snapshots(), force=force)
     assert (verdict.action, verdict.mode) == ("few-shot", "last-layer")
     assert verdict.n_structures <= n
-    assert any("finetune --mode last-layer" in command for command in verdict.next)
+    assert any("--mode last-layer to-label.extxyz" in command for command in verdict.next)
 
 
 def test_the_larger_the_error_the_more_structures():

@@ -98,3 +98,19 @@ def test_labels_of_another_material_do_not_decide(run):
     assert code == 0
     assert "no labelled snapshot has what the target has: Cu" in " ".join(out.split())
     assert "Undecided" in out
+
+
+def test_the_commands_to_go_on_with_are_of_this_model_and_these_files(run):
+    write("train.extxyz", [sets.crystal(name, seed) for name in sets.CRYSTALS for seed in range(20)])
+    run("coverage", "build", "train.extxyz", *COMMON)
+    thresholds = ("--zero-shot-force", "10", "--tuned-force", "10")
+    run("assess", "target.extxyz", "--dft", "dft.extxyz", "-o", "page", *thresholds, *COMMON)
+    verdict = json.loads(Path("page/results.json").read_bytes())["results"]["verdict"]
+    select, finetune, assess = verdict["next"]
+    assert select.startswith("nequix select target.extxyz -n ")
+    assert "--model model.safetensors" in select
+    assert "--from model.safetensors" in finetune
+    assert "nequix assess target.extxyz --dft dft.extxyz --model runs/tuned/model.safetensors" in assess
+    # A model that is fine-tuned from this one has the reference elsewhere.
+    assert "--reference model.coverage.safetensors --also to-label.extxyz" in assess
+    assert "--zero-shot-force 10 --tuned-force 10" in assess
