@@ -101,6 +101,11 @@ def decide(
         )
     else:
         _weigh_coverage(verdict, coverage, labelled_coverage)
+        if tuned and "features" not in coverage.values:
+            verdict.doubts.append(
+                "coverage is by histograms alone, without the model's own features: fine-tuning has changed "
+                "them, and the parent's reference does not tell what is usual"
+            )
     if unlike:
         _weigh_unlike(verdict, unlike)
     if spread is not None:

@@ -98,6 +98,7 @@ def assess(
     print_verdict(verdict, measured, protocol, Console())
     identity = identity_of(target, known, model, calculator, str(dtype))
     identity["task"] = "assess"
+    identity["settings"]["features"] = known is not None and known.features is not None
     identity["settings"]["labelled"] = [path.name for path in dft or target]
     write_report(output, verdict, measured, protocol, recorded, coverage, known, identity)
     print(output / "report.md")

@@ -207,6 +207,12 @@ def test_small_errors_of_one_material_do_not_decide_about_another(tuned):
     assert decided(snapshots(), force=0.8, unlike=["Si"], tuned=tuned)[0].action != "undecided"
 
 
+def test_of_a_tuned_model_it_is_told_that_features_are_left_out():
+    verdict, _ = decided(snapshots(), force=0.03, energy=0.005, tuned=True)
+    assert verdict.action == "tuned"
+    assert any("without the model's own features" in doubt for doubt in verdict.doubts)
+
+
 def test_without_a_reference_coverage_is_a_doubt():
     verdict, _ = decided(snapshots(), coverage=False, force=0.03)
     assert any("no reference" in doubt for doubt in verdict.doubts)
