@@ -152,6 +152,9 @@ def _by_errors(measured: Measured, protocol: Protocol, tuned: bool) -> Verdict:
 def _weigh_energies(verdict: Verdict, measured: Measured, protocol: Protocol, tuned: bool) -> None:
     """Add what energies say; they decide of a fine-tuned model, of another they only warn."""
     energy = measured.energy_without_offsets
+    if energy.value is None and tuned and measured.energy.value is not None:
+        verdict.action = "undecided"
+        verdict.reasons.append("energies decide, too, and there are too few to tell errors from offsets")
     if energy.value is not None:
         told = f"energy MAE without offsets {_span(energy)} meV/atom, threshold {protocol.tuned_energy:g}"
         if energy.upper <= protocol.tuned_energy:
@@ -221,9 +224,9 @@ def _weigh_coverage(verdict: Verdict, coverage: Coverage, labelled: Coverage | N
         told += f"; {len(outside)} of {n} structures are outside, the first is {coverage.names[outside[0]]}"
     if coverage.verdict == "inside":
         verdict.reasons.append("the target is inside the training distribution")
-    if coverage.verdict == "edge" or (coverage.verdict == "inside" and outside):
-        verdict.doubts.append(told)
     if coverage.verdict != "outside":
+        if outside or coverage.verdict == "edge":
+            verdict.doubts.append(told)
         return
     if labelled is not None:
         alike, labels = shared(coverage, labelled)
@@ -234,7 +237,8 @@ def _weigh_coverage(verdict: Verdict, coverage: Coverage, labelled: Coverage | N
                 "and their errors count"
             )
             return
-    verdict.doubts.append(f"{told}; the labelled snapshots are not like that: their errors say nothing of it")
+        told += "; the labelled snapshots are not like that: their errors say nothing of it"
+    verdict.doubts.append(told)
     _distrust(verdict)
 
 

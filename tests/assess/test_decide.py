@@ -151,6 +151,13 @@ def test_one_snapshot_has_no_interval_and_no_energy_error():
     assert any("do not tell errors from offsets" in doubt for doubt in verdict.doubts)
 
 
+def test_too_few_energies_do_not_decide_of_a_tuned_model():
+    verdict, measured = decided(snapshots(2), force=0.03, energy=0.08, tuned=True)
+    assert (measured.energy_without_offsets.value, verdict.action) == (None, "undecided")
+    assert any("too few to tell errors from offsets" in reason for reason in verdict.reasons)
+    assert decided(snapshots(2), force=0.03, energy=0.08)[0].action == "zero-shot"
+
+
 def test_an_element_that_the_model_lacks_ends_it():
     verdict, _ = decided(snapshots(), force=0.03, lacking={"Ti": 3})
     assert verdict.action == "train"

@@ -89,6 +89,7 @@ def test_labels_that_the_model_cannot_evaluate_at_all_get_an_answer(run):
     assert code == 0
     assert "no labelled snapshot could be evaluated: nothing is measured" in " ".join(out.split())
     assert "Train fully" in out
+    assert "labelled snapshots are not like that" not in " ".join(out.split())
     assert "3 labelled snapshots without a prediction" in Path("page/report.md").read_text()
 
 
@@ -104,9 +105,10 @@ def test_the_commands_to_go_on_with_are_of_this_model_and_these_files(run):
     write("train.extxyz", [sets.crystal(name, seed) for name in sets.CRYSTALS for seed in range(20)])
     run("coverage", "build", "train.extxyz", *COMMON)
     thresholds = ("--zero-shot-force", "10", "--tuned-force", "10")
-    run("assess", "target.extxyz", "--dft", "dft.extxyz", "-o", "page", *thresholds, *COMMON)
+    _, out, _ = run("assess", "target.extxyz", "--dft", "dft.extxyz", "-o", "page", *thresholds, *COMMON)
     verdict = json.loads(Path("page/results.json").read_bytes())["results"]["verdict"]
     select, finetune, assess = verdict["next"]
+    assert f"> {assess}\n" in out  # on one line, to be copied
     assert select.startswith("nequix select target.extxyz -n ")
     assert "--model model.safetensors" in select
     assert "--from model.safetensors" in finetune
