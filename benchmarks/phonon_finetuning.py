@@ -4,9 +4,9 @@
     python benchmarks/phonon_finetuning.py report --work DIR -o docs/results/figures
 
 Eight materials of phonopy's examples with PBE forces are divided into two folds; for each the model is
-fine-tuned on the other's force constants, together with labelled structures in every batch, and evaluated on
-its own. Models that are not fine-tuned here are evaluated on all materials; so are those fine-tuned on
-other phonons, with ``--phonons FOLDER`` and perhaps ``--labelled FILE``.
+fine-tuned on the other's force constants, together with labelled structures in every batch. Every model is
+evaluated on all eight and on other calculations of Si and NaCl. With ``--phonons FOLDER`` and perhaps
+``--labelled FILE`` it is fine-tuned on other data, with ``--held FOLDER`` evaluated on others.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from nequix.core.weights import Weights, read_weights
 from nequix.data.sources import open_source
 from nequix.data.structure import to_atoms
 from nequix.evaluate.batches import evaluate_atoms
-from nequix.evaluate.phonons.data import read_reference
+from nequix.evaluate.phonons.data import find_references, read_reference
 from nequix.evaluate.phonons.harmonic import by_displacements, commensurate_frequencies, prepare
 from nequix.evaluate.phonons.task import unit_cell
 from nequix.finetune.config import PhononsConfig, configure
@@ -40,6 +40,9 @@ from nequix.train.loss import LossConfig
 PHONONS = "phonons/phonopy_examples"
 FOLDS = (("CaTiO3", "MgO", "Si", "TiO2-anatase"), ("MgB2", "NaCl", "SiO2-HP", "ZnO"))
 """Materials that are held out together."""
+
+RELATIVES = {f"Si-gruneisen-{which}": "Si" for which in ("minus", "orig", "plus")} | {"NaCl-rd": "NaCl"}
+"""Other calculations, of other volumes or by other displacements, and the material that they are of."""
 
 LABELLED = "mattersim_benchmarks/mptrj-random-1k.extxyz.gz"
 N_TEST = 150
@@ -79,12 +82,12 @@ def labelled(options: argparse.Namespace, parent: Weights) -> tuple[Path, dict[s
     return path, sets
 
 
-def evaluate(options: argparse.Namespace, weights: Weights, names: list[str], sets: dict) -> dict:
+def evaluate(weights: Weights, held: dict[str, Path], sets: dict) -> dict:
     """Return errors of phonons at DFT's geometry, and of energies (eV/atom) and forces (eV/A)."""
     potential = Potential(weights, dtype="float64")
     materials = {}
-    for name in names:
-        reference = read_reference(options.data / PHONONS / name)
+    for name, path in held.items():
+        reference = read_reference(path)
         if not set(np.unique(reference.supercell.numbers)) <= set(weights.spec.atomic_numbers):
             continue
         ours = prepare(unit_cell(reference), reference)
@@ -117,28 +120,28 @@ def run(options: argparse.Namespace) -> None:
     parent = load_weights(options.model)
     data, sets = labelled(options, parent)
     folder = options.data / PHONONS
-    names = sorted(name for fold in FOLDS for name in fold)
+    paths = {name: folder / name for name in sorted(name for fold in FOLDS for name in fold)}
+    every = find_references(options.held) if options.held else paths | {n: folder / n for n in RELATIVES}
 
-    def told(name: str, weights: Weights, materials: list[str], **more: object) -> None:
-        result = {"model": options.model, **more, **evaluate(options, weights, materials, sets)}
+    def told(name: str, weights: Weights, **more: object) -> None:
+        result = {"model": options.model, **more, **evaluate(weights, every, sets)}
         write_atomic(options.work / f"{name}.json", [json.dumps(result, indent=1).encode()])
         print(name, json.dumps(result["sets"]), flush=True)
 
     for model in (options.model, *options.compare):
         if not (options.work / f"{options.model}-{model}-zero.json").exists():
-            told(f"{options.model}-{model}-zero", load_weights(model), names, variant=f"{model}, zero-shot")
+            told(f"{options.model}-{model}-zero", load_weights(model), variant=f"{model}, zero-shot")
     for variant in options.variants:
         for fold in [OTHERS] if options.phonons else options.folds:
             name = f"{options.model}-{variant}-{fold}".replace(" ", "-")
             if (options.work / f"{name}.json").exists():
                 continue
-            held = names if fold == OTHERS else list(FOLDS[fold])
-            used = [folder / n for n in names if n not in held]
+            used = [] if fold == OTHERS else [path for n, path in paths.items() if n not in FOLDS[fold]]
             used = [path for path in used if len(read_reference(path).supercell) <= options.max_atoms]
             used = used or [options.phonons]
             tuning = fine_tune(options, parent, options.labelled or data, used, variant, name)
             more = {"variant": variant, "fold": fold, "trained_on": [path.name for path in used]}
-            told(name, read_weights(tuning.folder / MODEL), held, steps=tuning.n_steps, **more)
+            told(name, read_weights(tuning.folder / MODEL), steps=tuning.n_steps, **more)
 
 
 def fine_tune(
@@ -176,17 +179,32 @@ def fine_tune(
     return tuning
 
 
+def held_out(result: dict) -> dict[str, dict]:
+    """Return the errors of the materials that are not trained on, other calculations of the eight aside."""
+    fold = result.get("fold", OTHERS)
+    names = result["materials"] if fold == OTHERS else FOLDS[fold]
+    return {n: result["materials"][n] for n in names if n not in RELATIVES}
+
+
+def trained_on(result: dict) -> dict[str, dict]:
+    """Return the errors of the materials that are trained on, and of other calculations of them."""
+    known = result.get("trained_on", [])
+    return {n: v for n, v in result["materials"].items() if RELATIVES.get(n, n) in known}
+
+
 def report(options: argparse.Namespace) -> None:
     """Print the tables and draw the figure."""
     results = [json.loads(path.read_text()) for path in sorted(options.work.glob(f"{options.model}-*.json"))]
     variants: dict[str, list[dict]] = {}
     for result in results:
         variants.setdefault(result["variant"], []).append(result)
-    held = sorted({n for r in results if "fold" in r for n in r["materials"]})
-    print("| | force constants, relative | column, eV/A^2 | frequencies, THz | bias, THz | errors of |")
+    held = sorted({n for r in results if "fold" in r for n in held_out(r)})
+    print(
+        "| held out | force constants, relative | column, eV/A^2 | frequencies, THz | bias, THz | errors of |"
+    )
     print("|---|---:|---:|---:|---:|---|")
     for variant, several in variants.items():
-        materials = {n: v for r in several for n, v in r["materials"].items() if n in held}
+        materials = {n: v for r in several for n, v in held_out(r).items() if n in held}
         cells = [
             f"{np.mean([v[key] for v in materials.values()]):.3f}"
             for key in ("constants", "column", "frequency", "bias")
@@ -197,15 +215,17 @@ def report(options: argparse.Namespace) -> None:
             for name in SETS
         )
         print(f"| {variant} ({len(materials)}) | {' | '.join(cells)} | {errors} |")
-    print()
-    print(f"| frequencies, THz | {' | '.join(variants)} |")
-    print(f"|---|{'---:|' * len(variants)}")
-    for name in held:
-        cells = []
-        for several in variants.values():
-            found = [r["materials"][name]["frequency"] for r in several if name in r["materials"]]
-            cells.append(f"{found[0]:.3f}" if found else "")
-        print(f"| {name} | {' | '.join(cells)} |")
+    used = sorted({n for r in results for n in trained_on(r)})
+    for title, names, choose in (("held out", held, held_out), ("trained on", used, trained_on)):
+        print(f"\n| {title}: force constants, frequencies (THz) | {' | '.join(variants)} |")
+        print(f"|---|{'---:|' * len(variants)}")
+        for name in names:
+            cells = []
+            for several in variants.values():
+                shown = [choose(r) if "fold" in r else r["materials"] for r in several]
+                found = [v[name] for v in shown if name in v]
+                cells.append(f"{found[0]['constants']:.3f}, {found[0]['frequency']:.2f}" if found else "")
+            print(f"| {name} | {' | '.join(cells)} |")
     draw_figure(options, variants, held)
 
 
@@ -220,7 +240,7 @@ def draw_figure(options: argparse.Namespace, variants: dict[str, list[dict]], he
     }
     for axes, (key, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
         for place, (variant, several) in enumerate(variants.items()):
-            found = {n: v[key] for r in several for n, v in r["materials"].items()}
+            found = {n: v[key] for r in several for n, v in held_out(r).items()}
             shown = [found.get(name, np.nan) for name in held]
             width = 0.8 / len(variants)
             axes.bar(np.arange(len(held)) + place * width, shown, width, label=variant)
@@ -242,6 +262,9 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--folds", type=int, nargs="+", default=list(range(len(FOLDS))))
     parser.add_argument("--phonons", type=Path, help="a folder of others to train on")
+    parser.add_argument(
+        "--held", type=Path, help="a folder of others to evaluate on, where --phonons is given"
+    )
     parser.add_argument("--labelled", type=Path, help="structures for every batch, in place of MPtrj's")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch-size", type=int, default=4, help="labelled structures a step")

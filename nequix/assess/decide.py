@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
+from nequix.assess.commands import Asked, name_commands
+from nequix.assess.likeness import shared
 from nequix.assess.measure import FEW, Measured
 from nequix.assess.protocol import Protocol
-from nequix.coverage.judge import Coverage
+from nequix.coverage.judge import MANY, Coverage
 
 CURVE = ((10, 0.60), (50, 0.54), (200, 0.34))
 """Force errors that fine-tuning the last layer leaves, of those before, by number of structures.
@@ -23,6 +25,12 @@ HOPELESS = 0.1
 
 ANOTHER_SCALE = 0.5
 """eV an atom; energies so far away belong to another functional, other pseudo-potentials or all electrons."""
+
+SOME = 20
+"""Structures to label where no number follows from the errors."""
+
+SHOWN = 10
+"""Elements and pairs that are named."""
 
 ACTIONS = {
     "zero-shot": "use the model as it is",
@@ -65,9 +73,11 @@ def decide(
     *,
     coverage: Coverage | None,
     labelled_coverage: Coverage | None = None,
+    unlike: Sequence[str] = (),
     tuned: bool = False,
     lacking: Mapping[str, int] | None = None,
     spread: float | None = None,
+    asked: Asked | None = None,
 ) -> Verdict:
     """Decide by the recorded thresholds; an interval must be on one side of a threshold to count as clear.
 
@@ -75,10 +85,12 @@ def decide(
         measured: Errors on the labelled snapshots.
         protocol: The thresholds.
         coverage: Of the target; None if there is no reference.
-        labelled_coverage: Of the labelled snapshots.
+        labelled_coverage: Of the labelled snapshots whose errors were measured.
+        unlike: Elements and pairs of the target that none of these has.
         tuned: Whether the model was fine-tuned, so that the thresholds for such models hold.
         lacking: Elements of target and labels that the model does not know, and in how many structures.
         spread: Mean spread of an ensemble's forces on the target, meV/A.
+        asked: Files and model, for the commands to go on with.
     """
     verdict = _by_errors(measured, protocol, tuned)
     _another_scale(verdict, measured)
@@ -89,6 +101,13 @@ def decide(
         )
     else:
         _weigh_coverage(verdict, coverage, labelled_coverage)
+        if tuned and "features" not in coverage.values:
+            verdict.doubts.append(
+                "coverage is by histograms alone, without the model's own features: fine-tuning has changed "
+                "them, and the parent's reference does not tell what is usual"
+            )
+    if unlike:
+        _weigh_unlike(verdict, unlike)
     if spread is not None:
         _weigh_spread(verdict, spread, protocol, tuned)
     if lacking:
@@ -97,7 +116,8 @@ def decide(
         if verdict.action != "undecided":
             verdict.doubts.append(f"of the structures without them alone: {ACTIONS[verdict.action]}")
         verdict.action, verdict.mode, verdict.n_structures = "train", None, None
-    _name_next(verdict)
+    number = verdict.n_structures or SOME
+    verdict.next = name_commands(verdict.action, verdict.mode, number, protocol, asked or Asked())
     return verdict
 
 
@@ -132,6 +152,9 @@ def _by_errors(measured: Measured, protocol: Protocol, tuned: bool) -> Verdict:
 def _weigh_energies(verdict: Verdict, measured: Measured, protocol: Protocol, tuned: bool) -> None:
     """Add what energies say; they decide of a fine-tuned model, of another they only warn."""
     energy = measured.energy_without_offsets
+    if energy.value is None and tuned and measured.energy.value is not None:
+        verdict.action = "undecided"
+        verdict.reasons.append("energies decide, too, and there are too few to tell errors from offsets")
     if energy.value is not None:
         told = f"energy MAE without offsets {_span(energy)} meV/atom, threshold {protocol.tuned_energy:g}"
         if energy.upper <= protocol.tuned_energy:
@@ -194,24 +217,43 @@ def _how_many_more(measured: Measured, limit: float) -> str:
 
 
 def _weigh_coverage(verdict: Verdict, coverage: Coverage, labelled: Coverage | None) -> None:
-    told = f"the target is {coverage.verdict} of the training distribution"
-    if coverage.verdict == "inside":
-        verdict.reasons.append(
-            f"{told.removesuffix(' of the training distribution')} the training distribution"
-        )
-        return
-    share = coverage.verdicts.count("outside") / len(coverage.verdicts)
-    seen = 0.0 if labelled is None else labelled.verdicts.count("outside") / len(labelled.verdicts)
+    n = len(coverage.verdicts)
+    outside = [index for index, one in enumerate(coverage.verdicts) if one == "outside"]
     told = f"coverage of the target: {coverage.verdict} ({coverage.reasons[0]})"
-    if coverage.verdict == "edge" or seen >= share / 2 > 0:
-        more = (
-            ""
-            if coverage.verdict == "edge"
-            else "; the labelled snapshots are so, too, and their errors count"
-        )
-        verdict.doubts.append(told + more)
+    if outside:
+        told += f"; {len(outside)} of {n} structures are outside, the first is {coverage.names[outside[0]]}"
+    if coverage.verdict == "inside":
+        verdict.reasons.append("the target is inside the training distribution")
+    if coverage.verdict != "outside":
+        if outside or coverage.verdict == "edge":
+            verdict.doubts.append(told)
         return
-    verdict.doubts.append(f"{told}; the labelled snapshots are not like that: their errors say nothing of it")
+    if labelled is not None:
+        alike, labels = shared(coverage, labelled)
+        often = len(labels) / len(labelled.verdicts) >= len(outside) / n / 2
+        if labels and often and len(outside) - len(alike) <= MANY["outside"] * n:
+            verdict.doubts.append(
+                f"{told}; {len(labels)} of {len(labelled.verdicts)} labelled snapshots have such gaps, too, "
+                "and their errors count"
+            )
+            return
+        told += "; the labelled snapshots are not like that: their errors say nothing of it"
+    verdict.doubts.append(told)
+    _distrust(verdict)
+
+
+def _weigh_unlike(verdict: Verdict, unlike: Sequence[str]) -> None:
+    """Do not conclude from one material to another."""
+    named = ", ".join(unlike[:SHOWN]) + (f" and {len(unlike) - SHOWN} more" if len(unlike) > SHOWN else "")
+    verdict.doubts.append(
+        f"no labelled snapshot has what the target has: {named} (elements, and pairs within the cutoff); the "
+        "errors say nothing of these"
+    )
+    _distrust(verdict)
+
+
+def _distrust(verdict: Verdict) -> None:
+    """Take back what small errors on snapshots unlike the target led to."""
     if verdict.action in ("zero-shot", "tuned"):
         verdict.reasons.append(
             "small errors were measured on snapshots unlike the target: label some of the target"
@@ -226,20 +268,6 @@ def _weigh_spread(verdict: Verdict, spread: float, protocol: Protocol, tuned: bo
         verdict.doubts.append(f"{told}: above the threshold of {limit:g}; the members disagree on the target")
     else:
         verdict.reasons.append(f"{told}: below {limit:g}; members that agree may still be wrong together")
-
-
-def _name_next(verdict: Verdict) -> None:
-    """Give commands to go on with."""
-    if verdict.action in ("few-shot", "undecided"):
-        number = verdict.n_structures or 20
-        verdict.next.append(f"nequix select TARGET -n {number} -o to-label.extxyz")
-    if verdict.action == "few-shot":
-        verdict.next.append(f"nequix finetune --mode {verdict.mode} LABELLED -o runs/tuned")
-        verdict.next.append(
-            "nequix assess TARGET --dft HELD-OUT --model runs/tuned/model.safetensors -o again"
-        )
-    if verdict.action == "train":
-        verdict.next.append("nequix train configs/quickstart.yml -o runs/own")
 
 
 def _span(estimate: Any) -> str:

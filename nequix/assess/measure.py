@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 
 FEW = 5
 """Structures below which a bootstrap over them says little."""
+
+EACH = 3
+"""Energies for each fitted offset below which errors and offsets cannot be told apart."""
+
+ALONE = 1e-6
+"""One less the leverage of a snapshot that alone determines an offset, with rounding."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class Measured:
 
     Attributes:
         energy: Per atom, as the labels count, meV/atom.
-        energy_without_offsets: Less one energy for each element, meV/atom; None where the fit leaves nothing.
+        energy_without_offsets: Less one energy for each element, meV/atom; None of too few energies.
         forces: Components, meV/A.
         stress: Components, GPa.
         offsets: Of each atomic number, eV: prediction minus label.
@@ -67,6 +74,7 @@ class Measured:
         predictions: Labels and predictions.
         failures: Name and reason of what the model cannot evaluate.
         notes: What the labels do not allow to conclude.
+        with_forces: Which of the structures have a force error, from 0.
     """
 
     energy: Estimate
@@ -78,6 +86,7 @@ class Measured:
     predictions: Predictions
     failures: list[list[str]]
     notes: list[str]
+    with_forces: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """List the numbers, as JSON can hold them."""
@@ -100,14 +109,15 @@ def measure(structures: Iterable[Structure], potential: Potential, protocol: Pro
         potential: The model.
         protocol: How errors are sampled.
     """
-    predictions, failures = _predict(structures, potential)
-    left, offsets = metrics.without_offsets(predictions)
+    predictions, failures, kept = _predict(structures, potential)
+    offsets = metrics.without_offsets(predictions)[1]
     sampler = _Sampler(predictions, protocol)
     energy = 1e3 * metrics.energy_errors(predictions)
     n_energies = int(np.isfinite(energy).sum())
+    left, n_offsets = _without_offsets(predictions)
     without = Estimate(None, n=n_energies)
-    if n_energies > len(offsets):
-        without = sampler.without_offsets(energy, 1e3 * left)
+    if n_energies and n_energies >= EACH * n_offsets:
+        without = sampler.of_structures(1e3 * np.abs(left))
     difference = 1e3 * (predictions.predicted_forces - predictions.forces)
     stress = 160.21766208 * (predictions.predicted_stress - predictions.stress)
     known = np.abs(predictions.forces[np.isfinite(predictions.forces)])
@@ -120,26 +130,56 @@ def measure(structures: Iterable[Structure], potential: Potential, protocol: Pro
         float(1e3 * known.mean()) if known.size else None,
         predictions,
         failures,
-        _notes(predictions, n_energies, len(offsets)),
+        _notes(predictions, n_energies, n_offsets),
+        _with_forces(predictions, kept),
     )
 
 
-def _predict(structures: Iterable[Structure], potential: Potential) -> tuple[Predictions, list[list[str]]]:
-    kept: list[Structure] = []
+def _predict(
+    structures: Iterable[Structure], potential: Potential
+) -> tuple[Predictions, list[list[str]], list[int]]:
+    """Evaluate structures; list those that cannot be, and the places of the others."""
+    kept: dict[int, Structure] = {}
     graphs: list[Graph] = []
     failures: list[list[str]] = []
-    for structure in structures:
+    for index, structure in enumerate(structures):
         try:
             refuse_not_finite(structure)
             graphs.append(graph_of(structure, potential.spec))
-            kept.append(structure)
+            kept[index] = structure
         except (DataError, GraphError) as error:
             failures.append([structure.name, str(error)])
     parts = [
         Predictions.of(structure, float(results.energy[0]), results.forces, results.stress[0])
-        for structure, results in zip(kept, evaluate_graphs(potential, graphs), strict=True)
+        for structure, results in zip(kept.values(), evaluate_graphs(potential, graphs), strict=True)
     ]
-    return Predictions.join(parts), failures
+    return Predictions.join(parts), failures, list(kept)
+
+
+def _with_forces(predictions: Predictions, kept: list[int]) -> tuple[int, ...]:
+    known = np.isfinite(predictions.forces).all(axis=1)
+    n_known = np.bincount(predictions.atom_structure, known, len(predictions.names))
+    return tuple(index for index, n in zip(kept, n_known.tolist(), strict=True) if n)
+
+
+def _without_offsets(predictions: Predictions) -> tuple[Float[np.ndarray, " n"], int]:
+    """Return the energy errors that an offset for each element leaves, eV per atom, and how many were fitted.
+
+    The fit follows the errors, most of all where a snapshot has a large part in it, its leverage ``h``: what
+    is left has ``1 - h`` of its variance and is divided by the root of that. Snapshots that alone determine
+    an offset are NaN. Offsets count by the rank of the fit: of a single composition there is one.
+    """
+    errors = metrics.energy_errors(predictions)
+    fractions = metrics.compositions(predictions)[1]
+    known, left = np.isfinite(errors), np.full(len(errors), np.nan)
+    if not known.any():
+        return left, 0
+    basis, sizes, _ = np.linalg.svd(fractions[known], full_matrices=False)
+    basis = basis[:, sizes > metrics.SINGULAR * sizes[0]]
+    free = 1 - (basis**2).sum(axis=1)
+    free[free < ALONE] = np.nan
+    left[known] = (errors[known] - basis @ (basis.T @ errors[known])) / np.sqrt(free)
+    return left, basis.shape[1]
 
 
 class _Sampler:
@@ -153,7 +193,7 @@ class _Sampler:
 
     def of_structures(self, errors: Float[np.ndarray, "n ..."]) -> Estimate:
         """Estimate a mean over structures, or over components of structures."""
-        flat = errors.reshape(len(errors), -1)
+        flat = errors.reshape(len(errors), math.prod(errors.shape[1:]))  # also of no structure
         known = np.isfinite(flat)
         return self._weighted(np.where(known, flat, 0).sum(axis=1), known.sum(axis=1))
 
@@ -169,18 +209,6 @@ class _Sampler:
             return Estimate(None)
         drawn = [sums[d].sum() / counts[d].sum() for d in self.draws if counts[d].sum()]
         return self._interval(sums.sum() / counts.sum(), drawn, int((counts > 0).sum()))
-
-    def without_offsets(self, errors: Float[np.ndarray, " n"], left: Float[np.ndarray, " n"]) -> Estimate:
-        """Estimate a mean of energy errors whose offsets are fitted anew in every sample."""
-        fractions = metrics.compositions(self.predictions)[1]
-        known, drawn = np.isfinite(errors), []
-        for draw in self.draws:
-            some = draw[known[draw]]
-            if len(some):
-                a, b = fractions[some], errors[some]
-                offsets = np.linalg.lstsq(a, b, rcond=metrics.SINGULAR)[0]
-                drawn.append(float(np.abs(b - a @ offsets).mean()))
-        return self._interval(float(np.nanmean(np.abs(left))), drawn, int(known.sum()))
 
     def _interval(self, value: float, drawn: list[float], n: int) -> Estimate:
         if n < 2 or not drawn:
@@ -200,10 +228,10 @@ def _notes(predictions: Predictions, n_energies: int, n_offsets: int) -> list[st
         told.append("no snapshot has labelled forces: the force error is unknown, and with it the decision")
     if not n_energies:
         told.append("no snapshot has a labelled energy: energy errors are unknown")
-    elif n_energies <= n_offsets:
+    elif n_energies < EACH * n_offsets:
         told.append(
-            f"{n_energies} energies do not tell errors from offsets ({n_offsets} fitted): energy errors are "
-            "unknown; forces do not depend on offsets"
+            f"{n_energies} energies do not tell errors from offsets ({n_offsets} fitted, which takes "
+            f"{EACH * n_offsets}): energy errors are not known; forces do not depend on offsets"
         )
     if n == 1:
         told.append("one snapshot alone: there is no interval; label some twenty, far apart in time")

@@ -22,10 +22,13 @@ class Protocol:
     Attributes:
         zero_shot_force: Force MAE of the model as it is, meV/A.
         tuned_energy: Energy MAE after fine-tuning, offsets removed, meV/atom.
-        tuned_force: Force MAE after fine-tuning, meV/A.
+        tuned_force: Force MAE after fine-tuning, meV/A; at most ``zero_shot_force``.
         confidence: Of the intervals.
         samples: Bootstrap samples of structures.
         seed: Of the samples.
+
+    Raises:
+        DataError: If a threshold is no positive number, or ``tuned_force`` is above ``zero_shot_force``.
     """
 
     zero_shot_force: float = 100.0
@@ -40,6 +43,12 @@ class Protocol:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise DataError(f"{name} = {value}, expected a positive number")
+        if self.tuned_force > self.zero_shot_force:
+            raise DataError(
+                f"tuned_force = {self.tuned_force:g} meV/A, expected at most zero_shot_force = "
+                f"{self.zero_shot_force:g}: fine-tuning would be advised towards a target that is met "
+                "already; lower tuned_force, or raise zero_shot_force"
+            )
 
     def record(self, folder: Path) -> str:
         """Write the protocol into the folder of a run, once, before the data are looked at.

@@ -185,5 +185,6 @@ def print_verdict(verdict: Verdict, measured: Measured, protocol: Protocol, cons
     console.print(table)
     for sign, lines in (("+", verdict.reasons), ("?", verdict.doubts), (">", verdict.next)):
         for line in lines:
-            console.print(f"{sign} {line}", highlight=False, markup=False)
+            # A command stays on one line, to be copied.
+            console.print(f"{sign} {line}", highlight=False, markup=False, soft_wrap=sign == ">")
     console.print(_headline(verdict), style="bold", highlight=False)

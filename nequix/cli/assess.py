@@ -52,7 +52,9 @@ def assess(
     import numpy as np
     from rich.console import Console
 
+    from nequix.assess.commands import Asked
     from nequix.assess.decide import decide
+    from nequix.assess.likeness import never_labelled
     from nequix.assess.measure import measure
     from nequix.cli.frames import read_frames, read_structures
     from nequix.core.registry import load_weights
@@ -64,23 +66,39 @@ def assess(
     measured = measure(labelled, calculator.potential, protocol)
     known = _reference_or_none(model, reference, also)
     coverage = None if known is None else judge(aims, known, calculator.potential)
-    own = coverage if known is None or dft is None else judge(labelled, known, calculator.potential)
+    counted = [labelled[index] for index in measured.with_forces]
+    own = None
+    if known is not None and counted:
+        same = dft is None and len(counted) == len(aims)
+        own = coverage if same else judge(counted, known, calculator.potential)
     mean_spread = None
     if spread is not None:
         frames = ((atoms, path.name) for path in target for atoms in read_frames(path))
         mean_spread = 1e3 * float(np.mean([spread_of(*pair, spread).mean() for pair in frames]))
+    tuned = "parent" in weights.provenance.extra
     verdict = decide(
         measured,
         protocol,
         coverage=coverage,
         labelled_coverage=own,
-        tuned="parent" in weights.provenance.extra,
+        unlike=never_labelled(aims, counted, weights.spec) if counted else (),
+        tuned=tuned,
         lacking=_lacking([*aims, *(labelled if dft else [])], weights.spec),
         spread=mean_spread,
+        asked=Asked(
+            [str(path) for path in target],
+            [str(path) for path in dft or ()],
+            model,
+            weights.provenance.extra.get("parent"),
+            _name_reference(model, reference, tuned),
+            [str(path) for path in also or ()],
+            known is not None,
+        ),
     )
     print_verdict(verdict, measured, protocol, Console())
     identity = identity_of(target, known, model, calculator, str(dtype))
     identity["task"] = "assess"
+    identity["settings"]["features"] = known is not None and known.features is not None
     identity["settings"]["labelled"] = [path.name for path in dft or target]
     write_report(output, verdict, measured, protocol, recorded, coverage, known, identity)
     print(output / "report.md")
@@ -94,6 +112,19 @@ def _reference_or_none(model: str, path: Path | None, also: list[Path] | None) -
         if path is not None:
             raise
         return None
+
+
+def _name_reference(model: str, path: Path | None, tuned: bool) -> str | None:
+    """Name the reference's file where a model that is fine-tuned from this one's parent would not find it."""
+    from nequix.core.registry import BUNDLED
+    from nequix.coverage.sidecar import place_beside
+
+    if path is not None:
+        return str(path)
+    if tuned or model in BUNDLED:
+        return None
+    beside = place_beside(model)
+    return str(beside) if beside.is_file() else None
 
 
 def _lacking(structures: Sequence[Structure], spec: ModelSpec) -> dict[str, int]:

@@ -38,11 +38,14 @@ def convert(
 ) -> None:
     """Convert data into a folder of .aselmdb files; interrupted, the same command goes on."""
     from nequix.data.convert import convert as convert_sources
+    from nequix.data.convert import converted_labels
+    from nequix.data.labels import tell_labels
 
     keys = _keys(energy_key, forces_key, stress_key)
     with _progress("convert", None) as advance:
         n = convert_sources(sources, output, keys=keys, shard_size=shard_size, progress=advance)
-    print(f"{output}: {n} structures")
+    counts = converted_labels(output)
+    print(f"{output}: {n} structures" + (f", {tell_labels(counts)}" if counts else ""))
 
 
 @app.command()

@@ -42,7 +42,7 @@ class ModelSpec:
     Attributes:
         atomic_numbers: Known elements, ascending; an atom's species is its position in this list.
         avg_n_neighbors: Messages are summed and divided by the square root of this.
-        scale: Factor of the readout, eV.
+        scale: Factor of the readout, eV; not zero.
         shift: Added to every atom's energy, eV.
         cutoff: Radius of the neighbourhood, A.
         hidden_irreps: Features between layers, natural parity, degrees up to 4.
@@ -81,6 +81,8 @@ class ModelSpec:
         for name in ("avg_n_neighbors", "cutoff"):
             if getattr(self, name) <= 0:
                 raise SpecError(f"{name} = {getattr(self, name)} must be positive")
+        if self.scale == 0:
+            raise SpecError("scale = 0.0 must not be zero: the energy would not depend on the structure")
         if not 2 <= self.radial_polynomial_p <= _STEEPEST:
             p = self.radial_polynomial_p
             raise SpecError(f"radial_polynomial_p = {p} must be at least 2 and at most {_STEEPEST}")

@@ -42,7 +42,10 @@ MATTERS = 0.02
 """Weight of an event from which on it is named: pairs up to six sevenths of the cutoff."""
 
 SOME = 0.01
-"""More than this part of the structures outside makes at least an edge."""
+"""More than this part of the structures outside makes at least an edge.
+
+One alone does if it is outside by ``range``: where the training set has nothing of a pair that is well known.
+"""
 
 NAMED = 200
 """Gaps, and atoms of a gap, that are kept."""
@@ -63,6 +66,7 @@ class Gap:
         rarity: Of its rarest event; what is usual is in the calibration.
         atoms: Structure and atom, from 0, the first ones.
         n_atoms: How many atoms.
+        structures: All structures with such an atom, from 0.
     """
 
     view: str
@@ -75,6 +79,7 @@ class Gap:
     rarity: float
     atoms: list[list[int]]
     n_atoms: int
+    structures: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +133,7 @@ class Coverage:
                 {"name": name, "verdict": verdict, "score": float(value)}
                 for name, verdict, value in zip(self.names, self.verdicts, self.structure_score, strict=True)
             ],
-            "gaps": [asdict(gap) for gap in self.gaps],
+            "gaps": [_without_structures(gap) for gap in self.gaps],
             "atoms": {
                 "structure": self.atom_structure.tolist(),
                 "number": self.numbers.tolist(),
@@ -137,6 +142,11 @@ class Coverage:
             },
             "failures": self.failures,
         }
+
+
+def _without_structures(gap: Gap) -> dict[str, Any]:
+    """List a gap without what grows with the target."""
+    return {name: value for name, value in asdict(gap).items() if name != "structures"}
 
 
 def _json(values: Float[np.ndarray, " n"]) -> list[float | None]:
@@ -179,15 +189,16 @@ def judge(
     }
     scores = [score(found, reference.calibration.usual) for found in each]
     strangers = [sorted(set(e.numbers.tolist()) - set(reference.elements)) for e in around]
-    verdicts = []
+    verdicts, beyond = [], False
     for found, own, strange in zip(each, scores, strangers, strict=True):
         largest = {view: float(x.max()) for view, x in {**found, "score": own}.items()}
         verdicts.append("outside" if strange else reference.calibration.judge(largest))
+        beyond |= largest["range"] > reference.calibration.outside.get("range", np.inf)
     gaps = find_gaps(around, reference)
     counted = Tally(reference.cutoff)
     for environments in around:
         counted.add(environments)
-    verdict = _overall(verdicts)
+    verdict = _overall(verdicts, beyond)
     return Coverage(
         tuple(structure.name for structure in kept),
         np.array([len(e.numbers) for e in around]),
@@ -219,12 +230,12 @@ def _features(
     return [None if graph is None else next(known) for graph in graphs]
 
 
-def _overall(verdicts: Sequence[str]) -> str:
+def _overall(verdicts: Sequence[str], beyond: bool) -> str:
     for name in reversed(VERDICTS[1:]):
         worse = sum(VERDICTS.index(verdict) >= VERDICTS.index(name) for verdict in verdicts)
         if worse > MANY[name] * len(verdicts):
             return name
-    return "edge" if verdicts.count("outside") > SOME * len(verdicts) else "inside"
+    return "edge" if beyond or verdicts.count("outside") > SOME * len(verdicts) else "inside"
 
 
 def find_gaps(around: Sequence[Environments], reference: Reference) -> list[Gap]:
@@ -278,6 +289,7 @@ def _named(view: str, columns: list[np.ndarray], n_atoms: int, reference: Refere
                     float(rarity[inside].max()),
                     atoms[:NAMED].tolist(),
                     len(atoms),
+                    tuple(np.unique(atoms[:, 0]).tolist()),
                 )
             )
     return gaps

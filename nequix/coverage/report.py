@@ -60,8 +60,8 @@ def show_coverage(report: Report, coverage: Coverage, reference: Reference) -> N
     usual = reference.calibration.verdicts
     told = ", ".join(f"{100 * usual.get(name, 0):.1f} % {name}" for name in VERDICTS)
     report.text(
-        f"Compared with {reference.n_structures} structures of {reference.data}. Of compositions held out of "
-        f"it ({reference.calibration.n_structures} structures): {told}."
+        f"Compared with {reference.n_structures} structures of {reference.data}{_left_out(coverage)}. Of "
+        f"compositions held out of it ({reference.calibration.n_structures} structures): {told}."
     )
     if coverage.gaps:
         report.heading("Gaps")
@@ -108,6 +108,10 @@ def describe_reference(reference: Reference) -> dict[str, Any]:
         "features": reference.features is not None,
         "calibration": asdict(reference.calibration),
     }
+
+
+def _left_out(coverage: Coverage) -> str:
+    return "" if "features" in coverage.values else ", without the model's own features"
 
 
 def _counts(coverage: Coverage) -> str:
@@ -161,7 +165,7 @@ def print_coverage(coverage: Coverage, console: Console) -> None:
         console.print(f"- {reason}", highlight=False)
     for name, reason in coverage.failures[:SHOWN]:
         console.print(f"not judged: {name}: {reason}", highlight=False)
-    console.print(f"{coverage.verdict}: {_counts(coverage)}", highlight=False)
+    console.print(f"{coverage.verdict}: {_counts(coverage)}{_left_out(coverage)}", highlight=False)
 
 
 def draw_histograms(coverage: Coverage, reference: Reference) -> Figure:

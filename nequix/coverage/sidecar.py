@@ -17,7 +17,7 @@ from nequix.core.errors import WeightsError
 from nequix.core.files import open_regular, read_exactly, write_atomic
 from nequix.core.header import layout_header, read_header, shorten, strict_json
 from nequix.core.identity import describe_model
-from nequix.core.registry import resolve
+from nequix.core.registry import BUNDLED, resolve
 from nequix.core.weights import Weights
 from nequix.coverage.environments import VIEWS, n_bins
 from nequix.coverage.features import FeatureReference
@@ -175,16 +175,22 @@ def find_reference(
 ) -> Reference:
     """Read the reference of a model; that of its parent, without features, if it was fine-tuned.
 
+    Histograms do not depend on the weights, so those of the parent hold; features do, and are left out.
+
     Args:
         model: A known name, or the path of a weight file.
         weights: The same model, loaded.
-        path: The reference's file; by default the one beside the model's.
+        path: The reference's file; by default the one beside the model's or else that of a parent that comes
+            with the package.
 
     Raises:
         WeightsError: If there is none, or it belongs to other weights.
     """
     name = weights.provenance.name
     place = Path(path) if path is not None else place_beside(model)
+    parent = weights.provenance.extra.get("parent", "")
+    if path is None and not place.is_file() and _is_bundled(parent, weights):
+        place = place_beside(parent)
     if not place.is_file():
         raise WeightsError(
             f"{place}: no coverage reference of {name}; build it from its training data with `nequix "
@@ -199,3 +205,8 @@ def find_reference(
         f"{place}: belongs to other weights (of {reference.model}, {reference.checksum[:12]}...), not to "
         f"{name} ({describe_model(weights)['checksum'][:12]}...); {AGAIN}"
     )
+
+
+def _is_bundled(parent: str, weights: Weights) -> bool:
+    """Tell whether weights were fine-tuned from a model that comes with the package, as it is there now."""
+    return parent in BUNDLED and weights.provenance.extra.get("parent_digest") == BUNDLED[parent]

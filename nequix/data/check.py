@@ -65,6 +65,9 @@ def check_source(
         if progress is not None:
             progress(1)
     report = Report(len(records) + len(failures))
+    if not report.n_structures:
+        report.findings = [Finding("empty", "error", "no structure; is it whole?", 0, (source.path,))]
+        return report
     found = _unreadable(failures)
     for rule in (_missing, _not_finite, _zeroed, _distances, _lengths, _duplicates):
         found += rule(records)
@@ -118,7 +121,8 @@ def _missing(records: list[Record]) -> list[Finding]:
         found += finding(
             f"missing-{label}",
             severity,
-            f"no {label}{' anywhere' if every else ''}; name another key (--{label}-key), or train without",
+            f"no {label}{' anywhere' if every else ''}; name another key (--{label}-key), or train without "
+            f"(loss.{label}: 0)",
             without,
         )
     return found

@@ -16,11 +16,13 @@ from filelock import FileLock, Timeout
 from nequix.core.errors import DataError, WeightsError
 from nequix.core.files import TEMPORARY, write_atomic
 from nequix.data.databases import DatabaseSource, connect
+from nequix.data.labels import count_labels, tell_unread
 from nequix.data.sources import MANIFEST, Source, open_source
-from nequix.data.structure import LabelKeys, Structure, refuse_not_finite, to_atoms
+from nequix.data.structure import LABELS, LabelKeys, Structure, refuse_not_finite, to_atoms
 
 VERSION = 1
 _SHARD = "data.{:05d}.aselmdb"
+_NAMED = 5
 
 
 def convert(
@@ -34,7 +36,8 @@ def convert(
     """Convert sources into a folder of ``.aselmdb`` files of equally many structures.
 
     A shard appears under its name when it is whole. If the process ends early, however it does, calling
-    this again with the same arguments goes on with the first shard that is missing.
+    this again with the same arguments goes on with the first shard that is missing. Shards that were lost
+    since are written anew in the same way.
 
     Args:
         paths: The sources, as :func:`nequix.data.sources.open_source` takes them.
@@ -48,7 +51,7 @@ def convert(
 
     Raises:
         DataError: If the folder holds other data, another process converts into it, a structure cannot be
-            read, or the disk is full.
+            read, the only key of a label is in none of the first shard's structures, or the disk is full.
     """
     keys, folder = keys or LabelKeys(), Path(folder)
     if shard_size < 1:
@@ -72,33 +75,91 @@ def _convert(source: Source, folder: Path, plan: Mapping[str, Any], progress: Ca
     """Write the shards that are missing."""
     kept, shard_size = _prepare(folder, plan), int(plan["shard_size"])
     if kept.get("complete"):
+        _restore(source, folder, kept, progress)
         return int(kept["n_structures"])
     n_shards = _count_shards(folder)
     if n_shards:
         progress(n_shards * shard_size)
+    labels = [*kept.get("labels", [])[:n_shards]]
+    for number in range(len(labels), n_shards):  # killed before it was noted
+        labels.append(count_labels(DatabaseSource(folder / _SHARD.format(number), LabelKeys())))
     structures = source.read(n_shards * shard_size)
     while shard := list(islice(structures, shard_size)):
+        labels.append(count_labels(shard))
+        if not n_shards:
+            _refuse_unfound(folder, source, LabelKeys(**plan["keys"]), shard, labels[0])
         _write_shard(folder / _SHARD.format(n_shards), shard)
         n_shards += 1
+        _note(folder, {**plan, "labels": labels})
         progress(len(shard))
-    return _finish(folder, plan, n_shards)
+    return _finish(folder, {**plan, "labels": labels}, n_shards)
+
+
+def _refuse_unfound(
+    folder: Path, source: Source, keys: LabelKeys, shard: Sequence[Structure], counts: Mapping[str, int]
+) -> None:
+    """Refuse a key that was named and occurs nowhere, before anything is written."""
+    for label, key in keys.named().items():
+        if not counts[label]:
+            (folder / MANIFEST).unlink()  # so that the folder takes a conversion with other keys
+            raise DataError(
+                f"{source.path}: none of the first {len(shard)} structures has the key {key!r}, named for "
+                f"{label}; {tell_unread(shard[0])}; name another key, or none for the usual ones"
+            )
+
+
+def _restore(source: Source, folder: Path, kept: Mapping[str, Any], progress: Callable[[int], None]) -> None:
+    """Write again what a finished conversion has lost."""
+    for number in _lost(folder, kept):
+        n, path = int(kept["shards"][number]), folder / _SHARD.format(number)
+        shard = list(islice(source.read(number * int(kept["shard_size"])), n))
+        if len(shard) != n:
+            raise DataError(
+                f"{path}: {len(shard)} structures are left for it in {source.path}, expected {n}; convert "
+                "anew into another folder"
+            )
+        _write_shard(path, shard)
+        progress(n)
+
+
+def converted_labels(folder: str | os.PathLike[str]) -> dict[str, int]:
+    """Tell how many structures of a converted folder have an energy, forces and a stress.
+
+    Args:
+        folder: A finished conversion; one of an older version has no counts.
+    """
+    manifest = _read_manifest(Path(folder)) or {}
+    shards = manifest.get("labels", [])
+    return {label: sum(shard[label] for shard in shards) for label in LABELS} if shards else {}
 
 
 def check_complete(folder: Path) -> None:
-    """Refuse a folder whose conversion was interrupted.
+    """Refuse a folder whose conversion was interrupted, or which has lost a part of it.
 
     Args:
         folder: Any folder.
 
     Raises:
-        DataError: If a conversion into it has begun and not ended.
+        DataError: If a conversion into it has begun and not ended, or shards are missing, naming them.
     """
     manifest = _read_manifest(folder)
-    if manifest is not None and not manifest.get("complete"):
+    if manifest is None:
+        return
+    again = "call `nequix data convert` again with the same arguments to"
+    if not manifest.get("complete"):
+        raise DataError(f"{folder}: its conversion was interrupted; {again} finish it")
+    if lost := [_SHARD.format(number) for number in _lost(folder, manifest)]:
+        told = ", ".join(lost[:_NAMED]) + (", ..." if len(lost) > _NAMED else "")
         raise DataError(
-            f"{folder}: its conversion was interrupted; call `nequix data convert` again with the same "
-            "arguments to finish it"
+            f"{folder}: {len(lost)} of {len(manifest['shards'])} files are missing ({told}); copy the folder "
+            f"anew, or {again} write them anew"
         )
+
+
+def _lost(folder: Path, manifest: Mapping[str, Any]) -> list[int]:
+    """List the shards that a finished conversion wrote and that are not there."""
+    shards = range(len(manifest.get("shards", [])))
+    return [number for number in shards if not (folder / _SHARD.format(number)).is_file()]
 
 
 def _identify(paths: Sequence[str | os.PathLike[str]]) -> list[list[Any]]:
@@ -115,7 +176,7 @@ def _prepare(folder: Path, plan: Mapping[str, Any]) -> Mapping[str, Any]:
     if manifest is None:
         if any(not file.name.startswith(".") for file in folder.iterdir()):
             raise DataError(f"{folder}: is not empty; choose another folder")
-        write_atomic(folder / MANIFEST, [json.dumps(plan, indent=2).encode()])
+        _note(folder, plan)
         return plan
     changed = [key for key, value in plan.items() if manifest.get(key) != value]
     if changed:
@@ -176,8 +237,12 @@ def _write_shard(path: Path, shard: Sequence[Structure]) -> None:
 def _finish(folder: Path, plan: Mapping[str, Any], n_shards: int) -> int:
     counts = list(_counts(folder, n_shards))
     done = {**plan, "complete": True, "n_structures": sum(counts), "shards": counts}
-    write_atomic(folder / MANIFEST, [json.dumps(done, indent=2).encode()])
+    _note(folder, done)
     return sum(counts)
+
+
+def _note(folder: Path, manifest: Mapping[str, Any]) -> None:
+    write_atomic(folder / MANIFEST, [json.dumps(manifest, indent=2).encode()])
 
 
 def _counts(folder: Path, n_shards: int) -> Iterator[int]:

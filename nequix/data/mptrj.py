@@ -101,6 +101,7 @@ class MPtrjSource(Source):
                 forces=None if forces is None else np.array(forces, float).reshape(len(sites), 3),
                 stress=None if stress is None else -KBAR * np.array(stress, float).reshape(3, 3),
                 name=name,
+                unread=tuple(sorted(set(frame) - {"structure", self._energy, self._forces, self._stress})),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(

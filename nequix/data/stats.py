@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _Z = 119
 _SINGULAR = 1e-10
+_NEGLIGIBLE = 1e-6  # eV an atom; what rounding leaves of energies that are fitted exactly
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Statistics:
         atomic_numbers: The elements that occur, ascending.
         atom_energies: Energy of each of them, eV, given or by least squares of the energies.
         shift: Mean over structures of ``(E - sum of atom energies) / N``, eV.
-        scale: Root mean square of the components of forces, eV/A.
+        scale: Root mean square of the components of forces, eV/A. Where there are none, or all are zero, that
+            of ``(E - sum of atom energies) / N - shift``, eV; one if that is zero, too.
         avg_n_neighbors: Mean over structures of edges per atom.
         largest: Atoms, edges and tiles of the largest structures.
         mean: Atoms, edges and tiles of a structure on average.
@@ -55,6 +57,11 @@ class Statistics:
     largest: dict[str, int]
     mean: dict[str, float]
 
+    @property
+    def labels(self) -> dict[str, int]:
+        """How many structures have which label."""
+        return {"energy": self.n_energies, "forces": self.n_forces, "stress": self.n_stresses}
+
     def to_dict(self) -> dict[str, Any]:
         """List every field, as JSON can hold it."""
         return asdict(self)
@@ -65,7 +72,8 @@ class Sums:
     """Sums over structures from which the statistics follow; those of parts can be added.
 
     With ``c`` the counts of the elements and ``E`` the energy, least squares needs ``c c^T`` and ``c E``; the
-    shift needs the sums of ``c / N`` and ``E / N``.
+    shift needs the sums of ``c / N`` and ``E / N``. Structures without forces other than zero are
+    kept, by energy and composition, since the scale may follow from them.
     """
 
     rows: list[tuple[int, int, int]] = field(default_factory=list)
@@ -77,6 +85,7 @@ class Sums:
     counts: Float[np.ndarray, " 3"] = field(default_factory=lambda: np.zeros(3))
     squares: float = 0.0
     components: int = 0
+    forceless: list[tuple[float, dict[int, int]]] = field(default_factory=list)
 
     def include(self, structure: Structure, cutoff: float) -> None:
         """Add a structure.
@@ -94,6 +103,9 @@ class Sums:
             self.ce += counts * structure.energy
             self.fractions += counts / counts.sum()
             self.energy_per_atom += structure.energy / counts.sum()
+            if structure.forces is None or not structure.forces.any():
+                composition = {int(number): int(counts[number]) for number in np.flatnonzero(counts)}
+                self.forceless.append((structure.energy, composition))
         if structure.forces is not None:
             self.squares += float((structure.forces**2).sum())
             self.components += structure.forces.size
@@ -172,6 +184,7 @@ def _conclude(sums: Sums, sizes: Sizes, given: Mapping[int, float] | None) -> St
     energies = {number: float(given[number]) for number in elements}
     n_energies = int(sums.counts[0])
     baseline = sum(sums.fractions[number] * energy for number, energy in energies.items())
+    shift = float((sums.energy_per_atom - baseline) / max(n_energies, 1))
     columns = {"nodes": sizes.n_nodes, "edges": sizes.n_edges, "tiles": sizes.n_tiles}
     return Statistics(
         n_structures=len(sizes),
@@ -181,12 +194,26 @@ def _conclude(sums: Sums, sizes: Sizes, given: Mapping[int, float] | None) -> St
         cutoff=sizes.cutoff,
         atomic_numbers=tuple(elements),
         atom_energies=energies,
-        shift=float((sums.energy_per_atom - baseline) / max(n_energies, 1)),
-        scale=float(np.sqrt(sums.squares / max(sums.components, 1))),
+        shift=shift,
+        scale=_scale(sums, energies, shift),
         avg_n_neighbors=float((sizes.n_edges / sizes.n_nodes).mean()),
         largest={name: int(values.max()) for name, values in columns.items()},
         mean={name: float(values.mean()) for name, values in columns.items()},
     )
+
+
+def _scale(sums: Sums, atom_energies: Mapping[int, float], shift: float) -> float:
+    """Return the scale of the readout; never zero, since the model would then be a constant."""
+    if sums.squares > 0:
+        return float(np.sqrt(sums.squares / sums.components))
+    residuals = [
+        (energy - sum(n * atom_energies[number] for number, n in composition.items()))
+        / sum(composition.values())
+        - shift
+        for energy, composition in sums.forceless
+    ]
+    found = float(np.sqrt(np.mean(np.square(residuals)))) if residuals else 0.0
+    return found if found > _NEGLIGIBLE else 1.0
 
 
 def describe_packing(sizes: Sizes, batch_size: int) -> dict[str, Any]:

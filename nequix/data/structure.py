@@ -23,6 +23,16 @@ _IDENTIFIERS = (
     "sid",
     "src_id",
 )
+LABELS: tuple[str, ...] = ("energy", "forces", "stress")
+"""What a structure may be labelled with, beside products of the Hessian."""
+
+KEY_OPTIONS = (
+    "--energy-key, --forces-key or --stress-key of `nequix data` and `nequix evaluate errors`, "
+    "data.energy_key and so on in the configuration of `nequix train` and `nequix finetune`; elsewhere, "
+    "`nequix data convert` the data first"
+)
+"""How a key is named, for messages."""
+
 _WEIGHTS = ("energy_weight", "forces_weight", "stress_weight")
 
 
@@ -57,6 +67,11 @@ class LabelKeys:
                 given[label] = (key,)
         return cls(**given, **({} if stress is None else {"virial": ()}))
 
+    def named(self) -> dict[str, str]:
+        """Return the key of each label that is looked for under one key alone."""
+        found = {label: getattr(self, label) for label in LABELS}
+        return {label: keys[0] for label, keys in found.items() if len(keys) == 1}
+
 
 @dataclass(frozen=True, eq=False)
 class HessianProduct:
@@ -86,6 +101,7 @@ class Structure:
         name: What messages call it: its file and number, and its identifier where it has one.
         weights: Factors of energy, forces and stress in the loss.
         hessian: A product of the Hessian.
+        unread: Names of what else its source holds, among which a label of another name may be.
     """
 
     numbers: Int[np.ndarray, " n"]
@@ -98,6 +114,7 @@ class Structure:
     name: str
     weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
     hessian: HessianProduct | None = None
+    unread: tuple[str, ...] = ()
 
     @property
     def volume(self) -> float:
@@ -152,6 +169,7 @@ def from_atoms(
         stress=stress,
         name=_with_identifier(name, atoms.info, extra or {}),
         weights=_weights(name, atoms.info, extra or {}),
+        unread=_unread(keys, places),
     )
 
 
@@ -178,8 +196,14 @@ def _find(
         if first is None:
             first, where = array, key
         elif first.size != array.size or not np.allclose(first.ravel(), array.ravel(), rtol=1e-6, atol=1e-6):
-            raise DataError(f"{name}: {where} and {key} differ; say which to read (--energy-key, ...)")
+            raise DataError(f"{name}: {where} and {key} differ; say which to read: {KEY_OPTIONS}")
     return first
+
+
+def _unread(keys: LabelKeys, places: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Name what is neither a label that was looked for nor a part of the structure itself."""
+    read = {*keys.energy, *keys.forces, *keys.stress, *keys.virial, *_WEIGHTS, *_IDENTIFIERS}
+    return tuple(sorted({str(key) for place in places for key in place} - read - {"numbers", "positions"}))
 
 
 def _tensor(values: Float[np.ndarray, "..."] | None) -> Float[np.ndarray, "3 3"] | None:
@@ -219,7 +243,7 @@ def refuse_not_finite(structure: Structure) -> None:
     Raises:
         DataError: Naming the structure and the label.
     """
-    for label in ("energy", "forces", "stress"):
+    for label in LABELS:
         value = getattr(structure, label)
         if value is not None and not np.isfinite(value).all():
             raise DataError(

@@ -64,7 +64,8 @@ class ReplayConfig:
     """Structures of the parent's own training, or like them, in every batch (docs/finetuning.md, replay).
 
     Attributes:
-        train: Sources of labelled structures; their energies count from the parent's baseline.
+        train: Sources of structures, labelled under the usual keys; their energies count from the parent's
+            baseline.
         share: Part of a batch's structures.
     """
 

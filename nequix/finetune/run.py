@@ -24,8 +24,9 @@ from nequix.finetune.modes import trained_names
 from nequix.finetune.phonons import PhononSource
 from nequix.finetune.refit import baseline, least_change
 from nequix.train.config import same_run
+from nequix.train.folder import CONFIG
 from nequix.train.loop import BEST, MODEL, Report, Run
-from nequix.train.streams import Other
+from nequix.train.streams import Other, refuse_unlabelled
 
 
 class FineTuning(Run):
@@ -68,10 +69,14 @@ class FineTuning(Run):
         if not set(found.atomic_numbers) <= set(self.spec.atomic_numbers):
             refuse_unknown(source, self.parent)
 
+    def _refuse_unlabelled(self, source: Source, found: Statistics) -> None:
+        """Refuse training data without labels; those that are missing may be in the replayed structures."""
+        refuse_unlabelled(source, found, self.config, "training", every=self.config.replay is None)
+
     def _initial(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         values = dict(self.parent.parameters)
         # A run that goes on has them in its checkpoint.
-        if self.config.refit_atom_energies and not self._checkpoints():
+        if self.config.refit_atom_energies and not self._own.checkpoints():
             values["atom_energies"] = self._refitted()
         trained = {name: values.pop(name) for name in self.trained}
         return trained, values
@@ -207,7 +212,7 @@ def finished(config: FinetuneConfig, folder: Path) -> bool:
         config: The configuration.
         folder: The folder.
     """
-    path = folder / "config.json"
+    path = folder / CONFIG
     if not (folder / MODEL).is_file() or not path.is_file():
         return False
     return same_run(path.read_text(), json.dumps(dataclasses.asdict(config)))

@@ -1,25 +1,23 @@
-"""The configuration of a run: YAML, where a wrong key or value is named with its line."""
+"""The configuration of a run."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import os
-import types
-import typing
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import yaml
-
-from nequix.core.errors import DataError
+from nequix.core.errors import DataError, SpecError
 from nequix.core.spec import ModelSpec
-from nequix.train.bounds import Count, Fraction, Index
+from nequix.data.structure import LabelKeys
+from nequix.jax.kernels import KERNELS
+from nequix.train.bounds import Count, Element, Fraction, Index, Number, Positive
 from nequix.train.guard import StopConfig
 from nequix.train.loss import LossConfig
 from nequix.train.optimizer import OptimizerConfig
+from nequix.train.reading import WrongValue, nearest, read_yaml
 from nequix.train.trackers import LogConfig
 
 
@@ -37,21 +35,40 @@ class ModelConfig:
         radial_mlp_layers: Number of its hidden layers.
         radial_polynomial_p: Power of the polynomial cutoff.
         layer_norm: Whether the RMS layer norm is applied.
-        atomic_numbers: Known elements; by default those of the training data.
-        atom_energies: eV by atomic number; by default fitted to the training data.
+        atomic_numbers: Known elements; by default those of the training data. A file may name symbols.
+        atom_energies: eV by atomic number; by default fitted to the training data. A file may name symbols.
+
+    Raises:
+        DataError: For values that the specification refuses, naming one.
     """
 
-    cutoff: float
+    cutoff: Positive
     hidden_irreps: str
-    lmax: int
-    n_layers: int
-    radial_basis_size: int
-    radial_mlp_size: int
-    radial_mlp_layers: int
-    radial_polynomial_p: float
+    lmax: Index
+    n_layers: Count
+    radial_basis_size: Count
+    radial_mlp_size: Count
+    radial_mlp_layers: Count
+    radial_polynomial_p: Positive
     layer_norm: bool
-    atomic_numbers: list[int] | None = None
-    atom_energies: dict[int, float] | None = None
+    atomic_numbers: list[Element] | None = None
+    atom_energies: dict[Element, Number] | None = None
+
+    def __post_init__(self) -> None:
+        if self.atomic_numbers is not None:
+            object.__setattr__(self, "atomic_numbers", sorted(self.atomic_numbers))
+        # The data's statistics are not known yet; these would do for any.
+        usual = {"atomic_numbers": (1,), "avg_n_neighbors": 1.0, "scale": 1.0, "shift": 0.0}
+        own = self._own()
+        for name, value in own.items():
+            try:
+                ModelSpec(**{**usual, name: value})
+            except SpecError as error:
+                raise WrongValue(name, error) from None
+        try:
+            ModelSpec(**{**usual, **own})
+        except SpecError as error:
+            raise DataError(str(error)) from None
 
     def spec(
         self, atomic_numbers: tuple[int, ...], avg_n_neighbors: float, scale: float, shift: float
@@ -61,13 +78,19 @@ class ModelConfig:
         Args:
             atomic_numbers: Known elements.
             avg_n_neighbors: Mean number of edges an atom.
-            scale: RMS of the force components, eV/A.
+            scale: RMS of the force components, eV/A, or what stands for it (docs/data.md, statistics).
             shift: Mean energy an atom beyond the atom energies, eV.
         """
+        own = {**self._own(), "atomic_numbers": atomic_numbers}
+        return ModelSpec(**own, avg_n_neighbors=avg_n_neighbors, scale=scale, shift=shift)
+
+    def _own(self) -> dict[str, Any]:
+        """Return the fields of the specification that are given here."""
         own = dataclasses.asdict(self)
         del own["atom_energies"]
-        own["atomic_numbers"] = atomic_numbers
-        return ModelSpec(**own, avg_n_neighbors=avg_n_neighbors, scale=scale, shift=shift)
+        if self.atomic_numbers is None:
+            del own["atomic_numbers"]
+        return own
 
 
 @dataclass(frozen=True)
@@ -80,6 +103,9 @@ class DataConfig:
         valid_fraction: Fraction held out, where ``valid`` is not given.
         batch_size: Structures a step on average, over all devices.
         workers: Processes that build graphs; 0 builds them in the training process.
+        energy_key: Where energies are in both, if not under a usual key (docs/data.md, conventions).
+        forces_key: The same of forces.
+        stress_key: The same of stresses.
     """
 
     train: list[str]
@@ -87,6 +113,14 @@ class DataConfig:
     workers: Index
     valid_fraction: Fraction
     valid: list[str] | None = None
+    energy_key: str | None = None
+    forces_key: str | None = None
+    stress_key: str | None = None
+
+    @property
+    def label_keys(self) -> LabelKeys:
+        """Where labels are."""
+        return LabelKeys.of(self.energy_key, self.forces_key, self.stress_key)
 
 
 @dataclass(frozen=True)
@@ -104,6 +138,9 @@ class RunConfig:
         keep: Checkpoints kept, beside the best.
         validate_every: Epochs between validations.
         patience: Validations without a new best after which the run ends; by default it takes all epochs.
+
+    Raises:
+        DataError: If there is no such kernel.
     """
 
     epochs: Count
@@ -116,6 +153,14 @@ class RunConfig:
     keep: Count
     validate_every: Count
     patience: Count | None = None
+
+    def __post_init__(self) -> None:
+        known = ("auto", *KERNELS)
+        if self.kernel not in known:
+            raise WrongValue(
+                "kernel",
+                f"kernel = {self.kernel!r}, expected one of {', '.join(known)}{nearest(self.kernel, known)}",
+            )
 
 
 @dataclass(frozen=True)
@@ -162,6 +207,9 @@ class TrainConfig:
     log: LogConfig = field(default_factory=LogConfig, kw_only=True)
 
 
+FREE = ("log", "stop", "provenance", "data.workers", "run.keep", "run.checkpoint_every")
+"""Keys that may change when a run goes on: they change none of its numbers."""
+
 C = TypeVar("C", bound=TrainConfig)
 
 
@@ -174,7 +222,10 @@ def read_config(path: str | os.PathLike[str]) -> TrainConfig:
     Raises:
         DataError: If it cannot be read, or a key or value is wrong, naming its line and the nearest key.
     """
-    return _build(TrainConfig, _compose(path), os.fspath(path))
+    config = read_yaml(TrainConfig, path)
+    if config.loss.hessian is not None:
+        raise DataError(f"{path}: loss.hessian needs `nequix finetune --phonons`; remove it here")
+    return config
 
 
 def overlay(config: C, path: str | os.PathLike[str]) -> C:
@@ -187,109 +238,48 @@ def overlay(config: C, path: str | os.PathLike[str]) -> C:
     Raises:
         DataError: If it cannot be read, or a key or value is wrong, naming its line and the nearest key.
     """
-    return _build(type(config), _compose(path), os.fspath(path), config)
+    return read_yaml(type(config), path, config)
 
 
-def _compose(path: str | os.PathLike[str]) -> yaml.Node | None:
-    try:
-        return yaml.compose(Path(path).read_text(), yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{os.fspath(path)}: cannot be read as YAML: {error}") from None
-
-
-def same_run(one: str, other: str) -> bool:
-    """Compare two configurations that runs have noted, but for what changes no number of a run.
-
-    That is who is told, what counts as exploding, and keys that state nothing, which older ones lack.
+def same_run(noted: str, now: str) -> bool:
+    """Tell whether two configurations are of the same run.
 
     Args:
-        one: JSON.
-        other: JSON.
+        noted: JSON that a run has noted.
+        now: JSON of the other one.
     """
+    return not changes(noted, now)
 
-    def stated(value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {key: stated(inner) for key, inner in value.items() if inner is not None}
 
+def changes(noted: str, now: str) -> list[str]:
+    """List the keys in which two configurations differ, with both values.
+
+    What changes no number of a run does not count (:data:`FREE`), nor do keys that state nothing, which older
+    configurations lack.
+
+    Args:
+        noted: JSON that a run has noted.
+        now: JSON of the other one.
+    """
     try:
-        read = [{**json.loads(text), "log": None, "stop": None} for text in (one, other)]
-    except (ValueError, TypeError):
-        return False
-    return stated(read[0]) == stated(read[1])
+        before, after = (dict(_stated(json.loads(text))) for text in (noted, now))
+    except (ValueError, TypeError, AttributeError):
+        return ["what was noted cannot be read"]
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    return [f"{key}: {_told(before, key)} then, {_told(after, key)} now" for key in keys]
 
 
-def _build(kind: Any, node: yaml.Node | None, where: str, default: Any = None) -> Any:
-    if not isinstance(node, yaml.MappingNode):
-        raise DataError(f"{_line(node, where)}: expected keys and values")
-    types_of = typing.get_type_hints(kind, include_extras=True)
-    optional = (dataclasses.MISSING, dataclasses.MISSING)
-    required = {f.name for f in dataclasses.fields(kind) if (f.default, f.default_factory) == optional}
-    values: dict[str, Any] = {}
-    for key, value in node.value:
-        name = str(key.value)
-        if name not in types_of:
-            near = difflib.get_close_matches(name, types_of, n=1, cutoff=0.0)
-            raise DataError(f"{_line(key, where)}: unknown key {name!r}; did you mean {near[0]!r}?")
-        if name in values:
-            raise DataError(f"{_line(key, where)}: the key {name!r} stands twice; remove one")
-        values[name] = _value(types_of[name], name, value, where, getattr(default, name, None))
-    if default is not None:
-        return dataclasses.replace(default, **values)
-    missing = sorted(required - values.keys())
-    if missing:
-        raise DataError(f"{_line(node, where)}: the keys {missing} are missing; add them")
-    return kind(**values)
-
-
-def _value(kind: Any, name: str, node: yaml.Node, where: str, default: Any = None) -> Any:
-    section = next((k for k in (kind, *typing.get_args(kind)) if dataclasses.is_dataclass(k)), None)
-    if section is not None and (section is kind or isinstance(node, yaml.MappingNode)):
-        return _build(section, node, where, default)
-    loader = yaml.SafeLoader("")
-    value = loader.construct_object(node, deep=True)
-    union = typing.get_origin(kind) in (types.UnionType, typing.Union)
-    for choice in typing.get_args(kind) if union else (kind,):
-        try:
-            return _convert(choice, value)
-        except TypeError:
+def _stated(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """List all keys, as ``run.epochs``, with their values."""
+    for key, value in values.items():
+        name = f"{above}{key}"
+        if name in FREE or value is None:
             continue
-    raise DataError(f"{_line(node, where)}: {name} = {value!r:.60}, expected {_wanted(kind, value)}")
+        if isinstance(value, dict):
+            yield from _stated(value, f"{name}.")
+        else:
+            yield name, value
 
 
-def _wanted(kind: Any, value: Any) -> str:
-    """Say what a value must be."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):
-        return " or ".join("nothing" if kind is type(None) else _wanted(kind, value) for kind in arguments)
-    if origin is typing.Annotated:
-        return f"{arguments[0].__name__} {arguments[1]}"
-    if origin is typing.Literal:
-        near = difflib.get_close_matches(str(value), arguments, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"one of {', '.join(arguments)}{hint}"
-    return getattr(kind, "__name__", str(kind))
-
-
-def _convert(kind: Any, value: Any) -> Any:
-    """Return a value of a kind, or raise TypeError; a single one stands for a list of it."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is typing.Annotated:
-        if (converted := _convert(arguments[0], value)) not in arguments[1]:
-            raise TypeError
-        return converted
-    if origin is typing.Literal and value in arguments:
-        return value
-    if origin is list:
-        return [_convert(arguments[0], item) for item in (value if isinstance(value, list) else [value])]
-    if origin is dict and isinstance(value, dict):
-        return {_convert(arguments[0], k): _convert(arguments[1], v) for k, v in value.items()}
-    if kind is float and type(value) in (int, float):
-        return float(value)
-    if type(value) is not kind:
-        raise TypeError
-    return value
-
-
-def _line(node: yaml.Node | None, where: str) -> str:
-    return where if node is None else f"{where}, line {node.start_mark.line + 1}"
+def _told(values: dict[str, Any], key: str) -> str:
+    return f"{values[key]!r:.60}" if key in values else "nothing"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import resource
 import statistics
 import time
@@ -18,19 +17,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from nequix.core.errors import DataError
-from nequix.core.files import write_atomic
 from nequix.core.layout import TILE
 from nequix.core.parameters import count, initialise
 from nequix.core.spec import ModelSpec
 from nequix.core.weights import Provenance, read_weights, write_weights
+from nequix.data.labels import tell_labels
 from nequix.data.loader import Loader
 from nequix.data.sources import Source
 from nequix.data.stats import Statistics
 from nequix.jax.kernels import select_kernel
 from nequix.train.checkpoint import load_newest, save_checkpoint
-from nequix.train.config import TrainConfig, same_run
+from nequix.train.config import TrainConfig
 from nequix.train.evaluation import Evaluation
 from nequix.train.figures import draw
+from nequix.train.folder import Folder
 from nequix.train.guard import Guard
 from nequix.train.history import History
 from nequix.train.measured import measured, measured_valid
@@ -38,7 +38,15 @@ from nequix.train.optimizer import make_optimizer, schedule
 from nequix.train.processes import anywhere, losses_named, same_everywhere
 from nequix.train.signals import stop_signals
 from nequix.train.step import State, everywhere, initial_state, make_mesh, make_step
-from nequix.train.streams import Other, loading, open_sources, own_packs, refuse_unknown, take
+from nequix.train.streams import (
+    Other,
+    loading,
+    open_sources,
+    own_packs,
+    refuse_unknown,
+    refuse_unlabelled,
+    take,
+)
 from nequix.train.trackers import Tracker, close_all, open_trackers
 
 MODEL = "model.safetensors"
@@ -75,8 +83,7 @@ class Run:
         self, config: TrainConfig, folder: Path, progress: Callable[[int], None] | None = None
     ) -> None:
         self.config, self.folder = config, folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self._claim()
+        self._own = Folder(folder, config)
         with self._precision():
             self._begin(progress)
 
@@ -85,8 +92,9 @@ class Run:
         config, folder = self.config, self.folder
         train, valid = self._sources()
         self.statistics, sizes = measured(
-            train, config, folder, begun=bool(self._checkpoints()), progress=progress
+            train, config, folder, begun=bool(self._own.checkpoints()), progress=progress
         )
+        self._refuse_unlabelled(train, self.statistics)
         self.spec = self._specify()
         self._refuse_unknown(train, self.statistics)
         self.mesh = make_mesh()
@@ -99,6 +107,7 @@ class Run:
         if valid is not None:
             found, sizes = measured_valid(valid, config, folder, progress=progress)
             self._refuse_unknown(valid, found)
+            refuse_unlabelled(valid, found, config, "validation", every=False)
             self.valid = Loader(valid, self.spec, sizes=sizes, epochs=1, shuffle=False, **shared)
         self.n_steps = run.epochs * self.loader.steps_per_epoch
         self.valid_hessians: Loader | None = None
@@ -120,13 +129,6 @@ class Run:
         """Open the data for training and for validation."""
         return open_sources(self.config)
 
-    def _claim(self) -> None:
-        """Note the configuration in the folder, or refuse a folder of another one."""
-        path, ours = self.folder / "config.json", json.dumps(asdict(self.config), indent=1)
-        if path.exists() and self._checkpoints() and not same_run(path.read_text(), ours):
-            raise DataError(f"{self.folder}: holds a run of another configuration; choose another folder")
-        write_atomic(path, [ours.encode()])
-
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         """Allow float64 within, if the run is in float64; nothing global."""
         return jax.enable_x64(self.config.run.dtype == "float64")
@@ -140,6 +142,10 @@ class Run:
     def _refuse_unknown(self, source: Source, found: Statistics) -> None:
         """Refuse data with elements that the model does not know, before any step is taken."""
         refuse_unknown(source, found, self.spec)
+
+    def _refuse_unlabelled(self, source: Source, found: Statistics) -> None:
+        """Refuse training data without labels that the loss weighs, before any step is taken."""
+        refuse_unlabelled(source, found, self.config, "training", every=True)
 
     def _initial(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Return the initial values of the parameters that are trained, and those of the others."""
@@ -168,7 +174,7 @@ class Run:
     def _restore(self) -> None:
         self.best, self.waited = float("inf"), 0
         self.history = History(self.folder / "history.csv")
-        saved = load_newest(self._checkpoints(), self.state)
+        saved = load_newest(self._own.seen(), self.state)
         if saved is not None:
             state, rest = saved
             self.state = everywhere(self.mesh, state)
@@ -179,21 +185,19 @@ class Run:
         self._trackers: list[Tracker] = []
         if jax.process_index() == 0:
             self._trackers.append(self.history)
-            self.history.cut(-1 if saved is None else self.loader.position)
-
-    def _checkpoints(self) -> list[Path]:
-        return sorted((self.folder / "checkpoints").glob("step-*.safetensors"))
 
     def checkpoint(self) -> None:
         """Save the state and delete the oldest checkpoints beyond those to keep."""
         if jax.process_index() == 0:
+            self._own.note()
             (self.folder / "checkpoints").mkdir(exist_ok=True)
             path = self.folder / "checkpoints" / f"step-{self.loader.position:09d}.safetensors"
             best = self.best if np.isfinite(self.best) else None
             rest = {"loader": self.loader.state(), "best": best or 1e300, "waited": self.waited}
             save_checkpoint(path, self.state, rest)
-            for old in self._checkpoints()[: -self.config.run.keep]:
+            for old in self._own.checkpoints()[: -self.config.run.keep]:
                 old.unlink()
+            self._own.seen()
 
     def describe(self) -> str:
         """Say what will be trained on what, in a few lines."""
@@ -201,18 +205,21 @@ class Run:
         budget, data = self.loader.budget, self.statistics
         return (
             f"{count(self.spec):,} parameters\n"
-            f"{data.n_structures} structures of {len(data.atomic_numbers)} elements\n"
+            f"{data.n_structures} structures of {len(data.atomic_numbers)} elements, "
+            f"{tell_labels(data.labels)}\n"
             f"{self.n_steps} steps of {self.config.run.packs} packs of at most {budget.n_nodes} atoms, "
             f"{budget.n_tiles * TILE} edges, {budget.n_graphs - 1} structures; filled: {fill}\n"
             f"{jax.device_count()} devices ({jax.default_backend()}), {jax.process_count()} processes"
         )
 
     def estimate(self, n_steps: int = 3) -> str:
-        """Take a few steps that are not kept, and say what an epoch would take.
+        """Take a few steps that are not kept, and say what an epoch would take; writes nothing.
 
         Args:
             n_steps: How many, after one that compiles.
         """
+        if self.complete:
+            return f"no steps are left: complete at step {self.loader.position} of {self.n_steps}"
         seconds = []
         with self._precision(), loading(self.loader, self.others):
             for _ in range(min(n_steps + 1, self.n_steps - self.loader.position)):
@@ -237,14 +244,17 @@ class Run:
             after a checkpoint.
 
         Raises:
-            DataError: If the loss is not finite or explodes; the structures are then listed in a file.
+            DataError: If the loss is not finite or explodes; the structures are then listed in a file. If
+                another process trains in the folder.
         """
-        with self._precision():
+        with self._precision(), losses_named(), self._own.held():
+            if jax.process_index() == 0:
+                self.history.cut(self.loader.position or -1)  # before the first step there is the validation
             return self._train(report)
 
     def _train(self, report: Report | None) -> bool:
         run = self.config.run
-        with stop_signals() as stopped, losses_named(), loading(self.loader, self.others), self._followed():
+        with stop_signals() as stopped, loading(self.loader, self.others), self._followed():
             while not self.complete:
                 names, placed = self._next()
                 started = time.perf_counter()
@@ -345,6 +355,6 @@ class Run:
         return {name: np.asarray(x) for name, x in {**self.state.average, **self.state.frozen}.items()}
 
     def _provenance(self) -> Provenance:
-        digest = hashlib.sha256((self.folder / "config.json").read_bytes()).hexdigest()
+        digest = hashlib.sha256(self._own.text.encode()).hexdigest()
         extra = {"training_config": digest, "steps": str(self.loader.position)}
         return Provenance(**asdict(self.config.provenance), source="trained with nequix", extra=extra)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import jax.numpy as jnp
 
+from nequix.core.errors import DataError
 from nequix.core.spec import ModelSpec
 from nequix.jax.convolution import Kernel
 from nequix.jax.model import Model
@@ -42,12 +43,19 @@ class LossConfig:
         stress: Of the mean absolute error of a component of the stress.
         hessian: Of the mean length of the error of an atom's part in a product of the Hessian; only for data
             that have such products.
+
+    Raises:
+        DataError: If none is positive.
     """
 
     energy: NotNegative
     forces: NotNegative
     stress: NotNegative
     hessian: NotNegative | None = None
+
+    def __post_init__(self) -> None:
+        if not any((self.energy, self.forces, self.stress, self.hessian)):
+            raise DataError("no weight of the loss is positive, so that nothing would be learned; raise one")
 
 
 class HessianLabels(NamedTuple):

@@ -107,7 +107,7 @@ def measured_valid(
 
 
 def _identity(config: TrainConfig, paths: Iterable[str]) -> dict[str, Any]:
-    """Tell from what the measures follow: files with their sizes and times, the split, the model."""
+    """Tell from what the measures follow: files with their sizes and times, keys, the split, the model."""
     data, model = config.data, config.model
     files = []
     for given in paths:
@@ -121,6 +121,7 @@ def _identity(config: TrainConfig, paths: Iterable[str]) -> dict[str, Any]:
         "split": None if data.valid is not None else [data.valid_fraction, config.run.seed],
         "cutoff": model.cutoff,
         "atom_energies": energies,
+        "keys": [data.energy_key, data.forces_key, data.stress_key],
     }
 
 

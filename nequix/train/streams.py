@@ -12,9 +12,11 @@ from jax.sharding import Mesh
 
 from nequix.core.errors import DataError
 from nequix.core.spec import ModelSpec
+from nequix.data.labels import tell_unread
 from nequix.data.loader import Loader
 from nequix.data.sources import Source, open_source, split
 from nequix.data.stats import Statistics
+from nequix.data.structure import LABELS
 from nequix.train.config import TrainConfig
 from nequix.train.step import spread
 
@@ -43,9 +45,9 @@ def open_sources(config: TrainConfig) -> tuple[Source, Source | None]:
     Args:
         config: The run.
     """
-    source = open_source(config.data.train)
+    source = open_source(config.data.train, config.data.label_keys)
     if config.data.valid is not None:
-        return source, open_source(config.data.valid)
+        return source, open_source(config.data.valid, config.data.label_keys)
     if config.data.valid_fraction == 0:
         return source, None
     return split(source, config.data.valid_fraction, config.run.seed)
@@ -80,6 +82,38 @@ def refuse_unknown(source: Source, found: Statistics, spec: ModelSpec) -> None:
             f"{first}: {symbols} unknown to the model; add structures with them to the training data, "
             "leave these out, or choose another seed if validation data were split off"
         )
+
+
+def refuse_unlabelled(source: Source, found: Statistics, config: TrainConfig, role: str, every: bool) -> None:
+    """Refuse data without a single label of a kind that the loss weighs, before any step is taken.
+
+    A stress may be missing, as molecules and slabs have none, unless its key is named.
+
+    Args:
+        source: The data.
+        found: Their statistics.
+        config: The run.
+        role: What the data are for.
+        every: Whether labels of each kind must be there; otherwise one kind is enough.
+
+    Raises:
+        DataError: Naming the labels, what else the first structure has, and the keys to set.
+    """
+    weighed = [label for label in LABELS if getattr(config.loss, label) > 0]
+    missing = [label for label in weighed if not found.labels[label]]
+    some = len(missing) < len(weighed)
+    if some:
+        needed = {"energy", "forces", *config.data.label_keys.named()} if every else set()
+        missing = [label for label in missing if label in needed]
+    if not missing:
+        return
+    fix = f"name the key in the configuration ({', '.join(f'data.{label}_key' for label in missing)})"
+    if some:
+        fix += f", or give the term no weight ({', '.join(f'loss.{label}: 0' for label in missing)})"
+    raise DataError(
+        f"{source.path}: none of {found.n_structures} structures for {role} has {' or '.join(missing)}; "
+        f"{tell_unread(source[0])}; {fix}"
+    )
 
 
 def own_packs(packs: int) -> range:

@@ -11,6 +11,7 @@ from nequix.assess.protocol import Protocol
 from nequix.core.results import Results
 from nequix.coverage.judge import judge
 from nequix.data.structure import Structure
+from nequix.evaluate.errors.predictions import Predictions
 from tests.calculator.small import SPEC
 from tests.coverage import sets
 
@@ -76,7 +77,7 @@ def test_larger_errors_ask_for_a_fine_tuning(force, n):
     verdict, _ = decided(snapshots(), force=force)
     assert (verdict.action, verdict.mode) == ("few-shot", "last-layer")
     assert verdict.n_structures <= n
-    assert any("finetune --mode last-layer" in command for command in verdict.next)
+    assert any("--mode last-layer to-label.extxyz" in command for command in verdict.next)
 
 
 def test_the_larger_the_error_the_more_structures():
@@ -150,6 +151,13 @@ def test_one_snapshot_has_no_interval_and_no_energy_error():
     assert any("do not tell errors from offsets" in doubt for doubt in verdict.doubts)
 
 
+def test_too_few_energies_do_not_decide_of_a_tuned_model():
+    verdict, measured = decided(snapshots(2), force=0.03, energy=0.08, tuned=True)
+    assert (measured.energy_without_offsets.value, verdict.action) == (None, "undecided")
+    assert any("too few to tell errors from offsets" in reason for reason in verdict.reasons)
+    assert decided(snapshots(2), force=0.03, energy=0.08)[0].action == "zero-shot"
+
+
 def test_an_element_that_the_model_lacks_ends_it():
     verdict, _ = decided(snapshots(), force=0.03, lacking={"Ti": 3})
     assert verdict.action == "train"
@@ -170,6 +178,48 @@ def test_small_errors_say_nothing_of_a_target_that_is_elsewhere():
     assert any("their errors count" in doubt for doubt in same.doubts)
 
 
+def test_labelled_snapshots_that_are_strange_otherwise_do_not_count():
+    labelled = snapshots()
+    measured = measure(labelled, Planted(labelled, force=0.03), PROTOCOL)
+    far = judge(sets.structures([sets.unseen_pair()] * 3), sets.reference())
+    usual = [sets.crystal("NaCl", 1)] * 2
+    for own, action in (
+        ([*usual, sets.compressed(), sets.short_contact()], "undecided"),
+        ([*usual, sets.compressed(), sets.unseen_pair()], "undecided"),  # one in four, but all of the target
+        ([*usual, sets.unseen_pair(), sets.unseen_pair()], "zero-shot"),
+    ):
+        found = judge(sets.structures(own), sets.reference())
+        verdict = decide(measured, PROTOCOL, coverage=far, labelled_coverage=found)
+        assert verdict.action == action
+    assert any("2 of 4 labelled snapshots have such gaps, too" in doubt for doubt in verdict.doubts)
+
+
+@pytest.mark.parametrize("n", [40, 120])
+def test_a_frame_outside_is_a_doubt_that_names_it(n):
+    labelled = snapshots()
+    measured = measure(labelled, Planted(labelled, force=0.03), PROTOCOL)
+    frames = [*(sets.crystal("Na", seed) for seed in range(n)), sets.short_contact()]
+    target = judge(sets.structures(frames), sets.reference())
+    for verdict in ("inside", "edge"):
+        told = decide(measured, PROTOCOL, coverage=replace(target, verdict=verdict))
+        assert any(f"1 of {n + 1} structures are outside, the first is t {n}" in d for d in told.doubts)
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+def test_small_errors_of_one_material_do_not_decide_about_another(tuned):
+    verdict, _ = decided(snapshots(), force=0.03, energy=0.005, unlike=["Si", "Na-Si"], tuned=tuned)
+    assert verdict.action == "undecided"
+    assert any("no labelled snapshot has what the target has: Si, Na-Si" in d for d in verdict.doubts)
+    assert any("nequix select" in command for command in verdict.next)
+    assert decided(snapshots(), force=0.8, unlike=["Si"], tuned=tuned)[0].action != "undecided"
+
+
+def test_of_a_tuned_model_it_is_told_that_features_are_left_out():
+    verdict, _ = decided(snapshots(), force=0.03, energy=0.005, tuned=True)
+    assert verdict.action == "tuned"
+    assert any("without the model's own features" in doubt for doubt in verdict.doubts)
+
+
 def test_without_a_reference_coverage_is_a_doubt():
     verdict, _ = decided(snapshots(), coverage=False, force=0.03)
     assert any("no reference" in doubt for doubt in verdict.doubts)
@@ -187,7 +237,64 @@ def test_structures_that_cannot_be_evaluated_are_listed():
     measured = measure(structures, Planted([structures[0], *structures[2:]], force=0.03), PROTOCOL)
     assert [name for name, _ in measured.failures] == ["snapshot 1"]
     assert measured.forces.n == 3
+    assert measured.with_forces == (0, 2, 3)
     assert replace(measured, failures=[]).to_dict()["n_structures"] == 3
+
+
+def test_of_labels_that_cannot_be_evaluated_nothing_is_measured():
+    structures = [replace_numbers(s, np.full(8, 22)) for s in snapshots(3)]
+    verdict, measured = decided(structures, coverage=False)
+    assert (measured.forces.value, measured.stress.value, len(measured.failures)) == (None, None, 3)
+    assert verdict.action == "undecided"
+    assert measured.notes == ["no labelled snapshot could be evaluated: nothing is measured"]
+
+
+def replace_numbers(structure, numbers):
+    return Labelled(**{**vars(structure), "numbers": numbers})
+
+
+def energies_alone(n, elements, size, seed):
+    """Snapshots with energy errors of a normal distribution, in eV an atom, and mixed compositions."""
+    rng = np.random.default_rng(seed)
+    numbers = rng.choice(elements, (n, 32))
+    nothing, errors = np.zeros((n * 32, 3)), 32 * rng.normal(0, size, n)
+    stress, names = np.full((n, 3, 3), np.nan), tuple(map(str, range(n)))
+    labels = (np.zeros(n), nothing, stress)
+    return Predictions(
+        names, np.full(n, 32), numbers.ravel(), labels[0], *labels[1:], errors, nothing, np.zeros((n, 3, 3))
+    )
+
+
+@pytest.mark.parametrize(("n_elements", "n"), [(1, 5), (3, 9), (5, 15), (5, 20)])
+def test_energy_errors_and_their_intervals_are_right_on_average(monkeypatch, n_elements, n):
+    found = []
+    for seed in range(60):
+        predictions = energies_alone(n, SPEC.atomic_numbers[:n_elements], 0.04, seed)
+        monkeypatch.setattr(
+            "nequix.assess.measure._predict", lambda *_, p=predictions: (p, [], list(range(len(p.names))))
+        )
+        found.append(measure([], Planted([]), PROTOCOL).energy_without_offsets)
+    true = 40 * np.sqrt(2 / np.pi)
+    assert np.mean([e.value for e in found]) == pytest.approx(true, rel=0.08)
+    assert all(e.low <= e.value <= e.high for e in found)
+    assert np.mean([e.low for e in found]) < true < np.mean([e.high for e in found])
+    assert np.mean([e.low <= true <= e.high for e in found]) > 0.6  # of 60; 0.8 of 1,000
+
+
+@pytest.mark.parametrize(("n_elements", "n"), [(1, 2), (3, 8), (5, 14)])
+def test_too_few_energies_for_the_offsets_are_not_known(monkeypatch, n_elements, n):
+    predictions = energies_alone(n, SPEC.atomic_numbers[:n_elements], 0.04, 0)
+    monkeypatch.setattr("nequix.assess.measure._predict", lambda *_: (predictions, [], list(range(n))))
+    measured = measure([], Planted([]), PROTOCOL)
+    assert measured.energy_without_offsets.value is None
+    assert f"{n_elements} fitted, which takes {3 * n_elements}" in measured.notes[0]
+
+
+def test_a_snapshot_that_alone_has_an_element_says_nothing_of_energies(monkeypatch):
+    predictions = energies_alone(n := 20, SPEC.atomic_numbers[:1], 0.04, 0)
+    predictions.numbers[:32:2] = SPEC.atomic_numbers[1]
+    monkeypatch.setattr("nequix.assess.measure._predict", lambda *_: (predictions, [], list(range(n))))
+    assert measure([], Planted([]), PROTOCOL).energy_without_offsets.n == 19
 
 
 def test_the_interval_covers_the_true_error_about_as_often_as_it_says():

@@ -27,3 +27,9 @@ def test_a_damaged_record_is_no_licence(tmp_path, content):
 def test_thresholds_are_positive_numbers(value):
     with pytest.raises(DataError, match="expected a positive number"):
         Protocol(tuned_force=value)
+
+
+def test_fine_tuning_does_not_aim_above_what_is_good_enough_without():
+    with pytest.raises(DataError, match="tuned_force = 50 meV/A, expected at most zero_shot_force = 30"):
+        Protocol(zero_shot_force=30.0)
+    assert Protocol(zero_shot_force=50.0).tuned_force == 50

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import write
+from ase.io import read, write
 
 from nequix import NequixCalculator
 from tests.calculator import small
@@ -48,7 +48,7 @@ def test_assess_writes_a_page_with_the_verdict(run):
 
 def test_thresholds_can_be_set_but_not_changed_afterwards(run):
     arguments = ("assess", "target.extxyz", "--dft", "dft.extxyz", "-o", "page", *COMMON)
-    code, out, _ = run(*arguments, "--zero-shot-force", "10")
+    code, out, _ = run(*arguments, "--zero-shot-force", "10", "--tuned-force", "10")
     assert (code, "Fine-tune on few structures" in out) == (0, True)
     code, _, err = run(*arguments)
     assert (code, "thresholds are not changed" in err) == (1, True)
@@ -76,3 +76,43 @@ def test_an_element_that_the_model_lacks_gets_an_answer(run):
     assert code == 0
     assert "the model lacks Ti (1 structures)" in " ".join(out.split())
     assert "Train fully" in out
+
+
+def test_labels_that_the_model_cannot_evaluate_at_all_get_an_answer(run):
+    write("train.extxyz", [sets.crystal(name, seed) for name in sets.CRYSTALS for seed in range(20)])
+    run("coverage", "build", "train.extxyz", *COMMON)
+    frames = read("dft.extxyz", ":3")
+    for atoms in frames:
+        atoms.symbols[0] = "Ti"
+    write("other.extxyz", frames)
+    code, out, _ = run("assess", "other.extxyz", "-o", "page", *COMMON)
+    assert code == 0
+    assert "no labelled snapshot could be evaluated: nothing is measured" in " ".join(out.split())
+    assert "Train fully" in out
+    assert "labelled snapshots are not like that" not in " ".join(out.split())
+    assert "3 labelled snapshots without a prediction" in Path("page/report.md").read_text()
+
+
+def test_labels_of_another_material_do_not_decide(run):
+    write("other.extxyz", [sets.crystal("Cu", seed) for seed in range(4)])
+    code, out, _ = run("assess", "other.extxyz", "--dft", "dft.extxyz", "-o", "page", *COMMON)
+    assert code == 0
+    assert "no labelled snapshot has what the target has: Cu" in " ".join(out.split())
+    assert "Undecided" in out
+
+
+def test_the_commands_to_go_on_with_are_of_this_model_and_these_files(run):
+    write("train.extxyz", [sets.crystal(name, seed) for name in sets.CRYSTALS for seed in range(20)])
+    run("coverage", "build", "train.extxyz", *COMMON)
+    thresholds = ("--zero-shot-force", "10", "--tuned-force", "10")
+    _, out, _ = run("assess", "target.extxyz", "--dft", "dft.extxyz", "-o", "page", *thresholds, *COMMON)
+    verdict = json.loads(Path("page/results.json").read_bytes())["results"]["verdict"]
+    select, finetune, assess = verdict["next"]
+    assert f"> {assess}\n" in out  # on one line, to be copied
+    assert select.startswith("nequix select target.extxyz -n ")
+    assert "--model model.safetensors" in select
+    assert "--from model.safetensors" in finetune
+    assert "nequix assess target.extxyz --dft dft.extxyz --model runs/tuned/model.safetensors" in assess
+    # A model that is fine-tuned from this one has the reference elsewhere.
+    assert "--reference model.coverage.safetensors --also to-label.extxyz" in assess
+    assert "--zero-shot-force 10 --tuned-force 10" in assess

@@ -27,6 +27,7 @@ def spec(**changes):
         ("cutoff", -1.0, "positive"),
         ("cutoff", float("nan"), "finite"),
         ("scale", 10**400, "finite"),
+        ("scale", 0.0, "not be zero"),
         ("shift", "0", "finite"),
         ("radial_polynomial_p", 1.5, "at least 2"),
         ("radial_polynomial_p", 1100, "at most 100"),

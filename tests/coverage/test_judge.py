@@ -78,6 +78,14 @@ def test_one_bad_frame_among_many_makes_an_edge_and_is_told():
     assert any(f"1 of {len(frames) + 1} structures beyond" in reason for reason in found.reasons)
 
 
+def test_one_exploded_frame_makes_an_edge_however_many_others_there_are():
+    found = judged(
+        *(sets.crystal("Na", seed) for seed in range(200, 319)), sets.short_contact(), features=False
+    )
+    assert (found.verdicts.count("outside"), len(found.verdicts)) == (1, 120)
+    assert found.verdict == "edge"
+
+
 def test_what_cannot_be_judged_is_listed_and_nothing_at_all_is_an_error():
     broken = sets.crystal("Cu", 5)
     broken.positions[0] = broken.positions[1]

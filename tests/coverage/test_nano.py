@@ -1,5 +1,7 @@
 """The reference that comes with nequix-nano."""
 
+from pathlib import Path
+
 import ase.io
 import numpy as np
 import pytest
@@ -64,6 +66,15 @@ def test_planted_cases_are_caught_and_named(found, features):
     first = judge(structures([contact]), reference, potential if features else None)
     assert first.verdict == "outside"
     assert {0, 1} <= {atom for gap in first.gaps if gap.name == "Li-Li" for _, atom in gap.atoms}
+
+
+def test_documented_commands_name_a_model_with_a_reference():
+    root = Path(__file__).parents[2]
+    for page in (root / "README.md", *(root / "docs").glob("*.md")):
+        for line in page.read_text().splitlines():
+            command, _, _ = line.partition("#")
+            if command.startswith("    nequix coverage ") and "coverage build" not in command:
+                assert "--model nequix-nano" in command, f"{page.name}: {command}"
 
 
 def test_held_out_structures_are_mostly_inside(found):

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nequix.core.errors import DataError, WeightsError
-from nequix.core.weights import Provenance, write_weights
+from nequix.core.registry import BUNDLED
+from nequix.core.weights import Provenance, read_weights, write_weights
 from nequix.coverage.build import build_reference, tally
 from nequix.coverage.environments import VIEWS
 from nequix.coverage.features import FeatureSums
@@ -133,6 +134,26 @@ def test_the_histograms_of_the_parent_serve_a_fine_tuned_model(tmp_path):
     found = find_reference(tmp_path / "tuned.safetensors", tuned, place)
     assert found.features is None
     assert found.n_structures == sets.reference().n_structures
+
+
+def test_a_model_tuned_from_one_of_the_package_finds_that_reference_without_features(tmp_path):
+    other = {**WEIGHTS.parameters, "readout.0e": 2 * WEIGHTS.parameters["readout.0e"]}
+
+    def found(**extra):
+        told = Provenance(extra=extra)
+        write_weights(tmp_path / "tuned.safetensors", SPEC, other, told)
+        return find_reference(tmp_path / "tuned.safetensors", read_weights(tmp_path / "tuned.safetensors"))
+
+    known = found(parent="nequix-nano", parent_digest=BUNDLED["nequix-nano"])
+    assert (known.model, known.features) == ("nequix-nano", None)
+    for other_parent in (
+        {"parent": "nequix-nano", "parent_digest": "abc"},
+        {"parent": "./nequix-nano", "parent_digest": BUNDLED["nequix-nano"]},
+        {"parent": "nequix-mp-1", "parent_digest": BUNDLED["nequix-nano"]},
+        {},
+    ):
+        with pytest.raises(WeightsError, match="no coverage reference"):
+            found(**other_parent)
 
 
 @pytest.mark.parametrize("n", [0, 1, 9])

@@ -243,6 +243,14 @@ def test_streams_are_checked(tmp_path, frames):
     assert [found.rule for found in report.findings] == ["duplicate"]
 
 
+@pytest.mark.parametrize(("name", "content"), [("set.extxyz", ""), ("set.extxyz", "\n"), ("set.json", "{}")])
+def test_nothing_is_an_error(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    report = check_source(open_source(tmp_path / name), Reference())
+    assert [found.rule for found in report.errors] == ["empty"]
+    assert report.errors[0].names == (str(tmp_path / name),)
+
+
 # Real data.
 
 
@@ -345,5 +353,9 @@ def test_convert_takes_keys(run, tmp_path, frames):
         atoms.info["pbe"] = -1.0
     data = saved(tmp_path / "set.extxyz", frames)
     outcome = run("convert", data, "-o", tmp_path / "out", "--energy-key", "pbe")
-    assert (outcome.returncode, outcome.stdout) == (0, f"{tmp_path}/out: 40 structures\n")
+    told = f"{tmp_path}/out: 40 structures, 40 with an energy, 40 with forces, 40 with a stress\n"
+    assert (outcome.returncode, outcome.stdout) == (0, told)
     assert open_source(tmp_path / "out")[0].energy == -1.0
+    outcome = run("convert", data, "-o", tmp_path / "wrong", "--energy-key", "bpe")
+    assert outcome.returncode == 1
+    assert "'bpe', named for energy; set.extxyz:0 has energy, pbe" in " ".join(outcome.stderr.split())

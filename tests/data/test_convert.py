@@ -11,7 +11,7 @@ import pytest
 
 from nequix.core.errors import DataError
 from nequix.data import convert as module
-from nequix.data.convert import convert
+from nequix.data.convert import convert, converted_labels
 from nequix.data.sources import open_source
 from nequix.data.structure import LabelKeys
 from tests.data.sets import relabelled, saved, strained_copper
@@ -67,6 +67,34 @@ def test_interrupted_conversions_are_refused_as_data_and_resumed(source, tmp_pat
     assert convert([source], tmp_path / "out", shard_size=4) == N
     assert calls == [f"data.{i:05d}.aselmdb" for i in (0, 1, 1, 2)]
     assert_equal(open_source(source), open_source(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("lost", [(0,), (1,), (2,), (0, 2)])
+def test_lost_shards_are_named_and_written_again(source, tmp_path, lost):
+    out = tmp_path / "out"
+    convert([source], out, shard_size=4)
+    paths = [out / f"data.{number:05d}.aselmdb" for number in range(3)]
+    for number in lost:
+        paths[number].unlink()
+    kept = {path: path.stat().st_mtime_ns for path in paths if path.exists()}
+    names = ", ".join(paths[number].name for number in lost)
+    with pytest.raises(DataError, match=rf"{len(lost)} of 3 files are missing \({names}\); copy the folder"):
+        open_source(out)
+    done = []
+    assert convert([source], out, shard_size=4, progress=done.append) == N
+    assert done == [(4, 4, 2)[number] for number in lost]
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}
+    assert_equal(open_source(source), open_source(out))
+
+
+def test_a_source_too_short_for_a_lost_shard_is_an_error(source, tmp_path, monkeypatch):
+    convert([source], tmp_path / "out", shard_size=4)
+    (tmp_path / "out" / "data.00002.aselmdb").unlink()
+    short = open_source(saved(tmp_path / "short.extxyz", strained_copper(9)))
+    monkeypatch.setattr(module, "open_source", lambda *_: short)
+    with pytest.raises(DataError, match=r"1 structures are left for it in .*short\.extxyz, expected 2"):
+        convert([source], tmp_path / "out", shard_size=4)
+    assert not (tmp_path / "out" / "data.00002.aselmdb").exists()
 
 
 def test_killed_conversions_are_resumed(tmp_path):
@@ -125,6 +153,42 @@ def test_missing_labels_stay_missing(tmp_path):
     assert first.energy is None
     assert first.forces is not None
     assert (second.forces, second.stress) == (None, None)
+
+
+@pytest.mark.parametrize("label", ["energy", "forces", "stress"])
+def test_a_named_key_that_no_structure_has_is_an_error(tmp_path, label):
+    frames = strained_copper(3)
+    for atoms in frames:
+        atoms.info["my_energy"] = -1.0
+        atoms.arrays["my_forces"] = atoms.positions
+        atoms.info["my_stress"] = np.eye(3)
+    source = saved(tmp_path / "set.extxyz", frames)
+    message = rf"first 2 structures has the key 'typo', named for {label}; set\.extxyz:0 has .*my_{label}"
+    with pytest.raises(DataError, match=message):
+        convert([source], tmp_path / "out", keys=LabelKeys.of(**{label: "typo"}), shard_size=2)
+    assert not list((tmp_path / "out").glob("[!.]*"))
+    assert convert([source], tmp_path / "out", keys=LabelKeys.of(**{label: f"my_{label}"}), shard_size=2) == 3
+
+
+def test_labels_are_counted_over_interruptions(tmp_path, monkeypatch):
+    frames = strained_copper(6)
+    frames[1] = relabelled(frames[1], energy=None)
+    frames[5] = relabelled(frames[5], forces=None, stress=None)
+    source, out = saved(tmp_path / "set.extxyz", frames), tmp_path / "out"
+    note, calls = module._note, []
+
+    def fail_third(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:  # the second shard is there, but not noted
+            raise OSError(28, "No space left on device")
+        note(*arguments)
+
+    monkeypatch.setattr(module, "_note", fail_third)
+    with pytest.raises(DataError, match="No space left on device"):
+        convert([source], out, shard_size=2)
+    assert len(list(out.glob("*.aselmdb"))) == 2
+    assert convert([source], out, shard_size=2) == 6
+    assert converted_labels(out) == {"energy": 5, "forces": 5, "stress": 5}
 
 
 @pytest.mark.parametrize("size", [0, 3000, 5000, 0.5, 0.9])

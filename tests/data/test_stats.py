@@ -32,6 +32,31 @@ def test_statistics_are_as_defined(tmp_path):
     assert (found.n_structures, found.n_energies, found.n_forces, found.n_stresses) == (9, 8, 8, 9)
 
 
+@pytest.mark.parametrize("forces", [None, 0.0])
+@pytest.mark.parametrize("offset", [0.0, -3e5])
+def test_without_forces_the_scale_is_that_of_energies(tmp_path, forces, offset):
+    frames = []
+    for atoms in strained_copper(9):
+        energy = atoms.calc.results["energy"] + offset * len(atoms)
+        zeros = None if forces is None else np.full(atoms.positions.shape, forces)
+        frames.append(relabelled(atoms, energy=energy, forces=zeros))
+    source = open_source(saved(tmp_path / "set.extxyz", frames))
+    found, _ = compute(source, 4.0)
+    per_atom = np.array([s.energy / len(s.numbers) for s in source])
+    residuals = per_atom - found.atom_energies[29] - found.shift
+    assert np.std(residuals) > 1e-3
+    assert found.scale == pytest.approx(np.sqrt(np.mean(residuals**2)), rel=1e-9)
+    shared, _ = compute(source, 4.0, n_workers=2)
+    assert shared.scale == found.scale
+
+
+@pytest.mark.parametrize("energy", [None, -1e5])
+def test_a_scale_is_never_zero(tmp_path, energy):
+    frames = [relabelled(strained_copper(1)[0], energy=energy, forces=None)]
+    found, _ = compute(open_source(saved(tmp_path / "set.extxyz", frames)), 4.0)
+    assert found.scale == 1.0
+
+
 def test_workers_and_streams_count_alike(tmp_path):
     source = open_source(saved(tmp_path / "set.extxyz", strained_copper(150)))
     alone, _ = compute(source, 4.0)

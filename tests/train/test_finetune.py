@@ -202,6 +202,8 @@ def test_a_folder_of_another_parent_or_mode_is_refused():
     [
         ("mode: full", "mode follows from the command line"),
         ("data: {train: other.extxyz}", "data.train and data.valid are named on the command line"),
+        ("loss:\n  {energy: 0, forces: 0, stress: 0}", "line 2: no weight of the loss is positive"),
+        ("run:\n  kernel: plane", "line 2: kernel = 'plane', .*; did you mean 'plain'"),
         ("run:\n  epocs: 3", "line 2: unknown key 'epocs'; did you mean 'epochs'"),
     ],
 )

@@ -16,7 +16,7 @@ from nequix.models import load_model
 from weights.nano import chemistry, derive, generate, perturb, prototypes
 from weights.nano.teacher import Label, equilibrate, teach_with
 
-SMALL = generate.Plan(n_unary=14, n_ionic=12, n_metallic=10, n_pairs=20, seed=3)
+SMALL = generate.Plan(n_unary=14, n_ionic=(8, 4), n_metallic=(8, 2), n_pairs=20, seed=3)
 GROUPS = (
     prototypes.UNARY,
     prototypes.BINARY,
@@ -141,7 +141,7 @@ def test_prototypes_have_their_composition_and_touch(prototype):
 
 
 def test_every_element_is_drawn_and_charges_mostly_balance():
-    bases = chemistry.bases(324, 300, 100, seed=0)
+    bases = chemistry.bases(324, (200, 100), (80, 20), seed=0)
     assert len(set(bases)) == len(bases)
     assert {symbol for base in bases for symbol in base.elements} >= set(chemistry.ELEMENTS) - {"Br"}
     ionic = [base for base in bases if base.prototype in (*prototypes.BINARY, *prototypes.TERNARY)]
@@ -172,4 +172,12 @@ def test_equilibration_finds_the_minimum_of_a_known_energy():
 
 
 def test_the_plan_is_kept_beside_the_chunks(made):
-    assert json.loads((made / "plan.json").read_text())["n_ionic"] == 12
+    assert json.loads((made / "plan.json").read_text())["n_ionic"] == [8, 4]
+
+
+def test_a_share_of_the_compounds_has_derived_structures(teach):
+    bases = list(enumerate(chemistry.bases(0, (6, 0), (0, 0), 3)))
+    made = [generate._crystals(bases, teach, generate.Plan(derived=share)) for share in (0.0, 1.0)]
+    kinds = [{atoms.info["name"].split()[0] for atoms in some} for some in made]
+    assert kinds[0] == {"crystal"}
+    assert {"crystal", "strained", "rattled"} <= kinds[1]

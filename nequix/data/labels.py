@@ -1,0 +1,43 @@
+"""How many structures have which labels, and keys that occur nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from nequix.data.structure import LABELS, Structure
+
+_SHOWN = 12
+
+
+def count_labels(structures: Iterable[Structure]) -> dict[str, int]:
+    """Count the structures that have an energy, forces and a stress.
+
+    Args:
+        structures: The structures.
+    """
+    counts = dict.fromkeys(LABELS, 0)
+    for structure in structures:
+        for label in LABELS:
+            counts[label] += getattr(structure, label) is not None
+    return counts
+
+
+def tell_labels(counts: Mapping[str, int]) -> str:
+    """Say how many structures have which labels.
+
+    Args:
+        counts: Of each label.
+    """
+    return (
+        f"{counts['energy']} with an energy, {counts['forces']} with forces, {counts['stress']} with a stress"
+    )
+
+
+def tell_unread(structure: Structure) -> str:
+    """Say what else a structure has, since a label of another name may be among it.
+
+    Args:
+        structure: The structure.
+    """
+    names = ", ".join(structure.unread[:_SHOWN]) + (", ..." if len(structure.unread) > _SHOWN else "")
+    return f"{structure.name} has {names or 'nothing'} beside what was looked for"

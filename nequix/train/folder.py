@@ -1,0 +1,120 @@
+"""The folder of a run: whose it is, and that one process at a time trains in it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import jax
+from filelock import FileLock, Timeout
+
+from nequix.core.errors import DataError, NequixError
+from nequix.core.files import write_atomic
+from nequix.train.config import TrainConfig, changes
+from nequix.train.processes import anywhere
+
+CONFIG = "config.json"
+"""The configuration that the folder is of."""
+
+LOCK = ".lock"
+"""Locked by the operating system while a process trains, and no longer than it lives."""
+
+
+class Folder:
+    """A run's folder, as a process that may train in it sees it; made if it is missing.
+
+    Args:
+        path: The folder.
+        config: The configuration of the run.
+
+    Raises:
+        DataError: If the folder holds a run of another configuration.
+    """
+
+    def __init__(self, path: Path, config: TrainConfig) -> None:
+        self._path = path
+        self.text = json.dumps(asdict(config), indent=1)
+        path.mkdir(parents=True, exist_ok=True)
+        noted = path / CONFIG
+        changed = changes(noted.read_text(), self.text) if noted.exists() else []
+        self._seen = self.checkpoints()
+        # Before its first checkpoint a run can be replaced by another one, unless it lives.
+        if anywhere(bool(changed) and (bool(self._seen) or self._locked())):
+            told = "; ".join(changed) or "as another process of this one finds"
+            raise DataError(
+                f"{path}: holds a run of another configuration ({told}); put these values back, or choose "
+                "another folder"
+            )
+
+    def checkpoints(self) -> list[Path]:
+        """List the checkpoints, the newest last."""
+        return sorted((self._path / "checkpoints").glob("step-*.safetensors"))
+
+    def seen(self) -> list[Path]:
+        """List the checkpoints; later ones, unless it is called again, are another process's."""
+        self._seen = self.checkpoints()
+        return self._seen
+
+    def note(self) -> None:
+        """Note the configuration in the folder, which no checkpoint stands without."""
+        path = self._path / CONFIG
+        if not path.exists() or path.read_text() != self.text:
+            write_atomic(path, [self.text.encode()])
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from training in the folder, and note the configuration in it.
+
+        With several processes the first one does so for all.
+
+        Raises:
+            DataError: In all of them, if another process trains in it, or has done so meanwhile.
+        """
+        with contextlib.ExitStack() as stack:
+            failure: NequixError | None = None
+            if jax.process_index() == 0:
+                try:
+                    self._lock(stack)
+                    if self.checkpoints() != self._seen:
+                        raise DataError(
+                            f"{self._path}: another process has trained in this folder meanwhile; give the "
+                            "same command again: it goes on from the last checkpoint"
+                        )
+                    self.note()
+                except NequixError as error:
+                    failure = error
+            if anywhere(failure is not None):
+                raise failure or DataError(f"{self._path}: cannot be trained in; see what process 0 said")
+            yield
+
+    def _lock(self, stack: contextlib.ExitStack) -> None:
+        try:
+            # A second, since one that only asks holds it for a moment.
+            stack.enter_context(FileLock(self._path / LOCK, timeout=1))
+        except Timeout:
+            raise DataError(
+                f"{self._path}: another process trains in this folder; wait for its end, or choose another "
+                "folder"
+            ) from None
+        except (OSError, NotImplementedError) as error:  # some file systems have no locks
+            warnings.warn(
+                f"{self._path}: cannot be locked ({error}); see to it that no other process trains in it",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+    def _locked(self) -> bool:
+        """Tell whether a process trains in the folder; only the first process asks."""
+        if jax.process_index() or not (self._path / LOCK).exists():
+            return False
+        with contextlib.suppress(OSError, NotImplementedError):
+            try:
+                with FileLock(self._path / LOCK, timeout=0):
+                    pass
+            except Timeout:
+                return True
+        return False

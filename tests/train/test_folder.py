@@ -1,0 +1,196 @@
+"""The folder of a run: one process trains in it, others change nothing; it goes on after harmless changes."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from contextlib import nullcontext
+from dataclasses import asdict, replace
+
+import pytest
+from filelock import FileLock
+
+from nequix.core.errors import DataError
+from nequix.train import folder as module
+from nequix.train.config import read_config
+from nequix.train.folder import CONFIG, LOCK, Folder
+from nequix.train.history import History
+from nequix.train.loop import Run
+from tests.train.emt import write_config
+
+
+@pytest.fixture
+def config(tmp_path):
+    return read_config(write_config(tmp_path, 12, epochs=1))
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def begun(config, path):
+    """Make a folder as a process leaves it that was killed; return the run, not begun here."""
+    run = Run(config, path)
+    run.loader.position = 3
+    run.checkpoint()
+    with run._own.held():
+        run.history.cut(0)
+    for step in range(1, 6):
+        run.history.add(step, {"loss": 1.0})
+    return run
+
+
+def test_opening_a_folder_changes_nothing_in_it(config, tmp_path):
+    path = tmp_path / "run"
+    begun(config, path)
+    before = content(path)
+    again = Run(replace(config, log=replace(config.log, figures=False)), path)
+    assert again.loader.position == 3
+    assert content(path) == before
+    assert len(History(path / "history.csv").rows()) == 5
+
+
+def test_the_history_is_cut_when_training_begins(config, tmp_path, monkeypatch):
+    begun(config, tmp_path / "run")
+    again = Run(config, tmp_path / "run")
+    monkeypatch.setattr(again, "_train", lambda report: [row["step"] for row in again.history.rows()])
+    assert again.train() == ["1", "2", "3"]
+
+
+def test_another_process_is_refused_while_one_trains(config, tmp_path):
+    path = tmp_path / "run"
+    run = begun(config, path)
+    before = content(path)
+    hold = (
+        "from filelock import FileLock; lock = FileLock({!r}); lock.acquire(); print(1, flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold.format(str(path / LOCK))], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:  # fmt: skip
+        assert other.stdout.readline()
+        with pytest.raises(DataError, match="run: another process trains in this folder; wait"):
+            run.train()
+        other.kill()
+    assert content(path) == before
+    with run._own.held():  # nothing is left of a process that was killed
+        pass
+
+
+def test_steps_that_another_process_took_meanwhile_are_not_taken_again(config, tmp_path):
+    run = Run(config, tmp_path / "run")
+    begun(config, tmp_path / "run")
+    with pytest.raises(DataError, match="has trained in this folder meanwhile; give the same command"):
+        run.train()
+
+
+def test_a_run_that_lives_is_not_replaced_before_its_first_checkpoint(config, tmp_path):
+    other = replace(config, run=replace(config.run, seed=3))
+    folder = Folder(tmp_path / "run", config)
+    with folder.held(), pytest.raises(DataError, match=r"another configuration \(run.seed: 0 then, 3 now\)"):
+        Folder(tmp_path / "run", other)
+    Folder(tmp_path / "run", other)
+
+
+def test_a_folder_without_locks_is_warned_of(config, tmp_path, monkeypatch):
+    def none(*_, **__):
+        raise NotImplementedError("no flock here")
+
+    monkeypatch.setattr(module, "FileLock", none)
+    told = pytest.warns(RuntimeWarning, match="cannot be locked .no flock here.; see to it")
+    with told, Folder(tmp_path / "run", config).held():
+        pass
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from nequix.train.processes import join_processes
+join_processes()
+from nequix.core.errors import DataError
+from nequix.train.config import read_config
+from nequix.train.folder import Folder
+
+folder = Folder(Path(sys.argv[2]), read_config(sys.argv[1]))
+try:
+    with folder.held():
+        print("held")
+except DataError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("free", [True, False], ids=["free", "locked"])
+def test_all_processes_of_a_run_hold_a_folder_or_fail_together(tmp_path, free):
+    config, path = write_config(tmp_path, 1), tmp_path / "run"
+    path.mkdir()
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{port.getsockname()[1]}"
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "NEQUIX_COORDINATOR": address,
+        "NEQUIX_PROCESSES": "2",
+    }
+    with nullcontext() if free else FileLock(path / LOCK):
+        running = [
+            subprocess.Popen(
+                [sys.executable, "-c", DRIVER, str(config), str(path)],
+                env={**environment, "NEQUIX_PROCESS": process},
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for process in "01"
+        ]
+        try:
+            first, second = (process.communicate(timeout=200)[0] for process in running)
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
+    assert ("held" if free else "another process trains in this folder") in first
+    assert ("held" if free else "cannot be trained in; see what process 0 said") in second
+
+
+def test_a_complete_run_has_no_steps_left_to_estimate(config, tmp_path):
+    run = Run(config, tmp_path / "run")
+    run.loader.position = run.n_steps
+    assert run.estimate() == f"no steps are left: complete at step {run.n_steps} of {run.n_steps}"
+
+
+def noted(config, path):
+    path.mkdir()
+    (path / "checkpoints").mkdir()
+    (path / "checkpoints" / "step-000000001.safetensors").touch()
+    (path / CONFIG).write_text(json.dumps(asdict(config)))
+    return path
+
+
+def test_a_run_goes_on_after_changes_that_change_no_number(config, tmp_path):
+    path = noted(config, tmp_path / "run")
+    Folder(
+        path,
+        replace(
+            config,
+            data=replace(config.data, workers=3),
+            run=replace(config.run, keep=7, checkpoint_every=1),
+            provenance=replace(config.provenance, licence="other"),
+            stop=replace(config.stop, factor=50.0),
+        ),
+    )
+
+
+def test_a_refusal_lists_what_differs(config, tmp_path):
+    path = noted(config, tmp_path / "run")
+    model = replace(config.model, cutoff=3.0, atomic_numbers=[29, 47, 79])
+    changed = replace(config, model=model, run=replace(config.run, patience=2, keep=9))
+    told = (
+        r"\(model.cutoff: 4.0 then, 3.0 now; model.atomic_numbers: nothing then, \[29, 47, 79\] now; "
+        r"run.patience: nothing then, 2 now\); put these values back"
+    )
+    with pytest.raises(DataError, match=told):
+        Folder(path, changed)
+    (path / CONFIG).write_text("half")
+    with pytest.raises(DataError, match="what was noted cannot be read"):
+        Folder(path, config)

@@ -1,0 +1,149 @@
+"""Labels under other keys are read; data without those that the loss weighs are refused before any step."""
+
+import ase.io
+import numpy as np
+import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from nequix.core.errors import DataError
+from nequix.core.parameters import initialise
+from nequix.core.spec import ModelSpec
+from nequix.core.weights import Provenance, read_weights, write_weights
+from nequix.data.sources import open_source
+from nequix.finetune.config import ReplayConfig, configure
+from nequix.finetune.run import FineTuning
+from nequix.train.config import read_config
+from nequix.train.loop import Run
+from nequix.train.streams import open_sources
+from tests.train.emt import write_config, write_data
+
+SPEC = ModelSpec(
+    atomic_numbers=(29, 47, 79), avg_n_neighbors=12.0, scale=0.5, shift=0.1, cutoff=4.0,
+    hidden_irreps="2x0e", lmax=0, n_layers=1, radial_basis_size=2, radial_mlp_size=2, radial_mlp_layers=1,
+)  # fmt: skip
+FULL = {"energy": 20, "forces": 20, "stress": 5}
+OTHERS = {"energy": "my_energy", "forces": "my_forces", "stress": "my_stress"}
+
+
+def relabel(path, keep=(), rename=()):
+    """Keep only some kinds of labels, and put others under keys that are not usual."""
+    frames = ase.io.read(path, ":")
+    for atoms in frames:
+        results = atoms.calc.results
+        for label in set(rename) & set(results):
+            (atoms.arrays if label == "forces" else atoms.info)[OTHERS[label]] = np.array(results[label])
+        atoms.calc = SinglePointCalculator(atoms, **{k: results[k] for k in keep if k in results})
+    ase.io.write(path, frames)
+
+
+def settings(loss, keys):
+    """Write the part of a configuration that these tests are about."""
+    named = "".join(f", {label}_key: {key}" for label, key in keys.items())
+    weights = ", ".join(f"{label}: {weight}" for label, weight in loss.items())
+    return f"data: {{batch_size: 8, valid_fraction: 0.2, workers: 0{named}}}\nloss: {{{weights}}}\n"
+
+
+@pytest.fixture(params=["train", "finetune"])
+def begin(request, tmp_path, monkeypatch):
+    """Begin a run, or a fine-tuning."""
+    monkeypatch.chdir(tmp_path)
+    path = write_config(tmp_path, 24)
+    energies = {29: 0.0, 47: 0.0, 79: 0.0}
+    write_weights("parent", SPEC, initialise(SPEC, 0, energies), Provenance("little", "none"))
+
+    def train(loss=FULL, **keys):
+        named = "".join(f"  {label}_key: {key}\n" for label, key in keys.items())
+        text = path.read_text().replace("  valid_fraction", f"{named}  valid_fraction", 1)
+        weights = ", ".join(f"{label}: {weight}" for label, weight in loss.items())
+        path.write_text(text.replace("energy: 20, forces: 20, stress: 5", weights))
+        return Run(read_config(path), tmp_path / "run")
+
+    def finetune(loss=FULL, replay=None, **keys):
+        (tmp_path / "own.yml").write_text(settings(loss, keys) + "refit_atom_energies: false\n")
+        parent = read_weights("parent")
+        config = configure(parent, "parent", "head", ["data.extxyz"], path="own.yml", replay=replay)
+        return FineTuning(config, parent, tmp_path / "run")
+
+    return train if request.param == "train" else finetune
+
+
+def test_labels_under_named_keys_are_read(begin):
+    relabel("data.extxyz", rename=OTHERS)
+    run = begin(**OTHERS)
+    found = run.statistics.labels
+    assert found["forces"] == run.statistics.n_structures
+    assert 0 < found["energy"] < found["forces"]
+    assert 0 < found["stress"] < found["forces"]
+    assert f"{found['energy']} with an energy, {found['forces']} with forces" in run.describe()
+    assert run.valid is not None
+    assert run.valid.source[0].forces is not None
+
+
+def test_keys_are_those_of_validation_data_too(tmp_path):
+    path = write_config(tmp_path, 4)
+    write_data(tmp_path / "valid.extxyz", 4)
+    for name in ("data.extxyz", "valid.extxyz"):
+        relabel(tmp_path / name, rename=OTHERS)
+    keys = f"  valid: [{tmp_path / 'valid.extxyz'}]\n  energy_key: my_energy\n"
+    path.write_text(path.read_text().replace("  valid_fraction", f"{keys}  valid_fraction"))
+    sources = open_sources(read_config(path))
+    assert [source[0].energy is None for source in sources if source is not None] == [False, False]
+
+
+@pytest.mark.parametrize("label", ["energy", "forces"])
+def test_a_weighed_kind_of_label_that_is_nowhere_is_an_error(begin, label):
+    relabel("data.extxyz", keep=[other for other in FULL if other != label], rename=[label])
+    message = (
+        rf"none of 19 structures for training has {label}; data\.extxyz:\d has my_{label} beside .*"
+        rf"\(data\.{label}_key\), or give the term no weight \(loss\.{label}: 0\)"
+    )
+    with pytest.raises(DataError, match=message):
+        begin()
+
+
+def test_data_without_any_label_are_an_error(begin):
+    relabel("data.extxyz", rename=OTHERS)
+    with pytest.raises(
+        DataError, match=r"energy or forces or stress; .* has my_energy, my_forces, my_stress"
+    ):
+        begin()
+
+
+@pytest.mark.parametrize("label", ["energy", "forces"])
+def test_one_kind_of_label_is_enough_if_the_others_have_no_weight(begin, label):
+    relabel("data.extxyz", keep=[label])
+    run = begin({**FULL, **dict.fromkeys({"energy", "forces"} - {label}, 0)})
+    assert "0 with a stress" in run.describe()
+    assert run.spec.scale > 0
+
+
+def test_a_named_key_of_the_stress_must_occur(begin):
+    with pytest.raises(DataError, match=r"for training has stress; .*data\.stress_key"):
+        begin(stress="my_stress")
+
+
+def test_validation_data_need_one_label(begin, tmp_path, monkeypatch):
+    write_data(tmp_path / "train.extxyz", 24)
+    relabel("data.extxyz", rename=OTHERS)
+    whole = open_source(tmp_path / "train.extxyz")
+    monkeypatch.setattr("nequix.train.streams.split", lambda source, *_: (whole, source))
+    with pytest.raises(DataError, match="none of 24 structures for validation has energy or forces or"):
+        begin()
+
+
+@pytest.mark.parametrize("begin", ["finetune"], indirect=True)
+def test_what_is_missing_may_be_in_replayed_structures(begin):
+    write_data("replayed.extxyz", 12)
+    relabel("data.extxyz", keep=["forces"])
+    replay = ReplayConfig(["replayed.extxyz"])
+    assert begin(replay=replay).statistics.labels["energy"] == 0
+    relabel("data.extxyz")
+    with pytest.raises(DataError, match="energy or forces or stress"):
+        begin(replay=replay)
+
+
+@pytest.mark.parametrize("begin", ["train"], indirect=True)
+def test_data_are_measured_anew_under_other_keys(begin):
+    assert begin().statistics.labels["energy"] > 0
+    with pytest.raises(DataError, match="none of 19 structures for training has energy"):
+        begin(energy="typo")
