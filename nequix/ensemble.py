@@ -176,6 +176,6 @@ class SpreadGuard:
             (f"forces on atom {atom}", forces[atom], self.limit, "eV/A"),
             ("energies", energy, self.energy_limit, "eV an atom"),
         ):
-            if spread > limit:
+            if not spread <= limit:  # nor is what is no number
                 return f"{what} differ by {spread:.3g} {unit}, more than the {limit:.3g} {unit}"
         return None

@@ -14,6 +14,9 @@ from nequix.cli.select import spread_of
 from nequix.core.errors import WeightsError
 
 if TYPE_CHECKING:
+    from nequix.core.weights import Weights
+
+if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nequix.core.spec import ModelSpec
@@ -89,7 +92,7 @@ def assess(
             [str(path) for path in target],
             [str(path) for path in dft or ()],
             model,
-            weights.provenance.extra.get("parent"),
+            _name_parent(weights),
             _name_reference(model, reference, tuned),
             [str(path) for path in also or ()],
             known is not None,
@@ -112,6 +115,14 @@ def _reference_or_none(model: str, path: Path | None, also: list[Path] | None) -
         if path is not None:
             raise
         return None
+
+
+def _name_parent(weights: Weights) -> str | None:
+    """Name what a model was fine-tuned from, as a command takes it: its own name may be no model's here."""
+    from nequix.core.registry import list_models
+
+    parent = weights.provenance.extra.get("parent")
+    return parent if parent is None or parent in list_models() else "PARENT"
 
 
 def _name_reference(model: str, path: Path | None, tuned: bool) -> str | None:

@@ -133,7 +133,7 @@ class Coverage:
                 {"name": name, "verdict": verdict, "score": float(value)}
                 for name, verdict, value in zip(self.names, self.verdicts, self.structure_score, strict=True)
             ],
-            "gaps": [_without_structures(gap) for gap in self.gaps],
+            "gaps": [_without_structures(gap) for gap in self.gaps[:NAMED]],
             "atoms": {
                 "structure": self.atom_structure.tolist(),
                 "number": self.numbers.tolist(),
@@ -262,7 +262,7 @@ def find_gaps(around: Sequence[Environments], reference: Reference) -> list[Gap]
             gaps += _named(view, columns, n_atoms, reference)
     usual = reference.calibration.usual
     gaps.sort(key=lambda gap: -gap.rarity / usual.get(gap.view, 1.0) * (1 + gap.share))
-    return gaps[:NAMED]
+    return gaps
 
 
 def _named(view: str, columns: list[np.ndarray], n_atoms: int, reference: Reference) -> list[Gap]:

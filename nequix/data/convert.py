@@ -235,6 +235,9 @@ def _write_shard(path: Path, shard: Sequence[Structure]) -> None:
 
 
 def _finish(folder: Path, plan: Mapping[str, Any], n_shards: int) -> int:
+    if not n_shards:
+        (folder / MANIFEST).unlink(missing_ok=True)
+        raise DataError(f"{folder}: there is no structure to convert; is the source whole?")
     counts = list(_counts(folder, n_shards))
     done = {**plan, "complete": True, "n_structures": sum(counts), "shards": counts}
     _note(folder, done)

@@ -124,7 +124,7 @@ def answer(law: PowerLaw, target: float) -> Answer:
         return Answer(target, None, None, reason)
     n = max(_size(law.parameters, target), law.smallest)
     sizes = np.maximum([_size(parameters, target) for parameters in law.resampled], law.smallest)
-    low, high = np.percentile(sizes, INTERVAL).tolist()
+    low, high = np.percentile(sizes, INTERVAL, method="higher").tolist()  # of infinite ones, too
     furthest = FURTHEST * law.largest
     if max(n, high) > furthest:
         end = f"ends at {max(n, high):.0f}" if np.isfinite(high) else "has no end"

@@ -146,6 +146,13 @@ def test_dynamics_warns_or_stops_where_members_disagree():
     with pytest.raises(SpreadExceeded, match=r"energies differ by .* eV an atom, more than"):
         SpreadGuard(atoms, energy_limit=0.99 * energy, action="stop")()
 
+    calculator = atoms.calc
+    guard = SpreadGuard(atoms, limit=1.0, action="stop")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calculator, "get_property", lambda name, _: np.full(len(atoms), np.nan))
+        with pytest.raises(SpreadExceeded, match="nan"):
+            guard()
+
     atoms.calc.calibration = calibration()
     calibrated = SpreadGuard(atoms)
     assert (calibrated.limit, calibrated.energy_limit) == pytest.approx((1.0, 0.3))

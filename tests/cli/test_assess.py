@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -6,6 +7,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
 from nequix import NequixCalculator
+from nequix.cli.assess import _name_parent
+from nequix.core.registry import load_weights
 from tests.calculator import small
 from tests.coverage import sets
 
@@ -116,3 +119,13 @@ def test_the_commands_to_go_on_with_are_of_this_model_and_these_files(run):
     # A model that is fine-tuned from this one has the reference elsewhere.
     assert "--reference model.coverage.safetensors --also to-label.extxyz" in assess
     assert "--zero-shot-force 10 --tuned-force 10" in assess
+
+
+@pytest.mark.parametrize(
+    ("parent", "named"), [("nequix-mp-1", "nequix-mp-1"), ("own", "PARENT"), (None, None)]
+)
+def test_a_parent_that_is_no_model_here_is_named_by_a_placeholder(parent, named):
+    weights = load_weights("nequix-nano")
+    extra = {} if parent is None else {"parent": parent}
+    provenance = dataclasses.replace(weights.provenance, extra=extra)
+    assert _name_parent(dataclasses.replace(weights, provenance=provenance)) == named

@@ -118,6 +118,13 @@ def test_killed_conversions_are_resumed(tmp_path):
     assert not list(out.glob(".nequix-*"))
 
 
+def test_a_source_without_structures_is_an_error_and_leaves_the_folder_as_it_was(source, tmp_path):
+    (tmp_path / "empty.extxyz").touch()
+    with pytest.raises(DataError, match="no structure to convert"):
+        convert([tmp_path / "empty.extxyz"], tmp_path / "out")
+    assert convert([source], tmp_path / "out") == len(open_source(source))
+
+
 def test_folders_of_other_data_are_refused(source, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").touch()

@@ -118,6 +118,12 @@ void exercise(int bits, int degree, const char* instructions) {
     const Graph g(n);
     require(!evaluate(model, g, energies, gradient, 1), "one thread");
     for (const int threads : {2, 3}) {
+      std::vector<double> alone(n);
+      require(!nequix_evaluate(model, n, g.senders.size(), g.vectors.data(), g.senders.data(), g.receivers.data(),
+                               g.species.data(), nullptr, alone.data(), nullptr, threads),
+              "no derivatives");
+      for (int i = 0; i < n; i++)
+        require(std::abs(alone[i] - energies[i]) <= (bits == 64 ? 1e-9 : 1e-3) * (1 + std::abs(energies[i])), "the same");
       require(!evaluate(model, g, others, slopes, threads), "several threads");
       for (size_t i = 0; i < slopes.size(); i++)
         require(std::abs(slopes[i] - gradient[i]) <= (bits == 64 ? 1e-9 : 1e-1) * (1 + std::abs(gradient[i])), "the same");

@@ -56,6 +56,18 @@ def test_every_instruction_set(instructions, dtype):
         assert found.forces == pytest.approx(expected.forces, rel=0, abs=1e-4 * np.abs(expected.forces).max())
 
 
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_energies_alone_are_those_with_derivatives(threads):
+    spec = spec_with("16x0e + 8x1o + 8x2e", lmax=2, n_layers=4)
+    model = NativeModel(random_weights(spec, 3), "float64")
+    graph = batch([structure(spec, seed, 12) for seed in range(8)])
+    given = (graph.vectors, graph.senders, graph.receivers, graph.species)
+    expected, _ = model.evaluate(*given, threads=1)
+    for _ in range(5):
+        found, _ = model.evaluate(*given, gradient=False, threads=threads)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=RELATIVE * np.abs(expected).max())
+
+
 def with_layers_of(weights, other, n_layers):
     """The first model with the second's first layers."""
     names = tuple(f"layers.{t}." for t in range(n_layers))

@@ -378,8 +378,8 @@ void Made<T>::evaluate(const std::vector<const Base*>& members, int shared, int6
     for (int t = 0; t < n_layers; t++) {
       const Layer<T>& layer = layers_[t];
       const int64_t rows = n_nodes * (2 * l + 1);
-      // Without derivatives layers share their memory.
-      if (t) x[t * DEGREES + l] = gradient || t == 1 ? take(rows * layer.in[l]) : x[DEGREES + l];
+      // Without derivatives every other layer has the same memory: while one is written, others read the last one.
+      if (t) x[t * DEGREES + l] = gradient || t <= 2 ? take(rows * layer.in[l]) : x[(t - 2) * DEGREES + l];
       z[t * DEGREES + l] = take(rows * layer.pre[l]);
       if (t) most_in = std::max<int64_t>(most_in, rows * layer.in[l]);
       most_out = std::max<int64_t>(most_out, rows * layer.out[l]);
