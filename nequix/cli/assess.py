@@ -14,12 +14,10 @@ from nequix.cli.select import spread_of
 from nequix.core.errors import WeightsError
 
 if TYPE_CHECKING:
-    from nequix.core.weights import Weights
-
-if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nequix.core.spec import ModelSpec
+    from nequix.core.weights import Weights
     from nequix.coverage.reference import Reference
     from nequix.data.structure import Structure
 
