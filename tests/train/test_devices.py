@@ -9,6 +9,7 @@ import sys
 import numpy as np
 
 from tests.train.emt import write_config
+from tests.train.pair import environments
 
 DRIVER = """
 import sys
@@ -22,12 +23,8 @@ assert Run(read_config(sys.argv[1]), Path(sys.argv[2])).train()
 
 
 def start(config, folder, n_devices, **variables):
-    environment = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={n_devices}",
-        **variables,
-    }
+    flags = f"--xla_force_host_platform_device_count={n_devices}"
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", **variables, "XLA_FLAGS": flags}
     return subprocess.Popen([sys.executable, "-c", DRIVER, str(config), str(folder)], env=environment)
 
 
@@ -40,11 +37,7 @@ def test_devices_and_processes_give_the_same_losses(tmp_path):
     config = write_config(tmp_path, 64, epochs=4)
     assert start(config, tmp_path / "one", 1).wait(300) == 0
     assert start(config, tmp_path / "four", 4).wait(300) == 0
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    shared = {"NEQUIX_COORDINATOR": address, "NEQUIX_PROCESSES": "2"}
-    both = [start(config, tmp_path / "both", 2, NEQUIX_PROCESS=str(i), **shared) for i in (0, 1)]
+    both = [start(config, tmp_path / "both", 2, **environment) for environment in environments()]
     assert [process.wait(300) for process in both] == [0, 0]
     one = losses(tmp_path / "one")
     assert len(one) >= 20

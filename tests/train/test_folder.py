@@ -1,8 +1,6 @@
 """The folder of a run: one process trains in it, others change nothing; it goes on after harmless changes."""
 
 import json
-import os
-import socket
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -18,6 +16,7 @@ from nequix.train.folder import CONFIG, LOCK, Folder
 from nequix.train.history import History
 from nequix.train.loop import Run
 from tests.train.emt import write_config
+from tests.train.pair import environments
 
 
 @pytest.fixture
@@ -124,24 +123,15 @@ except DataError as error:
 def test_all_processes_of_a_run_hold_a_folder_or_fail_together(tmp_path, free):
     config, path = write_config(tmp_path, 1), tmp_path / "run"
     path.mkdir()
-    with socket.socket() as port:
-        port.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{port.getsockname()[1]}"
-    environment = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "NEQUIX_COORDINATOR": address,
-        "NEQUIX_PROCESSES": "2",
-    }
     with nullcontext() if free else FileLock(path / LOCK):
         running = [
             subprocess.Popen(
                 [sys.executable, "-c", DRIVER, str(config), str(path)],
-                env={**environment, "NEQUIX_PROCESS": process},
+                env=environment,
                 stdout=subprocess.PIPE,
                 text=True,
             )
-            for process in "01"
+            for environment in environments()
         ]
         try:
             first, second = (process.communicate(timeout=200)[0] for process in running)

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from nequix.core.errors import DataError
 from nequix.train.config import read_config
 from nequix.train.loop import Run
 from tests.train.emt import write_config
+from tests.train.pair import environments
 
 
 def test_a_lost_worker_ends_the_run_which_then_goes_on(tmp_path):
@@ -62,20 +62,9 @@ sys.exit(0 if Run(read_config(sys.argv[1]), Path(sys.argv[2])).train(report) els
 
 def together(config, folder, which, number):
     """Run two processes in one folder, one of which sends itself a signal; return the exit codes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    environment = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "NEQUIX_COORDINATOR": address,
-        "NEQUIX_PROCESSES": "2",
-    }
     command = [sys.executable, "-c", DRIVER, str(config), str(folder), str(which), str(int(number))]
     command.append(str(LOST_AFTER))
-    running = [
-        subprocess.Popen(command, env={**environment, "NEQUIX_PROCESS": str(process)}) for process in (0, 1)
-    ]
+    running = [subprocess.Popen(command, env=environment) for environment in environments()]
     started = time.monotonic()
     try:
         while all(process.poll() is None for process in running) and time.monotonic() - started < 300:
