@@ -41,6 +41,8 @@ class Batch:
         direction: A displacement of every atom (:class:`nequix.data.structure.HessianProduct`).
         product: The Hessian times the direction, eV/A^2.
         product_mask: Which atoms belong to structures with such a product.
+        energies: eV, of every atom.
+        energies_mask: Which atoms have an energy of their own.
         names: The structures' names, without padding.
     """
 
@@ -61,6 +63,8 @@ class Batch:
     direction: Float[np.ndarray, "n_nodes 3"]
     product: Float[np.ndarray, "n_nodes 3"]
     product_mask: Bool[np.ndarray, " n_nodes"]
+    energies: Float[np.ndarray, " n_nodes"]
+    energies_mask: Bool[np.ndarray, " n_nodes"]
     names: tuple[str, ...]
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -117,6 +121,8 @@ def collate(structures: Sequence[Structure], spec: ModelSpec, budget: Budget) ->
     weights = np.array([s.weights for s in structures], float).reshape(n_graphs, 3)
     owner = layout.node_graph[:n_nodes]
     hessians = [s.hessian for s in structures]
+    atomic = [np.zeros(s.numbers.size) if s.energies is None else s.energies for s in structures]
+    has_atomic = np.array([s.energies is not None for s in structures], bool)
     return Batch(
         layout=layout,
         energy=_padded([s.energy or 0.0 for s in structures], budget.n_graphs, 0.0),
@@ -135,6 +141,8 @@ def collate(structures: Sequence[Structure], spec: ModelSpec, budget: Budget) ->
         direction=_vectors(structures, [h and h.direction for h in hessians], budget),
         product=_vectors(structures, [h and h.product for h in hessians], budget),
         product_mask=_padded(np.array([h is not None for h in hessians], bool)[owner], budget.n_nodes, False),
+        energies=_padded(np.concatenate([*atomic, np.zeros(0)]), budget.n_nodes, 0.0),
+        energies_mask=_padded(has_atomic[owner], budget.n_nodes, False),
         names=tuple(structure.name for structure in structures),
     )
 

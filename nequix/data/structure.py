@@ -26,6 +26,9 @@ _IDENTIFIERS = (
 LABELS: tuple[str, ...] = ("energy", "forces", "stress")
 """What a structure may be labelled with, beside products of the Hessian."""
 
+ENERGIES = "energies"
+"""The key of the energies of atoms, ASE's; no calculation has them, only another potential."""
+
 KEY_OPTIONS = (
     "--energy-key, --forces-key or --stress-key of `nequix data` and `nequix evaluate errors`, "
     "data.energy_key and so on in the configuration of `nequix train` and `nequix finetune`; elsewhere, "
@@ -101,6 +104,7 @@ class Structure:
         name: What messages call it: its file and number, and its identifier where it has one.
         weights: Factors of energy, forces and stress in the loss.
         hessian: A product of the Hessian.
+        energies: eV, of every atom, as another potential divides its energy among them.
         unread: Names of what else its source holds, among which a label of another name may be.
     """
 
@@ -114,6 +118,7 @@ class Structure:
     name: str
     weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
     hessian: HessianProduct | None = None
+    energies: Float[np.ndarray, " n"] | None = None
     unread: tuple[str, ...] = ()
 
     @property
@@ -169,6 +174,7 @@ def from_atoms(
         stress=stress,
         name=_with_identifier(name, atoms.info, extra or {}),
         weights=_weights(name, atoms.info, extra or {}),
+        energies=_find(name, (ENERGIES,), (results, atoms.arrays), ((n,),)),
         unread=_unread(keys, places),
     )
 
@@ -202,7 +208,7 @@ def _find(
 
 def _unread(keys: LabelKeys, places: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Name what is neither a label that was looked for nor a part of the structure itself."""
-    read = {*keys.energy, *keys.forces, *keys.stress, *keys.virial, *_WEIGHTS, *_IDENTIFIERS}
+    read = {*keys.energy, *keys.forces, *keys.stress, *keys.virial, ENERGIES, *_WEIGHTS, *_IDENTIFIERS}
     return tuple(sorted({str(key) for place in places for key in place} - read - {"numbers", "positions"}))
 
 
@@ -243,7 +249,7 @@ def refuse_not_finite(structure: Structure) -> None:
     Raises:
         DataError: Naming the structure and the label.
     """
-    for label in LABELS:
+    for label in (*LABELS, ENERGIES):
         value = getattr(structure, label)
         if value is not None and not np.isfinite(value).all():
             raise DataError(
@@ -265,6 +271,7 @@ def to_atoms(structure: Structure) -> Atoms:
     atoms = Atoms(structure.numbers, structure.positions, cell=structure.cell, pbc=structure.pbc)
     stress = None if structure.stress is None else full_3x3_to_voigt_6_stress(structure.stress)
     labels = {"energy": structure.energy, "forces": structure.forces, "stress": stress}
+    labels[ENERGIES] = structure.energies
     atoms.calc = SinglePointCalculator(atoms, **{k: v for k, v in labels.items() if v is not None})
     atoms.info["name"] = structure.name
     if structure.weights != (1.0, 1.0, 1.0):

@@ -70,5 +70,6 @@ class Evaluation:
         loader.restore({**loader.state(), "position": 0})
         energies = np.asarray(parameters["atom_energies"])
         for batches in loader:
-            placed = spread(self._mesh, batches, self._dtype, energies, hessian=hessian)
+            atomic = self._loss.energies is not None and not hessian
+            placed = spread(self._mesh, batches, self._dtype, energies, hessian=hessian, energies=atomic)
             yield batches, self._evaluate(parameters, *placed)

@@ -11,6 +11,7 @@ from nequix.core.files import write_atomic
 
 COLUMNS: tuple[str, ...] = ("step", "loss", "energy", "forces", "stress", "gradient_norm", "rate", "seconds")
 COLUMNS = (*COLUMNS, "valid_loss", "valid_energy", "valid_forces", "valid_stress", "hessian", "valid_hessian")
+COLUMNS = (*COLUMNS, "energies", "valid_energies")
 
 
 class History:

@@ -169,7 +169,8 @@ class Run:
     def _next(self) -> tuple[list[str], list[Any]]:
         """Return the names of a step's structures, and all of its data, on the devices."""
         energies = np.asarray(self.state.frozen["atom_energies"])
-        return take(self.loader, self.others, self.mesh, self.config.run.dtype, energies)
+        run, atomic = self.config.run, self.config.loss.energies is not None
+        return take(self.loader, self.others, self.mesh, run.dtype, energies, energies=atomic)
 
     def _restore(self) -> None:
         self.best, self.waited = float("inf"), 0

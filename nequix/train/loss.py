@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from nequix.core.errors import DataError
 from nequix.core.spec import ModelSpec
+from nequix.data.structure import ENERGIES
 from nequix.jax.convolution import Kernel
 from nequix.jax.model import Model
 from nequix.jax.ops import Array
@@ -43,6 +44,8 @@ class LossConfig:
         stress: Of the mean absolute error of a component of the stress.
         hessian: Of the mean length of the error of an atom's part in a product of the Hessian; only for data
             that have such products.
+        energies: Of the mean absolute error of the energy of a single atom; only for data that a potential
+            has labelled.
 
     Raises:
         DataError: If none is positive.
@@ -52,9 +55,10 @@ class LossConfig:
     forces: NotNegative
     stress: NotNegative
     hessian: NotNegative | None = None
+    energies: NotNegative | None = None
 
     def __post_init__(self) -> None:
-        if not any((self.energy, self.forces, self.stress, self.hessian)):
+        if not any((self.energy, self.forces, self.stress, self.hessian, self.energies)):
             raise DataError("no weight of the loss is positive, so that nothing would be learned; raise one")
 
 
@@ -73,6 +77,18 @@ class HessianLabels(NamedTuple):
     weight: Float[Array, " n_nodes"]
 
 
+class AtomLabels(NamedTuple):
+    """Energies of the atoms of a packed batch, padding included.
+
+    Attributes:
+        energy: eV, less the atom's own energy.
+        weight: Of each atom; zero where there is none.
+    """
+
+    energy: Float[Array, " n_nodes"]
+    weight: Float[Array, " n_nodes"]
+
+
 class Labels(NamedTuple):
     """Labels of a packed batch, padding included; a weight of zero marks what is missing or padding.
 
@@ -86,6 +102,7 @@ class Labels(NamedTuple):
         forces_weight: Of each atom.
         stress_weight: Of each structure.
         hessian: Products of the Hessian; None for data without.
+        energies: Energies of atoms; None where the loss does not weigh them.
     """
 
     energy: Float[Array, " n_graphs"]
@@ -97,6 +114,7 @@ class Labels(NamedTuple):
     forces_weight: Float[Array, " n_nodes"]
     stress_weight: Float[Array, " n_graphs"]
     hessian: HessianLabels | None = None
+    energies: AtomLabels | None = None
 
 
 class Predictions(NamedTuple):
@@ -106,12 +124,14 @@ class Predictions(NamedTuple):
         energy: eV, less the energies of the atoms.
         forces: eV/A.
         stress: eV/A^3.
+        energies: eV, of every atom, less the atom's own energy.
         hessian: The Hessian times the labels' directions, eV/A^2; None without such labels.
     """
 
     energy: Float[Array, " n_graphs"]
     forces: Float[Array, "n_nodes 3"]
     stress: Float[Array, "n_graphs 3 3"]
+    energies: Float[Array, " n_nodes"]
     hessian: Float[Array, "n_nodes 3"] | None = None
 
 
@@ -126,7 +146,11 @@ def counts(labels: Labels) -> dict[str, Array]:
         "forces": labels.forces_weight.sum(),
         "stress": 9 * labels.stress_weight.sum(),
     }
-    return found if labels.hessian is None else {**found, HESSIAN: labels.hessian.weight.sum()}
+    if labels.energies is not None:
+        found[ENERGIES] = labels.energies.weight.sum()
+    if labels.hessian is not None:
+        found[HESSIAN] = labels.hessian.weight.sum()
+    return found
 
 
 def error_sums(predictions: Predictions, labels: Labels) -> dict[str, Array]:
@@ -144,10 +168,13 @@ def error_sums(predictions: Predictions, labels: Labels) -> dict[str, Array]:
         "forces": (labels.forces_weight * forces).sum(),
         "stress": (labels.stress_weight * stress).sum(),
     }
-    if labels.hessian is None or predictions.hessian is None:
-        return found
-    products = _lengths(predictions.hessian - labels.hessian.product)
-    return {**found, HESSIAN: (labels.hessian.weight * products).sum()}
+    if labels.energies is not None:
+        errors = abs(predictions.energies - labels.energies.energy)
+        found[ENERGIES] = (labels.energies.weight * errors).sum()
+    if labels.hessian is not None and predictions.hessian is not None:
+        products = _lengths(predictions.hessian - labels.hessian.product)
+        found[HESSIAN] = (labels.hessian.weight * products).sum()
+    return found
 
 
 def _lengths(vectors: Array) -> Array:
@@ -181,7 +208,7 @@ def predict(
     energy = jnp.zeros(n_graphs, energies.dtype).at[arrays.node_graph].add(energies)
     virial = virial_from_gradient(gradient, arrays, n_graphs)
     stress = virial / labels.volume[:, None, None]
-    return Predictions(energy, forces_from_gradient(gradient, arrays), stress, hessian)
+    return Predictions(energy, forces_from_gradient(gradient, arrays), stress, energies, hessian)
 
 
 def weighted_loss(config: LossConfig, sums: dict[str, Array], totals: dict[str, Array]) -> Array:

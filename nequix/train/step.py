@@ -19,6 +19,7 @@ from nequix.jax.convolution import Kernel
 from nequix.jax.ops import Array
 from nequix.jax.potential import Arrays
 from nequix.train.loss import (
+    AtomLabels,
     HessianLabels,
     Labels,
     LossConfig,
@@ -202,11 +203,12 @@ def gather(predictions: Predictions) -> list[Predictions]:
     Args:
         predictions: With an axis of packs, spread over devices.
     """
-    local = []
-    for values in (values for values in predictions if values is not None):
-        shards = sorted(values.addressable_shards, key=lambda shard: shard.index[0].start or 0)
-        local.append(np.concatenate([np.asarray(shard.data) for shard in shards]))
-    return [Predictions(*pack) for pack in zip(*local, strict=True)]
+    local = {}
+    for name, values in predictions._asdict().items():
+        if values is not None:
+            shards = sorted(values.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+            local[name] = np.concatenate([np.asarray(shard.data) for shard in shards])
+    return [Predictions(**dict(zip(local, pack, strict=True))) for pack in zip(*local.values(), strict=True)]
 
 
 def spread(
@@ -216,6 +218,7 @@ def spread(
     atom_energies: Float[np.ndarray, " n_species"],
     *,
     hessian: bool = False,
+    energies: bool = False,
 ) -> Packs:
     """Place this process's packs of a batch on its devices.
 
@@ -225,6 +228,7 @@ def spread(
         dtype: Precision of positions and labels.
         atom_energies: eV; subtracted from the energies.
         hessian: Whether products of the Hessian are among the labels.
+        energies: Whether energies of atoms are.
     """
 
     def place(values: list[np.ndarray]) -> Array:
@@ -233,13 +237,27 @@ def spread(
         return jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec(AXIS)), stacked)
 
     arrays = Arrays(*(place([getattr(batch.layout, name) for batch in batches]) for name in Arrays._fields))
-    labels = [_labels(batch, np.asarray(atom_energies, float)) for batch in batches]
-    usual = [place([label[name] for label in labels]) for name in Labels._fields if name in labels[0]]
-    if not hessian:
-        return arrays, Labels._make([*usual, None])
-    products = ([batch.direction, batch.product, 1.0 * batch.product_mask] for batch in batches)
-    placed = HessianLabels(*(place(list(values)) for values in zip(*products, strict=True)))
-    return arrays, Labels._make([*usual, placed])
+    own = np.asarray(atom_energies, float)
+
+    def placed(each: Callable[[Batch], dict[str, np.ndarray]]) -> dict[str, Array]:
+        values = [each(batch) for batch in batches]
+        return {name: place([one[name] for one in values]) for name in values[0]}
+
+    labels = Labels(**placed(lambda batch: _labels(batch, own)))
+    if hessian:
+        labels = labels._replace(hessian=HessianLabels(**placed(_hessian_labels)))
+    if energies:
+        labels = labels._replace(energies=AtomLabels(**placed(lambda batch: _atom_labels(batch, own))))
+    return arrays, labels
+
+
+def _hessian_labels(batch: Batch) -> dict[str, np.ndarray]:
+    return {"direction": batch.direction, "product": batch.product, "weight": 1.0 * batch.product_mask}
+
+
+def _atom_labels(batch: Batch, atom_energies: Float[np.ndarray, " n_species"]) -> dict[str, np.ndarray]:
+    weight = batch.energy_weight[batch.layout.node_graph] * batch.energies_mask
+    return {"energy": batch.energies - atom_energies[batch.layout.species], "weight": weight}
 
 
 def _labels(batch: Batch, atom_energies: Float[np.ndarray, " n_species"]) -> dict[str, np.ndarray]:

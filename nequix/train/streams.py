@@ -16,7 +16,7 @@ from nequix.data.labels import tell_unread
 from nequix.data.loader import Loader
 from nequix.data.sources import Source, open_source, split
 from nequix.data.stats import Statistics
-from nequix.data.structure import LABELS
+from nequix.data.structure import ENERGIES, LABELS
 from nequix.train.config import TrainConfig
 from nequix.train.step import spread
 
@@ -99,6 +99,11 @@ def refuse_unlabelled(source: Source, found: Statistics, config: TrainConfig, ro
     Raises:
         DataError: Naming the labels, what else the first structure has, and the keys to set.
     """
+    if config.loss.energies and all(structure.energies is None for structure in source):
+        raise DataError(
+            f"{source.path}: none of {found.n_structures} structures for {role} has {ENERGIES} (eV, of every "
+            "atom), which another potential gives; remove loss.energies"
+        )
     weighed = [label for label in LABELS if getattr(config.loss, label) > 0]
     missing = [label for label in weighed if not found.labels[label]]
     some = len(missing) < len(weighed)
@@ -151,6 +156,8 @@ def take(
     mesh: Mesh,
     dtype: str,
     atom_energies: Float[np.ndarray, " n_species"],
+    *,
+    energies: bool = False,
 ) -> tuple[list[str], list[Any]]:
     """Return the names of a step's structures, and all of its data, on the devices.
 
@@ -160,9 +167,10 @@ def take(
         mesh: The devices.
         dtype: Precision of the data there.
         atom_energies: eV; subtracted from the energies of all that have none of their own.
+        energies: Whether the first loader's data have energies of atoms.
     """
     batches = next(loader)
-    placed: list[Any] = [*spread(mesh, batches, dtype, atom_energies)]
+    placed: list[Any] = [*spread(mesh, batches, dtype, atom_energies, energies=energies)]
     for other in others:
         more = next(other.loader)
         own = atom_energies if other.atom_energies is None else other.atom_energies

@@ -28,14 +28,19 @@ class Label:
     """What the teacher says of a structure.
 
     Attributes:
-        energy: eV.
+        energies: eV, of every atom.
         forces: eV/A.
         stress: eV/A^3; None without a volume.
     """
 
-    energy: float
+    energies: np.ndarray
     forces: np.ndarray
     stress: np.ndarray | None
+
+    @property
+    def energy(self) -> float:
+        """Of the whole structure, eV."""
+        return float(self.energies.sum())
 
     @property
     def is_sound(self) -> bool:
@@ -66,10 +71,9 @@ def teach_with(potential: Potential) -> Teach:
                 group.append(graph)
             results = potential.evaluate(batch(group))
             ends = np.cumsum([graph.n_nodes for graph in group])[:-1]
-            for energy, forces, stress in zip(
-                results.energy, np.split(results.forces, ends), results.stress, strict=True
-            ):
-                labels.append(Label(float(energy), forces, None if np.isnan(stress).any() else stress))
+            each = (np.split(values, ends) for values in (results.energies, results.forces))
+            for energies, forces, stress in zip(*each, results.stress, strict=True):
+                labels.append(Label(energies, forces, None if np.isnan(stress).any() else stress))
         return labels
 
     return teach
@@ -83,7 +87,7 @@ def labelled(atoms: Atoms, label: Label) -> Atoms:
         label: Its labels.
     """
     copy = atoms.copy()
-    results = {"energy": label.energy, "forces": label.forces}
+    results = {"energy": label.energy, "energies": label.energies, "forces": label.forces}
     if label.stress is not None and atoms.pbc.all():
         results["stress"] = full_3x3_to_voigt_6_stress(label.stress)
     copy.calc = SinglePointCalculator(copy, **results)
