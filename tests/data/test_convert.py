@@ -21,14 +21,17 @@ N = 10
 
 @pytest.fixture
 def source(tmp_path):
-    return saved(tmp_path / "set.extxyz", strained_copper(N))
+    frames = strained_copper(N)
+    for atoms in frames[::2]:  # as a potential gives them
+        atoms.calc.results["energies"] = np.linspace(-3, -2, len(atoms))
+    return saved(tmp_path / "set.extxyz", frames)
 
 
 def assert_equal(one, other):
     assert len(one) == len(other)
     for a, b in zip(one, other, strict=True):
         assert (a.name, a.energy) == (b.name, b.energy)
-        for field in ("numbers", "positions", "cell", "pbc", "forces", "stress"):
+        for field in ("numbers", "positions", "cell", "pbc", "forces", "stress", "energies"):
             np.testing.assert_array_equal(getattr(a, field), getattr(b, field))
 
 

@@ -79,11 +79,19 @@ def test_labels_that_are_partly_nan_are_refused(atoms):
 
 def test_atoms_and_back_keep_everything(atoms):
     atoms.info.update(stress_weight=0.0, name="first")
+    atoms.calc.results["energies"] = np.linspace(-3, -2, len(atoms))
     one = from_atoms(atoms, "x")
     other = from_atoms(to_atoms(one), "y")
     assert (other.name, other.weights) == ("first", (1.0, 1.0, 0.0))
-    for field in ("numbers", "positions", "cell", "pbc", "energy", "forces", "stress"):
+    for field in ("numbers", "positions", "cell", "pbc", "energy", "forces", "stress", "energies"):
         np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
+    assert one.energies is not None
+
+
+def test_energies_of_atoms_must_be_one_of_each(atoms):
+    atoms.calc.results["energies"] = np.zeros(len(atoms) + 1)
+    with pytest.raises(DataError, match=r"energies has shape \(5,\), expected \(4,\)"):
+        from_atoms(atoms, "x")
 
 
 def test_weights_must_not_be_negative(atoms):

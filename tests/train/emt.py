@@ -59,6 +59,8 @@ def write_data(path: Path, n_structures: int = 40) -> None:
         atoms.calc = EMT()
         labels = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces()}
         labels["stress"] = atoms.get_stress()
+        if index % 2 == 0:
+            labels["energies"] = atoms.calc.results["energies"]
         if index % 4 == 3:
             del labels["stress"]
         if index % 7 == 6:

@@ -38,7 +38,9 @@ def torch_loss(spec, parameters, batch, config):
     stress = virial / torch.tensor(batch.volume)[:, None, None]
     known = {name: torch.tensor(getattr(batch, f"{name}_mask")) for name in ("energy", "forces", "stress")}
     per_atom = (energy - torch.tensor(batch.energy)) / torch.tensor(batch.n_atoms)
+    of_atoms = (energies - torch.tensor(batch.energies))[torch.tensor(batch.energies_mask)].abs().mean()
     terms = (
+        (config.energies or 0) * of_atoms,
         config.energy * per_atom[known["energy"]].abs().mean(),
         config.forces * (forces - torch.tensor(batch.forces))[known["forces"]].norm(dim=1).mean(),
         config.stress * (stress - torch.tensor(batch.stress))[known["stress"]].abs().mean(),
@@ -53,16 +55,18 @@ def case(tmp_path_factory):
     source = open_source(config.data.train)
     spec = config.model.spec((29, 47, 79), 12.0, 0.7, -0.3)
     (batch,) = next(Loader(source, spec, batch_size=12, epochs=1))
-    assert not batch.energy_mask[: len(batch.names)].all()  # some labels are missing
+    for mask in (batch.energy_mask[: len(batch.names)], batch.energies_mask[batch.node_mask]):
+        assert mask.any()
+        assert not mask.all()  # some labels are missing
     return config, spec, batch
 
 
 def jax_gradients(spec, parameters, batch, config):
     """The loss and its gradients as training computes them, and the operations that this takes."""
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        arrays, labels = jax.tree.map(
-            lambda x: x[0], spread(make_mesh(), [batch], "float64", parameters["atom_energies"])
-        )
+        atomic = config.energies is not None
+        placed = spread(make_mesh(), [batch], "float64", parameters["atom_energies"], energies=atomic)
+        arrays, labels = jax.tree.map(lambda x: x[0], placed)
         kernel = select_kernel("plain", "cpu")
 
         def loss(values):
@@ -76,12 +80,13 @@ def jax_gradients(spec, parameters, batch, config):
         return float(value), gradients, compiled.cost_analysis()["flops"]
 
 
-@pytest.mark.parametrize("terms", [("energy", "forces", "stress"), ("energy",)])
+@pytest.mark.parametrize("terms", [("energy", "forces", "stress"), ("energy",), ("forces", "energies")])
 def test_both_engines_have_the_same_loss_and_gradients(case, terms):
     config, spec, batch = case
-    config = dataclasses.replace(
-        config, loss=LossConfig(**{name: getattr(config.loss, name) * (name in terms) for name in TERMS})
-    )
+    weights = {name: getattr(config.loss, name) * (name in terms) for name in TERMS}
+    if "energies" in terms:
+        weights["energies"] = 7.0
+    config = dataclasses.replace(config, loss=LossConfig(**weights))
     parameters = initialise(spec, 3, {29: -3.0, 47: -2.5, 79: -3.1})
     value, gradients, _ = jax_gradients(spec, parameters, batch, config.loss)
     model, other = torch_loss(spec, {n: torch.tensor(x) for n, x in parameters.items()}, batch, config.loss)

@@ -1,5 +1,7 @@
 """Labels under other keys are read; data without those that the loss weighs are refused before any step."""
 
+import csv
+
 import ase.io
 import numpy as np
 import pytest
@@ -140,6 +142,24 @@ def test_what_is_missing_may_be_in_replayed_structures(begin):
     relabel("data.extxyz")
     with pytest.raises(DataError, match="energy or forces or stress"):
         begin(replay=replay)
+
+
+def test_energies_of_atoms_are_learned_where_they_are_weighed(tmp_path):
+    path = write_config(tmp_path, 24, epochs=40, rate=0.03)
+    weights = "energy: 0, forces: 0, stress: 0, energies: 20"
+    path.write_text(path.read_text().replace("energy: 20, forces: 20, stress: 5", weights))
+    Run(read_config(path), tmp_path / "run").train()
+    with (tmp_path / "run" / "history.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    errors = [float(row["energies"]) for row in rows if row["energies"]]
+    assert np.mean(errors[-3:]) < 0.3 * errors[0]
+    assert any(row["valid_energies"] for row in rows)
+
+
+def test_energies_of_atoms_that_are_weighed_must_occur(begin):
+    relabel("data.extxyz", keep=["energy", "forces", "stress"])
+    with pytest.raises(DataError, match=r"for training has energies .*remove loss\.energies"):
+        begin({**FULL, "energies": 20})
 
 
 @pytest.mark.parametrize("begin", ["train"], indirect=True)
