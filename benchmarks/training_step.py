@@ -93,9 +93,8 @@ def e3nn_step(optimizer: optax.GradientTransformation) -> Callable:
         energy = jax.ops.segment_sum(atomic, arrays.node_graph, n_graphs)
         virial = virial_from_gradient(gradient, arrays, n_graphs)
         stress = virial / labels.volume[:, None, None]
-        sums = error_sums(
-            Predictions(energy, forces_from_gradient(gradient, arrays), stress, energies), labels
-        )
+        forces = forces_from_gradient(gradient, arrays)
+        sums = error_sums(Predictions(energy, forces, stress, atomic), labels)
         return weighted_loss(LOSS, sums, counts(labels))
 
     @jax.jit

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import TYPE_CHECKING, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from nequix.core.errors import DataError
@@ -197,18 +198,25 @@ def predict(
         arrays: The packed structures.
         labels: Gives the number of structures, their volumes, and the directions of products of the Hessian.
     """
-    n_graphs = len(labels.energy)
-    model = Model(spec, {**parameters, "atom_energies": jnp.zeros(spec.n_species)})
-    hessian = None
+    model = _model(spec, parameters)
     if labels.hessian is None:
-        energies, gradient = energy_gradient(model, kernel, arrays)
-    else:
-        energies, gradient, slope = gradient_slope(model, kernel, arrays, labels.hessian.direction)
-        hessian = -forces_from_gradient(slope, arrays)
+        return _summed(*energy_gradient(model, kernel, arrays), arrays, labels)
+    energies, gradient, slope = gradient_slope(model, kernel, arrays, labels.hessian.direction)
+    hessian = -forces_from_gradient(slope, arrays)
+    return _summed(energies, gradient, arrays, labels)._replace(hessian=hessian)
+
+
+def _model(spec: ModelSpec, parameters: dict[str, Array]) -> Model:
+    return Model(spec, {**parameters, "atom_energies": jnp.zeros(spec.n_species)})
+
+
+def _summed(energies: Array, gradient: Array, arrays: Arrays, labels: Labels) -> Predictions:
+    """Sum what a model says of atoms and edges."""
+    n_graphs = len(labels.energy)
     energy = jnp.zeros(n_graphs, energies.dtype).at[arrays.node_graph].add(energies)
     virial = virial_from_gradient(gradient, arrays, n_graphs)
     stress = virial / labels.volume[:, None, None]
-    return Predictions(energy, forces_from_gradient(gradient, arrays), stress, energies, hessian)
+    return Predictions(energy, forces_from_gradient(gradient, arrays), stress, energies)
 
 
 def weighted_loss(config: LossConfig, sums: dict[str, Array], totals: dict[str, Array]) -> Array:
@@ -225,3 +233,59 @@ def weighted_loss(config: LossConfig, sums: dict[str, Array], totals: dict[str, 
     weights = {name: getattr(config, name) or 0 for name in sums}
     terms = [w * sums[name] / jnp.maximum(totals[name], 1e-30) for name, w in weights.items() if w > 0]
     return reduce(operator.add, terms, jnp.zeros(()))
+
+
+def loss_and_gradient(
+    config: LossConfig,
+    spec: ModelSpec,
+    kernel: Kernel,
+    trained: dict[str, Array],
+    frozen: dict[str, Array],
+    pack: tuple[Arrays, Labels],
+    totals: dict[str, Array],
+) -> tuple[tuple[Array, dict[str, Array]], dict[str, Array]]:
+    """Evaluate the loss of a packed batch, its sums of errors, and its gradient.
+
+    With ``E_a`` the energies of atoms and ``g_e = dE/dr_e``, the loss is a function of both, and its gradient
+    by the parameters is that of ``sum_a dL/dE_a E_a + sum_e dL/dg_e . g_e`` with the two derivatives held
+    fixed. The second sum is how the energy changes along ``dL/dg_e``, which forward differentiation gives:
+    going back through that costs less than through forces, and the result is equal up to rounding.
+
+    Args:
+        config: Weights of the terms.
+        spec: The model's specification.
+        kernel: Computes the messages.
+        trained: The parameters by which to differentiate.
+        frozen: The others.
+        pack: The packed structures and their labels.
+        totals: Of weights, over the whole batch.
+
+    Returns:
+        The loss and the sums of errors; the gradient by each trained parameter.
+    """
+    arrays, labels = pack
+
+    def told(predictions: Predictions) -> tuple[Array, dict[str, Array]]:
+        sums = error_sums(predictions, labels)
+        return weighted_loss(config, sums, totals), sums
+
+    def whole(trained: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+        return told(predict(spec, kernel, {**trained, **frozen}, arrays, labels))
+
+    if labels.hessian is not None or not (config.forces or config.stress):
+        return jax.value_and_grad(whole, has_aux=True)(trained)
+
+    def tail(energies: Array, gradient: Array) -> tuple[Array, dict[str, Array]]:
+        return told(_summed(energies, gradient, arrays, labels))
+
+    def energies_of(trained: dict[str, Array], vectors: Array) -> Array:
+        model = _model(spec, {**trained, **frozen})
+        return model(vectors, arrays.senders, arrays.receivers, arrays.species, kernel)
+
+    def linearised(trained: dict[str, Array]) -> Array:
+        energies, change = jax.jvp(partial(energies_of, trained), (arrays.vectors,), (by_gradient,))
+        return (by_energies * energies).sum() + change.sum()
+
+    found = energy_gradient(_model(spec, {**trained, **frozen}), kernel, arrays)
+    values, (by_energies, by_gradient) = jax.value_and_grad(tail, (0, 1), has_aux=True)(*found)
+    return values, jax.grad(linearised)(trained)

@@ -26,8 +26,8 @@ from nequix.train.loss import (
     Predictions,
     counts,
     error_sums,
+    loss_and_gradient,
     predict,
-    weighted_loss,
 )
 
 if TYPE_CHECKING:
@@ -113,20 +113,17 @@ def make_step(
         the number of devices. It returns the new state and the metrics: ``loss``, ``gradient_norm`` and the
         mean error of each term, over all data.
     """
+    evaluate = partial(loss_and_gradient, loss, spec, kernel)
 
     def gradients(parameters: Parameters, frozen: Parameters, data: tuple[Packs, ...]) -> tuple:
         """Run on one device: go through its packs, one after the other, and add up with the others'."""
         local = [jax.tree.map(lambda x: x.sum(0), jax.vmap(counts)(labels)) for _, labels in data]
         totals = lax.psum(reduce(_added, local), AXIS)
 
-        def pack_loss(parameters: Parameters, pack: Packs) -> tuple[Array, dict[str, Array]]:
-            sums = error_sums(predict(spec, kernel, {**parameters, **frozen}, *pack), pack[1])
-            return weighted_loss(loss, sums, totals), sums
-
         def add_pack(total: tuple, pack: Packs) -> tuple[tuple, None]:
-            (value, sums), gradient = jax.value_and_grad(pack_loss, has_aux=True)(parameters, pack)
-            loss, errors, gradients = total
-            return (loss + value, _added(errors, sums), jax.tree.map(jnp.add, gradients, gradient)), None
+            (value, sums), gradient = evaluate(parameters, frozen, pack, totals)
+            added, errors, gradients = total
+            return (added + value, _added(errors, sums), jax.tree.map(jnp.add, gradients, gradient)), None
 
         summed = jax.tree.map(jnp.zeros_like, (totals["energy"], totals, parameters))
         for packs in data:
@@ -239,7 +236,7 @@ def spread(
     arrays = Arrays(*(place([getattr(batch.layout, name) for batch in batches]) for name in Arrays._fields))
     own = np.asarray(atom_energies, float)
 
-    def placed(each: Callable[[Batch], dict[str, np.ndarray]]) -> dict[str, Array]:
+    def placed(each: Callable[[Batch], dict[str, np.ndarray]]) -> dict[str, Any]:
         values = [each(batch) for batch in batches]
         return {name: place([one[name] for one in values]) for name in values[0]}
 

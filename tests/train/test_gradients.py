@@ -16,7 +16,7 @@ from nequix.data.sources import open_source
 from nequix.jax.kernels import select_kernel
 from nequix.torch.kernels import select_kernel as select_torch_kernel
 from nequix.train.config import read_config
-from nequix.train.loss import TERMS, LossConfig, counts, error_sums, predict, weighted_loss
+from nequix.train.loss import TERMS, LossConfig, counts, loss_and_gradient
 from nequix.train.step import make_mesh, spread
 from tests.tolerances import PARITY_FLOAT64
 from tests.train.emt import write_config
@@ -69,12 +69,11 @@ def jax_gradients(spec, parameters, batch, config):
         arrays, labels = jax.tree.map(lambda x: x[0], placed)
         kernel = select_kernel("plain", "cpu")
 
-        def loss(values):
-            sums = error_sums(predict(spec, kernel, values, arrays, labels), labels)
-            return weighted_loss(config, sums, counts(labels)), sums
+        def gradients(values):
+            return loss_and_gradient(config, spec, kernel, values, {}, (arrays, labels), counts(labels))
 
         values = {name: jnp.asarray(x, "float64") for name, x in parameters.items()}
-        compiled = jax.jit(jax.value_and_grad(loss, has_aux=True)).lower(values).compile()
+        compiled = jax.jit(gradients).lower(values).compile()
         (value, _), gradients = compiled(values)
         gradients = {name: np.asarray(x) for name, x in gradients.items()}
         return float(value), gradients, compiled.cost_analysis()["flops"]
