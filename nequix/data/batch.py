@@ -93,13 +93,19 @@ def graph_of(structure: Structure, spec: ModelSpec) -> Graph:
         raise GraphError(f"{structure.name}: {error}") from None
 
 
-def collate(structures: Sequence[Structure], spec: ModelSpec, budget: Budget) -> Batch:
+def collate(
+    structures: Sequence[Structure],
+    spec: ModelSpec,
+    budget: Budget,
+    graphs: Sequence[Graph] | None = None,
+) -> Batch:
     """Build the graphs of some structures and pad them and their labels to a budget.
 
     Args:
         structures: None at all make a batch that is all padding.
         spec: The model's specification: its elements and its cutoff.
         budget: The shapes.
+        graphs: The structures' graphs, if they are there already.
 
     Raises:
         DataError: If a label is not finite, or the structures exceed the budget, naming them.
@@ -107,8 +113,9 @@ def collate(structures: Sequence[Structure], spec: ModelSpec, budget: Budget) ->
     """
     for structure in structures:
         refuse_not_finite(structure)
-    graphs = [graph_of(structure, spec) for structure in structures] or [_nothing(spec)]
-    graph = batch(graphs)
+    if graphs is None:
+        graphs = [graph_of(structure, spec) for structure in structures]
+    graph = batch(graphs or [_nothing(spec)])
     try:
         layout = arrange(graph, budget.n_nodes, budget.n_tiles, budget.n_graphs)
     except GraphError as error:

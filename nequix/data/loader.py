@@ -12,6 +12,7 @@ import numpy as np
 from nequix.core.errors import DataError
 from nequix.core.spec import ModelSpec
 from nequix.data.batch import Batch, collate
+from nequix.data.memory import Memory
 from nequix.data.packing import Budget, Packing, Sizes, choose_budget, refuse_oversized
 from nequix.data.sizes import measure
 from nequix.data.sources import Source, Subset
@@ -37,6 +38,7 @@ class Loader:
         shards: Batches of a step, of all processes together.
         mine: Which of them this process builds.
         n_workers: Worker processes; 0 builds in this one.
+        memory: GiB for structures and their graphs, over all workers: what fits is built once.
         cache: A file that keeps the sizes (:func:`nequix.data.sizes.measure`).
         skip_oversized: Leave out what exceeds the budget, and list it in ``skipped``, instead of raising.
         progress: Called with the number of structures that were measured since.
@@ -67,6 +69,7 @@ class Loader:
         shards: int = 1,
         mine: Sequence[int] = (0,),
         n_workers: int = 0,
+        memory: float = 0.0,
         cache: str | os.PathLike[str] | None = None,
         skip_oversized: bool = False,
         progress: Callable[[int], None] | None = None,
@@ -86,7 +89,8 @@ class Loader:
         self.source, self.sizes = self._fitting(source, sizes, skip_oversized)
         self.spec, self.epochs, self._n_workers = spec, epochs, n_workers
         self._packing = Packing(self.sizes, self.budget, seed, shards, shuffle)
-        self._build = partial(_build_step, self._packing, self.source, spec, self.budget, shards, tuple(mine))
+        kept = Memory(self.source, spec, memory * 2**30 / max(1, n_workers))
+        self._build = partial(_build_step, self._packing, kept, self.budget, shards, tuple(mine))
         self.steps_per_epoch = self._packing.n_batches // shards
         self._identity = {
             "seed": seed, "shards": shards, "shuffle": shuffle, "n_structures": len(self.source),
@@ -165,8 +169,7 @@ class Loader:
 
 def _build_step(
     packing: Packing,
-    source: Source,
-    spec: ModelSpec,
+    kept: Memory,
     budget: Budget,
     shards: int,
     mine: tuple[int, ...],
@@ -175,4 +178,5 @@ def _build_step(
     """Build this process's batches of a step."""
     epoch, within = divmod(step, packing.n_batches // shards)
     batches = packing.batches(epoch)[within * shards : (within + 1) * shards]
-    return [collate([source[int(i)] for i in batches[shard]], spec, budget) for shard in mine]
+    taken = (kept.take(batches[shard]) for shard in mine)
+    return [collate(structures, kept.spec, budget, graphs) for structures, graphs in taken]

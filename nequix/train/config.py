@@ -13,7 +13,7 @@ from nequix.core.errors import DataError, SpecError
 from nequix.core.spec import ModelSpec
 from nequix.data.structure import LabelKeys
 from nequix.jax.kernels import KERNELS
-from nequix.train.bounds import Count, Element, Fraction, Index, Number, Positive
+from nequix.train.bounds import Count, Element, Fraction, Index, NotNegative, Number, Positive
 from nequix.train.guard import StopConfig
 from nequix.train.loss import LossConfig
 from nequix.train.optimizer import OptimizerConfig
@@ -106,6 +106,7 @@ class DataConfig:
         energy_key: Where energies are in both, if not under a usual key (docs/data.md, conventions).
         forces_key: The same of forces.
         stress_key: The same of stresses.
+        memory: GiB for structures and their graphs, over all workers of a process: what fits is built once.
     """
 
     train: list[str]
@@ -116,6 +117,7 @@ class DataConfig:
     energy_key: str | None = None
     forces_key: str | None = None
     stress_key: str | None = None
+    memory: NotNegative = 1.0
 
     @property
     def label_keys(self) -> LabelKeys:
@@ -207,7 +209,7 @@ class TrainConfig:
     log: LogConfig = field(default_factory=LogConfig, kw_only=True)
 
 
-FREE = ("log", "stop", "provenance", "data.workers", "run.keep", "run.checkpoint_every")
+FREE = ("log", "stop", "provenance", "data.workers", "data.memory", "run.keep", "run.checkpoint_every")
 """Keys that may change when a run goes on: they change none of its numbers."""
 
 C = TypeVar("C", bound=TrainConfig)

@@ -102,6 +102,7 @@ class Run:
         per_pack = max(1, round(config.data.batch_size / run.packs))
         shared: dict[str, Any] = {"seed": run.seed, "shards": run.packs, "mine": own_packs(run.packs)}
         shared |= {"batch_size": per_pack, "n_workers": config.data.workers}
+        shared["memory"] = config.data.memory
         self.loader = Loader(train, self.spec, sizes=sizes, epochs=run.epochs, **shared)
         self.valid = None
         if valid is not None:
