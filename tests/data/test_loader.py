@@ -1,5 +1,6 @@
 """The loader: the same batches from any number of workers, processes and interruptions."""
 
+import copy
 import multiprocessing
 import os
 import pickle
@@ -13,9 +14,10 @@ from nequix.core.errors import DataError, GraphError
 from nequix.core.layout import TILE
 from nequix.data.batch import collate, graph_of
 from nequix.data.loader import Loader
+from nequix.data.memory import Memory
 from nequix.data.packing import Budget
 from nequix.data.sizes import measure
-from nequix.data.sources import open_source
+from nequix.data.sources import Subset, open_source
 from nequix.data.workers import ordered_map
 from tests.data.sets import SPEC, real, relabelled, saved, strained_copper
 
@@ -118,6 +120,37 @@ def test_workers_change_nothing(source):
     inline = list(Loader(source, SPEC, batch_size=7, epochs=1, seed=1))
     with Loader(source, SPEC, batch_size=7, epochs=1, seed=1, n_workers=2) as loader:
         assert_same(inline, list(loader))
+
+
+@pytest.mark.parametrize("gigabytes", [0, 1e-4, 1])
+def test_memory_changes_nothing_but_what_is_read(source, gigabytes):
+    wanted = list(Loader(source, SPEC, batch_size=7, epochs=3, seed=1))
+    read = []
+
+    class Counted(Subset):
+        def __getitem__(self, index):
+            read.append(index)
+            return super().__getitem__(index)
+
+    counted = Counted(source, np.arange(N))
+    sizes = measure(source, SPEC.cutoff)
+    loader = Loader(counted, SPEC, batch_size=7, epochs=3, seed=1, sizes=sizes, memory=gigabytes)
+    assert_same(wanted, list(loader))
+    if gigabytes == 1:
+        assert sorted(read) == list(range(N))
+    else:
+        assert (len(read) == 3 * N) == (gigabytes == 0)
+        assert len(read) > N
+
+
+def test_memory_of_one_process_is_not_sent_to_another(source):
+    memory = Memory(source, SPEC, 2**30)
+    memory.take(range(N))
+    other = copy.copy(memory)  # by what pickling would take
+    assert len(pickle.dumps(memory)) == len(pickle.dumps(other)) < 10_000
+    assert [graph.n_edges for graph in other.take(range(3))[1]] == [
+        graph.n_edges for graph in memory.take(range(3))[1]
+    ]
 
 
 def test_processes_share_the_steps(source):
