@@ -97,7 +97,11 @@ def load() -> ctypes.CDLL:
             f"the native kernels cannot be loaded ({error}): install nequix anew, or choose kernel='plain'"
         ) from error
     for name, result, arguments in _FUNCTIONS:
-        function = getattr(library, name)
+        function = getattr(library, name, None)
+        if function is None:
+            raise BackendUnavailable(
+                f"the native kernels are of another version ({path()} has no {name}): {_REMEDY}"
+            )
         function.restype, function.argtypes = result, arguments
     return library
 
