@@ -1,8 +1,9 @@
 """Make the training data of nequix-nano: ``python -m weights.nano.generate FOLDER``.
 
-Structures are labelled in chunks. A chunk's file appears when it is whole, so that an interrupted run goes on
-where it was; several processes can share the work with ``--part``. When all chunks are there, families are
-divided into ``train``, ``valid`` and ``test``, each a folder of ``.aselmdb`` shards.
+Each of ``PLANS`` has a folder of its own, ``0``, ``1`` and so on. Structures are labelled in chunks. A
+chunk's file appears when it is whole, so that an interrupted run goes on where it was; several processes can
+share the work with ``--part``. When all chunks of a plan are there, families are divided into ``train``,
+``valid`` and ``test``, each a folder of ``.aselmdb`` shards.
 """
 
 from __future__ import annotations
@@ -55,6 +56,14 @@ class Plan:
     n_pairs: int = 350
     derived: float = 1.0
     seed: int = 0
+
+
+PLANS = (
+    Plan(),
+    Plan(n_ionic=(3000, 4000), n_metallic=(6000, 2000), derived=0.5, seed=1),
+    Plan(n_ionic=(3000, 4000), n_metallic=(6000, 2000), derived=0.3, seed=2),
+)
+"""What nequix-nano learns from. The first gives the test set; what one holds out, no other trains on."""
 
 
 def chunks(plan: Plan) -> list[Callable[[Teach], list[Atoms]]]:
@@ -194,25 +203,26 @@ def main(
     teacher: Annotated[str, typer.Option(help="Name or file of the model that labels.")] = "nequix-mp-1",
     backend: Annotated[str, typer.Option(help="Its engine.")] = "torch",
     part: Annotated[str, typer.Option(help="Which of how many processes this is: 0/2.")] = "0/1",
-    seed: Annotated[int, typer.Option(help="Of all draws; the split does not depend on it.")] = 0,
 ) -> None:
     """Make the training data of nequix-nano."""
     from rich.console import Console
     from rich.progress import Progress
 
-    plan = Plan(seed=seed)
     mine, processes = (int(x) for x in part.split("/"))
     teach = teach_with(load_model(teacher, backend))
-    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("chunks", total=len(range(mine, len(chunks(plan)), processes)))
-        make_chunks(plan, folder, teach, (mine, processes), lambda n: bar.advance(task, n))
-    try:
-        counts = divide(plan, folder)
-    except DataError as error:
-        print(f"{error} (another process may be at it; the last one to end divides)", file=sys.stderr)
-        return
-    for name, kinds in counts.items():
-        print(f"{name}: {sum(kinds.values())} structures; " + ", ".join(f"{n} {k}" for k, n in kinds.items()))
+    for number, plan in enumerate(PLANS):
+        below = folder / str(number)
+        with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+            task = bar.add_task(f"chunks of {below}", total=len(range(mine, len(chunks(plan)), processes)))
+            make_chunks(plan, below, teach, (mine, processes), lambda n, task=task: bar.advance(task, n))
+        try:
+            counts = divide(plan, below)
+        except DataError as error:
+            print(f"{error} (another process may be at it; the last one to end divides)", file=sys.stderr)
+            continue
+        for name, kinds in counts.items():
+            told = ", ".join(f"{n} {k}" for k, n in kinds.items())
+            print(f"{below / name}: {sum(kinds.values())} structures; {told}")
 
 
 if __name__ == "__main__":
