@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -18,6 +18,7 @@ from nequix.jax.model import Model
 from nequix.jax.ops import Array
 from nequix.jax.potential import (
     Arrays,
+    difference,
     energy_gradient,
     forces_from_gradient,
     gradient_slope,
@@ -199,24 +200,29 @@ def predict(
         labels: Gives the number of structures, their volumes, and the directions of products of the Hessian.
     """
     model = _model(spec, parameters)
-    if labels.hessian is None:
-        return _summed(*energy_gradient(model, kernel, arrays), arrays, labels)
-    energies, gradient, slope = gradient_slope(model, kernel, arrays, labels.hessian.direction)
-    hessian = -forces_from_gradient(slope, arrays)
-    return _summed(energies, gradient, arrays, labels)._replace(hessian=hessian)
+    return _summed(_derivatives(model, kernel, arrays, labels), arrays, labels)
 
 
 def _model(spec: ModelSpec, parameters: dict[str, Array]) -> Model:
     return Model(spec, {**parameters, "atom_energies": jnp.zeros(spec.n_species)})
 
 
-def _summed(energies: Array, gradient: Array, arrays: Arrays, labels: Labels) -> Predictions:
+def _derivatives(model: Model, kernel: Kernel, arrays: Arrays, labels: Labels) -> tuple[Array, ...]:
+    """Evaluate the energies of atoms, ``dE/dr_e``, and its slope along a direction if the labels have one."""
+    if labels.hessian is None:
+        return energy_gradient(model, kernel, arrays)
+    return gradient_slope(model, kernel, arrays, labels.hessian.direction)
+
+
+def _summed(derivatives: tuple[Array, ...], arrays: Arrays, labels: Labels) -> Predictions:
     """Sum what a model says of atoms and edges."""
+    energies, gradient, *slope = derivatives
     n_graphs = len(labels.energy)
     energy = jnp.zeros(n_graphs, energies.dtype).at[arrays.node_graph].add(energies)
     virial = virial_from_gradient(gradient, arrays, n_graphs)
     stress = virial / labels.volume[:, None, None]
-    return Predictions(energy, forces_from_gradient(gradient, arrays), stress, energies)
+    hessian = -forces_from_gradient(slope[0], arrays) if slope else None
+    return Predictions(energy, forces_from_gradient(gradient, arrays), stress, energies, hessian)
 
 
 def weighted_loss(config: LossConfig, sums: dict[str, Array], totals: dict[str, Array]) -> Array:
@@ -265,27 +271,29 @@ def loss_and_gradient(
     """
     arrays, labels = pack
 
-    def told(predictions: Predictions) -> tuple[Array, dict[str, Array]]:
-        sums = error_sums(predictions, labels)
+    def told(derivatives: tuple[Array, ...]) -> tuple[Array, dict[str, Array]]:
+        sums = error_sums(_summed(derivatives, arrays, labels), labels)
         return weighted_loss(config, sums, totals), sums
 
-    def whole(trained: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-        return told(predict(spec, kernel, {**trained, **frozen}, arrays, labels))
-
-    if labels.hessian is not None or not (config.forces or config.stress):
-        return jax.value_and_grad(whole, has_aux=True)(trained)
-
-    def tail(energies: Array, gradient: Array) -> tuple[Array, dict[str, Array]]:
-        return told(_summed(energies, gradient, arrays, labels))
-
-    def energies_of(trained: dict[str, Array], vectors: Array) -> Array:
-        model = _model(spec, {**trained, **frozen})
-        return model(vectors, arrays.senders, arrays.receivers, arrays.species, kernel)
-
     def linearised(trained: dict[str, Array]) -> Array:
-        energies, change = jax.jvp(partial(energies_of, trained), (arrays.vectors,), (by_gradient,))
-        return (by_energies * energies).sum() + change.sum()
+        model = _model(spec, {**trained, **frozen})
 
-    found = energy_gradient(_model(spec, {**trained, **frozen}), kernel, arrays)
-    values, (by_energies, by_gradient) = jax.value_and_grad(tail, (0, 1), has_aux=True)(*found)
+        def energies(vectors: Array) -> Array:
+            return model(vectors, arrays.senders, arrays.receivers, arrays.species, kernel)
+
+        def change(vectors: Array, direction: Array) -> Array:
+            return jax.jvp(energies, (vectors,), (direction,))[1].sum()
+
+        by_energies, *others = by_derivatives
+        if not (config.forces or config.stress or config.hessian):
+            return (by_energies * energies(arrays.vectors)).sum()
+        values, changes = jax.jvp(energies, (arrays.vectors,), (others[0],))
+        total = (by_energies * values).sum() + changes.sum()
+        if labels.hessian is not None:
+            along = difference(labels.hessian.direction, arrays)
+            total += jax.jvp(lambda v: change(v, along), (arrays.vectors,), (others[1],))[1]
+        return total
+
+    found = _derivatives(_model(spec, {**trained, **frozen}), kernel, arrays, labels)
+    values, by_derivatives = jax.value_and_grad(told, has_aux=True)(found)
     return values, jax.grad(linearised)(trained)

@@ -220,8 +220,8 @@ def test_the_shipped_configuration_states_the_usual_values():
     stated = yaml.safe_load(path.read_text())
     assert stated.keys() == {"refit_atom_energies", "data", "loss", "optimizer", "run", "stop", "log"}
     for section, omitted in (
-        ("data", {"train", "valid"}), ("loss", {"hessian"}), ("optimizer", {"learning_rate"}), ("run", set()),
-        ("stop", set()), ("log", set()),
+        ("data", {"train", "valid"}), ("loss", {"hessian", "energies"}), ("optimizer", {"learning_rate"}),
+        ("run", set()), ("stop", set()), ("log", set()),
     ):  # fmt: skip
         names = {field.name for field in dataclasses.fields(getattr(usual, section))}
         assert stated[section].keys() == names - omitted

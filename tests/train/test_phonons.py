@@ -32,7 +32,7 @@ from nequix.jax.potential import Potential
 from nequix.torch.kernels import select_kernel as select_torch_kernel
 from nequix.train.history import History
 from nequix.train.loop import MODEL
-from nequix.train.loss import LossConfig, counts, error_sums, predict, weighted_loss
+from nequix.train.loss import LossConfig, counts, error_sums, loss_and_gradient, predict, weighted_loss
 from nequix.train.step import make_mesh, spread
 from tests.tolerances import PARITY_FLOAT64
 from tests.train.emt import write_data
@@ -115,18 +115,22 @@ def folder(tmp_path_factory):
 
 
 def evaluated(source, weights=WEIGHTS, dtype="float64"):
-    """Return the loss of one batch as a function of the parameters, and the batch."""
+    """Return the loss of one batch and its gradient as training takes it, as functions, and the batch."""
     (batch,) = next(Loader(source, SPEC, batch_size=len(source), epochs=1, shuffle=False))
     energies = weights.parameters["atom_energies"]
     placed = spread(make_mesh(), [batch], dtype, energies, hessian=True)
     arrays, labels = jax.tree.map(lambda x: x[0], placed)
+    kernel = select_kernel("plain", "cpu")
 
     def loss(values):
-        told = predict(SPEC, select_kernel("plain", "cpu"), values, arrays, labels)
+        told = predict(SPEC, kernel, values, arrays, labels)
         sums = error_sums(told, labels)
         return weighted_loss(LOSS, sums, counts(labels)), (sums, told)
 
-    return loss, batch
+    def step(values):
+        return loss_and_gradient(LOSS, SPEC, kernel, values, {}, (arrays, labels), counts(labels))
+
+    return loss, jax.jit(step), batch
 
 
 def placed(weights):
@@ -169,10 +173,10 @@ def test_phonons_without_force_constants_are_refused(tmp_path):
 
 def test_gradients_of_the_loss_are_its_differences(folder):
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        loss, _ = evaluated(Rattled(PhononSource([folder])))
+        loss, step, _ = evaluated(Rattled(PhononSource([folder])))
         values = placed(WEIGHTS)
-        step = jax.jit(jax.value_and_grad(loss, has_aux=True))
-        (_, (sums, _)), gradients = step(values)
+        (value, sums), gradients = step(values)
+        assert float(value) == pytest.approx(float(loss(values)[0]), rel=1e-12)
         assert float(sums["hessian"]) > 1
         rng = np.random.default_rng(0)
         for parameter in (p for p in manifest(SPEC) if p.learned):
@@ -188,7 +192,7 @@ def test_gradients_of_the_loss_are_its_differences(folder):
 
 def test_both_engines_have_the_same_products_and_gradients(folder):
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        loss, batch = evaluated(Rattled(PhononSource([folder])))
+        loss, _, batch = evaluated(Rattled(PhononSource([folder])))
 
         def only(values):
             _, (sums, told) = loss(values)
