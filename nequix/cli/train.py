@@ -78,10 +78,11 @@ def errors_told(values: dict[str, float]) -> str:
     Args:
         values: Its metrics.
     """
-    return (
+    told = (
         f"loss {values['loss']:.4g}  E {1000 * values['energy']:.3g} meV/atom  F "
         f"{1000 * values['forces']:.3g} meV/A  S {1000 * values['stress']:.3g} meV/A^3"
     )
+    return told + (f"  atoms {1000 * values['energies']:.3g} meV" if "energies" in values else "")
 
 
 def follow(make: Callable[[Callable[[int], None]], Run], dry_run: bool) -> None:

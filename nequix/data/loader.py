@@ -38,7 +38,8 @@ class Loader:
         shards: Batches of a step, of all processes together.
         mine: Which of them this process builds.
         n_workers: Worker processes; 0 builds in this one.
-        memory: GiB for structures and their graphs, over all workers: what fits is built once.
+        memory: GiB for structures and their graphs, which are then built once. Workers share it, but not what
+            they keep: one makes the most of it.
         cache: A file that keeps the sizes (:func:`nequix.data.sizes.measure`).
         skip_oversized: Leave out what exceeds the budget, and list it in ``skipped``, instead of raising.
         progress: Called with the number of structures that were measured since.

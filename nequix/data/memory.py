@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,9 @@ class Memory:
         return pair
 
 
-def _bytes(item: Structure | Graph) -> int:
-    values = (getattr(item, field.name) for field in fields(item))
-    return sum(value.nbytes for value in values if isinstance(value, np.ndarray))
+def _bytes(item: Any) -> int:
+    values = [getattr(item, field.name) for field in fields(item)]
+    return sum(
+        value.nbytes if isinstance(value, np.ndarray) else _bytes(value) if is_dataclass(value) else 0
+        for value in values
+    )

@@ -10,7 +10,7 @@ import numpy as np
 
 from nequix.core.errors import GraphError
 from nequix.core.neighbors import neighbor_list
-from nequix.data.structure import Structure
+from nequix.data.structure import ENERGIES, LABELS, Structure
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -67,7 +67,7 @@ def record(structure: Structure, index: int) -> Record:
         structure: The structure.
         index: Where it is in its source.
     """
-    labels = {"energy": structure.energy, "forces": structure.forces, "stress": structure.stress}
+    labels = {label: getattr(structure, label) for label in (*LABELS, ENERGIES)}
     not_finite = tuple(k for k, v in labels.items() if v is not None and not np.isfinite(v).all())
     zeroed, net_force = _forces(structure.forces)
     closest, pair, isolated, problem = _distances(structure)

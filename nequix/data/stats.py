@@ -13,7 +13,7 @@ from nequix.core.errors import DataError
 from nequix.data.packing import Packing, Sizes, choose_budget
 from nequix.data.sizes import CHUNK, size_of
 from nequix.data.sources import Source, StreamError
-from nequix.data.structure import Structure, refuse_not_finite
+from nequix.data.structure import ENERGIES, LABELS, Structure, refuse_not_finite
 from nequix.data.workers import ordered_map
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Statistics:
         avg_n_neighbors: Mean over structures of edges per atom.
         largest: Atoms, edges and tiles of the largest structures.
         mean: Atoms, edges and tiles of a structure on average.
+        n_atom_energies: How many structures have energies of atoms.
     """
 
     n_structures: int
@@ -56,6 +57,7 @@ class Statistics:
     avg_n_neighbors: float
     largest: dict[str, int]
     mean: dict[str, float]
+    n_atom_energies: int = 0
 
     @property
     def labels(self) -> dict[str, int]:
@@ -82,7 +84,7 @@ class Sums:
     fractions: Float[np.ndarray, " Z"] = field(default_factory=lambda: np.zeros(_Z))
     energy_per_atom: float = 0.0
     present: Float[np.ndarray, " Z"] = field(default_factory=lambda: np.zeros(_Z))
-    counts: Float[np.ndarray, " 3"] = field(default_factory=lambda: np.zeros(3))
+    counts: Float[np.ndarray, " 4"] = field(default_factory=lambda: np.zeros(4))
     squares: float = 0.0
     components: int = 0
     forceless: list[tuple[float, dict[int, int]]] = field(default_factory=list)
@@ -109,7 +111,7 @@ class Sums:
         if structure.forces is not None:
             self.squares += float((structure.forces**2).sum())
             self.components += structure.forces.size
-        self.counts += [x is not None for x in (structure.energy, structure.forces, structure.stress)]
+        self.counts += [getattr(structure, label) is not None for label in (*LABELS, ENERGIES)]
 
     def add(self, other: Sums) -> None:
         """Add the sums of other structures.
@@ -191,6 +193,7 @@ def _conclude(sums: Sums, sizes: Sizes, given: Mapping[int, float] | None) -> St
         n_energies=n_energies,
         n_forces=int(sums.counts[1]),
         n_stresses=int(sums.counts[2]),
+        n_atom_energies=int(sums.counts[3]),
         cutoff=sizes.cutoff,
         atomic_numbers=tuple(elements),
         atom_energies=energies,

@@ -195,7 +195,7 @@ def _find(
         if array.shape not in shapes:
             raise DataError(
                 f"{name}: {key} has shape {array.shape}, expected {' or '.join(map(str, shapes))}; mend the "
-                "source, or name another key"
+                f"source{'' if key == ENERGIES else ', or name another key'}"
             )
         if np.isnan(array).all() and array.size:
             continue  # how some programs, and the predictions of this one, write that there is none

@@ -106,7 +106,8 @@ class DataConfig:
         energy_key: Where energies are in both, if not under a usual key (docs/data.md, conventions).
         forces_key: The same of forces.
         stress_key: The same of stresses.
-        memory: GiB for structures and their graphs, over all workers of a process: what fits is built once.
+        memory: GiB for structures of ``train`` and their graphs, which are then built once. Workers share it,
+            but not what they keep: one makes the most of it.
     """
 
     train: list[str]

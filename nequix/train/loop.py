@@ -43,6 +43,7 @@ from nequix.train.streams import (
     loading,
     open_sources,
     own_packs,
+    refuse_no_atom_energies,
     refuse_unknown,
     refuse_unlabelled,
     take,
@@ -95,6 +96,7 @@ class Run:
             train, config, folder, begun=bool(self._own.checkpoints()), progress=progress
         )
         self._refuse_unlabelled(train, self.statistics)
+        refuse_no_atom_energies(train, self.statistics, config)
         self.spec = self._specify()
         self._refuse_unknown(train, self.statistics)
         self.mesh = make_mesh()
@@ -102,8 +104,8 @@ class Run:
         per_pack = max(1, round(config.data.batch_size / run.packs))
         shared: dict[str, Any] = {"seed": run.seed, "shards": run.packs, "mine": own_packs(run.packs)}
         shared |= {"batch_size": per_pack, "n_workers": config.data.workers}
-        shared["memory"] = config.data.memory
-        self.loader = Loader(train, self.spec, sizes=sizes, epochs=run.epochs, **shared)
+        memory = config.data.memory
+        self.loader = Loader(train, self.spec, sizes=sizes, epochs=run.epochs, memory=memory, **shared)
         self.valid = None
         if valid is not None:
             found, sizes = measured_valid(valid, config, folder, progress=progress)
@@ -232,6 +234,7 @@ class Run:
         epoch = statistics.median(seconds[1:] or seconds) * self.loader.steps_per_epoch
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # kilobytes on Linux
         told = f"{epoch:.3g} s an epoch; {seconds[0]:.3g} s to compile; peak memory {peak:.2f} GiB"
+        told += f", later up to {self.config.data.memory:g} GiB more for graphs"
         device = jax.local_devices()[0].memory_stats()  # None on a CPU
         return f"{told}, {device['peak_bytes_in_use'] / 2**30:.2f} GiB on the device" if device else told
 

@@ -228,8 +228,7 @@ def _summed(derivatives: tuple[Array, ...], arrays: Arrays, labels: Labels) -> P
 def weighted_loss(config: LossConfig, sums: dict[str, Array], totals: dict[str, Array]) -> Array:
     """Combine the terms; one without a single label counts as zero.
 
-    A term of no weight is not part of the loss at all: without forces and stress, the derivatives of
-    derivatives, most of a step's time, are not computed.
+    A term of no weight is not part of the loss at all, whatever its errors.
 
     Args:
         config: Weights of the terms.
@@ -255,7 +254,9 @@ def loss_and_gradient(
     With ``E_a`` the energies of atoms and ``g_e = dE/dr_e``, the loss is a function of both, and its gradient
     by the parameters is that of ``sum_a dL/dE_a E_a + sum_e dL/dg_e . g_e`` with the two derivatives held
     fixed. The second sum is how the energy changes along ``dL/dg_e``, which forward differentiation gives:
-    going back through that costs less than through forces, and the result is equal up to rounding.
+    going back through that costs less than through forces, and the result is equal up to rounding. Where
+    neither forces nor stress have a weight, there is no second sum. A kernel without forward derivatives is
+    gone back through as it is.
 
     Args:
         config: Weights of the terms.
@@ -275,25 +276,29 @@ def loss_and_gradient(
         sums = error_sums(_summed(derivatives, arrays, labels), labels)
         return weighted_loss(config, sums, totals), sums
 
+    def derivatives(trained: dict[str, Array]) -> tuple[Array, ...]:
+        return _derivatives(_model(spec, {**trained, **frozen}), kernel, arrays, labels)
+
+    if not kernel.forwards:
+        return jax.value_and_grad(lambda trained: told(derivatives(trained)), has_aux=True)(trained)
+    values, (by_energies, *by_others) = jax.value_and_grad(told, has_aux=True)(derivatives(trained))
+
     def linearised(trained: dict[str, Array]) -> Array:
         model = _model(spec, {**trained, **frozen})
 
         def energies(vectors: Array) -> Array:
             return model(vectors, arrays.senders, arrays.receivers, arrays.species, kernel)
 
-        def change(vectors: Array, direction: Array) -> Array:
-            return jax.jvp(energies, (vectors,), (direction,))[1].sum()
+        def changed(vectors: Array, direction: Array) -> tuple[Array, Array]:
+            return jax.jvp(energies, (vectors,), (direction,))
 
-        by_energies, *others = by_derivatives
         if not (config.forces or config.stress or config.hessian):
             return (by_energies * energies(arrays.vectors)).sum()
-        values, changes = jax.jvp(energies, (arrays.vectors,), (others[0],))
-        total = (by_energies * values).sum() + changes.sum()
-        if labels.hessian is not None:
+        values, change = changed(arrays.vectors, by_others[0])
+        total = (by_energies * values).sum() + change.sum()
+        if labels.hessian is not None and config.hessian:
             along = difference(labels.hessian.direction, arrays)
-            total += jax.jvp(lambda v: change(v, along), (arrays.vectors,), (others[1],))[1]
+            total += jax.jvp(lambda v: changed(v, along)[1].sum(), (arrays.vectors,), (by_others[1],))[1]
         return total
 
-    found = _derivatives(_model(spec, {**trained, **frozen}), kernel, arrays, labels)
-    values, by_derivatives = jax.value_and_grad(told, has_aux=True)(found)
     return values, jax.grad(linearised)(trained)

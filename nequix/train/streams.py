@@ -99,11 +99,6 @@ def refuse_unlabelled(source: Source, found: Statistics, config: TrainConfig, ro
     Raises:
         DataError: Naming the labels, what else the first structure has, and the keys to set.
     """
-    if config.loss.energies and all(structure.energies is None for structure in source):
-        raise DataError(
-            f"{source.path}: none of {found.n_structures} structures for {role} has {ENERGIES} (eV, of every "
-            "atom), which another potential gives; remove loss.energies"
-        )
     weighed = [label for label in LABELS if getattr(config.loss, label) > 0]
     missing = [label for label in weighed if not found.labels[label]]
     some = len(missing) < len(weighed)
@@ -119,6 +114,25 @@ def refuse_unlabelled(source: Source, found: Statistics, config: TrainConfig, ro
         f"{source.path}: none of {found.n_structures} structures for {role} has {' or '.join(missing)}; "
         f"{tell_unread(source[0])}; {fix}"
     )
+
+
+def refuse_no_atom_energies(source: Source, found: Statistics, config: TrainConfig) -> None:
+    """Refuse training data without energies of atoms if the loss weighs them, before any step is taken.
+
+    Args:
+        source: The data.
+        found: Their statistics.
+        config: The run.
+
+    Raises:
+        DataError: Saying where they come from.
+    """
+    if config.loss.energies and not found.n_atom_energies:
+        raise DataError(
+            f"{source.path}: none of {found.n_structures} structures for training has {ENERGIES} (eV, of "
+            "every atom), which another potential gives; remove loss.energies, or convert the data anew if "
+            "an older version did"
+        )
 
 
 def own_packs(packs: int) -> range:

@@ -143,6 +143,12 @@ def test_memory_changes_nothing_but_what_is_read(source, gigabytes):
         assert len(read) > N
 
 
+def test_workers_keep_what_fits_too(source):
+    wanted = list(Loader(source, SPEC, batch_size=7, epochs=3, seed=1))
+    with Loader(source, SPEC, batch_size=7, epochs=3, seed=1, n_workers=2, memory=1) as loader:
+        assert_same(wanted, list(loader))
+
+
 def test_memory_of_one_process_is_not_sent_to_another(source):
     memory = Memory(source, SPEC, 2**30)
     memory.take(range(N))

@@ -1,6 +1,7 @@
 """The gradients of the loss, written in PyTorch too, are those that training follows."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,12 @@ import torch
 
 import nequix.torch.model
 import nequix.torch.potential
+from nequix.core.layout import TILE
 from nequix.core.parameters import initialise, manifest
 from nequix.data.loader import Loader
 from nequix.data.sources import open_source
+from nequix.jax import convolution
+from nequix.jax.convolution import PlainKernel
 from nequix.jax.kernels import select_kernel
 from nequix.torch.kernels import select_kernel as select_torch_kernel
 from nequix.train.config import read_config
@@ -98,6 +102,54 @@ def test_both_engines_have_the_same_loss_and_gradients(case, terms):
         size = np.abs(gradients[name]).max()
         assert size > 1e-6, name
         np.testing.assert_allclose(others[name], gradients[name], rtol=0, atol=PARITY_FLOAT64 * size)
+
+
+class Backwards(PlainKernel):
+    """A kernel without forward derivatives."""
+
+    forwards = False
+
+    def _convolve(self, plan, features, weights, edges, n_nodes):
+        def plain(features, weights, edges):
+            return super(Backwards, self)._convolve(plan, features, weights, edges, n_nodes)
+
+        def forward(*arguments):
+            return plain(*arguments), arguments
+
+        def backward(arguments, cotangent):
+            return jax.vjp(plain, *arguments)[1](cotangent)
+
+        convolve = jax.custom_vjp(plain)
+        convolve.defvjp(forward, backward)
+        return convolve(features, weights, edges)
+
+
+@pytest.mark.parametrize("trained", ["", "layers.1", "readout"])
+@pytest.mark.parametrize("n_tiles", [4, 64])
+def test_going_forwards_changes_no_gradient(case, monkeypatch, trained, n_tiles):
+    config, spec, batch = case
+    monkeypatch.setattr(convolution, "CHUNK_TILES", n_tiles)  # in several pieces, and in one
+    n_pieces = len(batch.layout.senders) / (n_tiles * TILE)
+    assert n_pieces < 1 or n_pieces == int(n_pieces) > 1
+    loss = dataclasses.replace(config.loss, energies=7.0)
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+        values = {
+            name: jnp.asarray(x) for name, x in initialise(spec, 3, {29: -3.0, 47: -2.5, 79: -3.1}).items()
+        }
+        own = {name: x for name, x in values.items() if name.startswith(trained)}
+        frozen = {name: x for name, x in values.items() if name not in own}
+        placed = spread(make_mesh(), [batch], "float64", np.asarray(values["atom_energies"]), energies=True)
+        pack = jax.tree.map(lambda x: x[0], placed)
+        (one, gradient), (other, judge) = (
+            jax.jit(partial(loss_and_gradient, loss, spec, kernel))(own, frozen, pack, counts(pack[1]))
+            for kernel in (select_kernel("plain", "cpu"), Backwards())
+        )
+    assert gradient.keys() == own.keys()
+    assert float(one[0]) == pytest.approx(float(other[0]), rel=PARITY_FLOAT64)
+    for name, values in judge.items():
+        size = np.abs(values).max()
+        assert size > 0 or name == "atom_energies"
+        np.testing.assert_allclose(gradient[name], values, rtol=0, atol=PARITY_FLOAT64 * size)
 
 
 def test_energies_alone_cost_no_derivatives_of_forces(case):

@@ -156,6 +156,14 @@ def test_energies_of_atoms_are_learned_where_they_are_weighed(tmp_path):
     assert any(row["valid_energies"] for row in rows)
 
 
+def test_validation_data_need_no_energies_of_atoms(begin, tmp_path, monkeypatch):
+    write_data(tmp_path / "train.extxyz", 24)
+    relabel("data.extxyz", keep=["energy", "forces", "stress"])
+    whole = open_source(tmp_path / "train.extxyz")
+    monkeypatch.setattr("nequix.train.streams.split", lambda source, *_: (whole, source))
+    assert begin({**FULL, "energies": 20}).statistics.n_atom_energies == 12
+
+
 def test_energies_of_atoms_that_are_weighed_must_occur(begin):
     relabel("data.extxyz", keep=["energy", "forces", "stress"])
     with pytest.raises(DataError, match=r"for training has energies .*remove loss\.energies"):
