@@ -118,7 +118,7 @@ ENTRIES: dict[str, Entry] = {
 }
 """Every published model by its name."""
 
-BUNDLED = {"nequix-nano": "d6bdaa0c15224b879b60cb9e026b1dc232274b17405f004ebf5c75e7517fdaa6"}
+BUNDLED = {"nequix-nano": "4b3890f200568c6a01314081dafb9e19e7269e0369c20fb1a5168367b779f59e"}
 """The models that come with the package, in ``nequix/weights``, and the digests of their files."""
 
 

@@ -23,7 +23,7 @@ def runs(tmp_path_factory):
     frames = [derive.named(atoms, kind, "some:") for kind, atoms in crystals.items()]
     teach = teach_with(load_model(small.WEIGHTS, "torch", dtype="float64"))
     told = [
-        labelled(atoms, dataclasses.replace(label, energy=label.energy + 0.1 * len(atoms)))
+        labelled(atoms, dataclasses.replace(label, energies=label.energies + 0.1))
         for atoms, label in zip(frames, teach(frames), strict=True)
     ]
     ase.io.write(folder / "data.extxyz", told)

@@ -127,6 +127,7 @@ def test_labels_are_the_teachers_and_within_bounds(made, teach):
     for atoms, label in zip(some, teach(some), strict=True):
         assert atoms.calc.results["energy"] == pytest.approx(label.energy, abs=1e-6)
         np.testing.assert_allclose(atoms.calc.results["forces"], label.forces, atol=1e-6)
+        assert atoms.calc.results["energies"].sum() == pytest.approx(label.energy, abs=1e-6)
 
 
 @pytest.mark.parametrize("prototype", [p for group in GROUPS for p in group], ids=lambda p: p.name)
@@ -162,7 +163,7 @@ def test_equilibration_finds_the_minimum_of_a_known_energy():
         labels = []
         for atoms in structures:
             x, volume = np.log(atoms.get_volume() / best), atoms.get_volume()
-            labels.append(Label(5 * x**2, np.zeros((1, 3)), np.eye(3) * 10 * x / volume))
+            labels.append(Label(np.array([5 * x**2]), np.zeros((1, 3)), np.eye(3) * 10 * x / volume))
         return labels
 
     (found,), seen = equilibrate([crystal], teach)
