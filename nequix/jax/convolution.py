@@ -45,7 +45,6 @@ class Kernel:
     Attributes:
         name: What the user calls it.
         chunked: Whether it gets edges chunk by chunk; a fused kernel stores no messages and wants them all.
-        forwards: Whether training may differentiate it forwards, and that backwards.
         whole: Whether it computes energies and forces of whole models and leaves single layers to plain.
         calls: How often it ran: for proof that it did. JAX runs it once for every compilation, unless it is
             whole.
@@ -53,7 +52,6 @@ class Kernel:
 
     name: str
     chunked: bool = True
-    forwards: bool = True
     whole: bool = False
 
     def __init__(self) -> None:

@@ -23,9 +23,7 @@ _TRIAL = Product((0,), (0,), "1x0e", "1x0e", "1x0e", ((0, 0, 0, "uvu", True),))
 class OpenEquivarianceKernel(Kernel):
     """The sum by OpenEquivariance, which follows e3nn's conventions (docs/kernels.md).
 
-    It adds with atomics, which wants no order of the edges: the last digits differ from run to run. Its
-    forward derivatives compile only where all of them are differentiated backwards (its issue 189), which
-    those of layers that are not trained are not.
+    It adds with atomics, which wants no order of the edges: the last digits differ from run to run.
 
     Raises:
         ImportError: If OpenEquivariance is not installed for this engine.
@@ -34,7 +32,6 @@ class OpenEquivarianceKernel(Kernel):
 
     name = "openequivariance"
     chunked = False
-    forwards = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -98,16 +98,6 @@ def hessian_product(
     return -forces_from_gradient(gradient_slope(model, kernel, arrays, direction)[2], arrays)
 
 
-def difference(direction: Float[Array, "n_nodes 3"], arrays: Arrays) -> Float[Array, "n_edges 3"]:
-    """Return the change of every edge's vector along a direction: sender less receiver.
-
-    Args:
-        direction: A displacement of every atom.
-        arrays: One structure or a batch.
-    """
-    return ops.take(direction, arrays.senders) - ops.take(direction, arrays.receivers)
-
-
 def gradient_slope(
     model: Model, kernel: Kernel, arrays: Arrays, direction: Float[Array, "n_nodes 3"]
 ) -> tuple[Float[Array, " n_nodes"], Float[Array, "n_edges 3"], Float[Array, "n_edges 3"]]:
@@ -123,7 +113,7 @@ def gradient_slope(
         The energy of every atom, eV; ``dE/dr_e``, eV/A; its derivative along the direction, eV/A^2 times the
         direction's unit. All are differentiable.
     """
-    change = difference(direction, arrays)
+    change = ops.take(direction, arrays.senders) - ops.take(direction, arrays.receivers)
 
     def slope(vectors: Array) -> tuple[Array, tuple[Array, Array]]:
         energies, gradient = energy_gradient(model, kernel, arrays._replace(vectors=vectors))

@@ -15,10 +15,9 @@ from nequix.core.spec import ModelSpec
 from nequix.data.structure import ENERGIES
 from nequix.jax.convolution import Kernel
 from nequix.jax.model import Model
-from nequix.jax.ops import Array
+from nequix.jax.ops import Array, take
 from nequix.jax.potential import (
     Arrays,
-    difference,
     energy_gradient,
     forces_from_gradient,
     gradient_slope,
@@ -31,6 +30,10 @@ if TYPE_CHECKING:
 
 TERMS = ("energy", "forces", "stress")
 """Terms of the loss: eV per atom, eV/A, eV/A^3."""
+
+BACKWARDS = ("openequivariance",)
+"""Kernels that training differentiates backwards alone. OpenEquivariance's forward derivatives compile only
+where all are differentiated backwards (its issue 189), which those of layers that are not trained are not."""
 
 HESSIAN = "hessian"
 """The term of data that have products of the Hessian: eV/A^2."""
@@ -279,7 +282,7 @@ def loss_and_gradient(
     def derivatives(trained: dict[str, Array]) -> tuple[Array, ...]:
         return _derivatives(_model(spec, {**trained, **frozen}), kernel, arrays, labels)
 
-    if not kernel.forwards:
+    if kernel.name in BACKWARDS:
         return jax.value_and_grad(lambda trained: told(derivatives(trained)), has_aux=True)(trained)
     values, (by_energies, *by_others) = jax.value_and_grad(told, has_aux=True)(derivatives(trained))
 
@@ -297,7 +300,8 @@ def loss_and_gradient(
         values, change = changed(arrays.vectors, by_others[0])
         total = (by_energies * values).sum() + change.sum()
         if labels.hessian is not None and config.hessian:
-            along = difference(labels.hessian.direction, arrays)
+            direction = labels.hessian.direction
+            along = take(direction, arrays.senders) - take(direction, arrays.receivers)
             total += jax.jvp(lambda v: changed(v, along)[1].sum(), (arrays.vectors,), (by_others[1],))[1]
         return total
 

@@ -20,7 +20,7 @@ from nequix.jax.convolution import PlainKernel
 from nequix.jax.kernels import select_kernel
 from nequix.torch.kernels import select_kernel as select_torch_kernel
 from nequix.train.config import read_config
-from nequix.train.loss import TERMS, LossConfig, counts, loss_and_gradient
+from nequix.train.loss import BACKWARDS, TERMS, LossConfig, counts, loss_and_gradient
 from nequix.train.step import make_mesh, spread
 from tests.tolerances import PARITY_FLOAT64
 from tests.train.emt import write_config
@@ -105,9 +105,9 @@ def test_both_engines_have_the_same_loss_and_gradients(case, terms):
 
 
 class Backwards(PlainKernel):
-    """A kernel without forward derivatives."""
+    """A kernel without forward derivatives, under the name of one."""
 
-    forwards = False
+    name = BACKWARDS[0]
 
     def _convolve(self, plan, features, weights, edges, n_nodes):
         def plain(features, weights, edges):
