@@ -33,7 +33,7 @@ TERMS = ("energy", "forces", "stress")
 
 BACKWARDS = ("openequivariance",)
 """Kernels that training differentiates backwards alone. OpenEquivariance's forward derivatives compile only
-where all are differentiated backwards (PASSIONLab/OpenEquivariance#189); layers that are not trained are not."""
+where all are differentiated backwards (PASSIONLab/OpenEquivariance#189); frozen layers are not."""
 
 HESSIAN = "hessian"
 """The term of data that have products of the Hessian: eV/A^2."""
