@@ -33,7 +33,7 @@ TERMS = ("energy", "forces", "stress")
 
 BACKWARDS = ("openequivariance",)
 """Kernels that training differentiates backwards alone. OpenEquivariance's forward derivatives compile only
-where all are differentiated backwards (PASSIONLab/OpenEquivariance#189); frozen layers are not."""
+where all are differentiated backwards (PASSIONLab/OpenEquivariance#189); those of frozen layers are not."""
 
 HESSIAN = "hessian"
 """The term of data that have products of the Hessian: eV/A^2."""
@@ -257,7 +257,7 @@ def loss_and_gradient(
     With ``E_a`` the energies of atoms and ``g_e = dE/dr_e``, the loss is a function of both, and its gradient
     by the parameters is that of ``sum_a dL/dE_a E_a + sum_e dL/dg_e . g_e`` with the two derivatives held
     fixed. The second sum is how the energy changes along ``dL/dg_e``, which forward differentiation gives:
-    going back through that costs less than through forces, and the result is equal up to rounding. Where
+    going back through that takes less time or memory than through forces, and gives the same. Where
     neither forces nor stress have a weight, there is no second sum. A kernel without forward derivatives is
     gone back through as it is.
 
