@@ -96,7 +96,7 @@ class Run:
             train, config, folder, begun=bool(self._own.checkpoints()), progress=progress
         )
         self._refuse_unlabelled(train, self.statistics)
-        refuse_no_atom_energies(train, self.statistics, config)
+        refuse_no_atom_energies(train, self.statistics, config, "training", every=True)
         self.spec = self._specify()
         self._refuse_unknown(train, self.statistics)
         self.mesh = make_mesh()
@@ -111,6 +111,7 @@ class Run:
             found, sizes = measured_valid(valid, config, folder, progress=progress)
             self._refuse_unknown(valid, found)
             refuse_unlabelled(valid, found, config, "validation", every=False)
+            refuse_no_atom_energies(valid, found, config, "validation", every=False)
             self.valid = Loader(valid, self.spec, sizes=sizes, epochs=1, shuffle=False, **shared)
         self.n_steps = run.epochs * self.loader.steps_per_epoch
         self.valid_hessians: Loader | None = None

@@ -116,20 +116,25 @@ def refuse_unlabelled(source: Source, found: Statistics, config: TrainConfig, ro
     )
 
 
-def refuse_no_atom_energies(source: Source, found: Statistics, config: TrainConfig) -> None:
-    """Refuse training data without energies of atoms if the loss weighs them, before any step is taken.
+def refuse_no_atom_energies(
+    source: Source, found: Statistics, config: TrainConfig, role: str, every: bool
+) -> None:
+    """Refuse data without energies of atoms if the loss weighs them, before any step is taken.
 
     Args:
         source: The data.
         found: Their statistics.
         config: The run.
+        role: What the data are for.
+        every: Whether they must be there; otherwise any other label that is weighed is enough.
 
     Raises:
         DataError: Saying where they come from.
     """
-    if config.loss.energies and not found.n_atom_energies:
+    others = any(getattr(config.loss, label) > 0 for label in LABELS)
+    if config.loss.energies and not found.n_atom_energies and (every or not others):
         raise DataError(
-            f"{source.path}: none of {found.n_structures} structures for training has {ENERGIES} (eV, of "
+            f"{source.path}: none of {found.n_structures} structures for {role} has {ENERGIES} (eV, of "
             "every atom), which another potential gives; remove loss.energies, or convert the data anew if "
             "an older version did"
         )

@@ -164,6 +164,15 @@ def test_validation_data_need_no_energies_of_atoms(begin, tmp_path, monkeypatch)
     assert begin({**FULL, "energies": 20}).statistics.n_atom_energies == 12
 
 
+def test_validation_data_need_them_where_nothing_else_is_weighed(begin, tmp_path, monkeypatch):
+    write_data(tmp_path / "train.extxyz", 24)
+    relabel("data.extxyz", keep=["energy", "forces", "stress"])
+    whole = open_source(tmp_path / "train.extxyz")
+    monkeypatch.setattr("nequix.train.streams.split", lambda source, *_: (whole, source))
+    with pytest.raises(DataError, match=r"for validation has energies .*remove loss\.energies"):
+        begin({**dict.fromkeys(FULL, 0), "energies": 20})
+
+
 def test_energies_of_atoms_that_are_weighed_must_occur(begin):
     relabel("data.extxyz", keep=["energy", "forces", "stress"])
     with pytest.raises(DataError, match=r"for training has energies .*remove loss\.energies"):
