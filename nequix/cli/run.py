@@ -126,7 +126,7 @@ def relax(
     cell: Annotated[bool, typer.Option("--cell/--no-cell", help="Relax the cell, too.")] = False,
     optimizer: Annotated[Optimizer, typer.Option(help="ASE's optimizer.")] = Optimizer.fire,
     frame: Annotated[int, typer.Option(help="Which frame of the file; -1 is the last.")] = -1,
-    model: Model = "nequix-mp-1",
+    model: ModelOrEnsemble = "nequix-mp-1",
     backend: BackendOption = Backend.auto,
     dtype: DtypeOption = Dtype.float32,
     kernel: Kernel = "auto",
@@ -151,13 +151,18 @@ def relax(
         print(f"{file}: frame {frame % len(frames)} of {len(frames)}, counted from 0", file=sys.stderr)
     if cell and not (atoms.pbc.all() and atoms.cell.rank == 3):
         raise DataError(f"{file}: pbc = {atoms.pbc.tolist()}: only a cell periodic in all directions relaxes")
-    atoms.calc = make_calculator(model, backend, dtype, kernel, device, threads)
+    ensemble = is_ensemble(model)
+    atoms.calc = make_calculator(model, backend, dtype, kernel, device, threads, ensemble=ensemble)
     try:
         converged = _minimise(atoms, optimizer, fmax, steps, cell)
     except GraphError as error:
         raise DataError(f"{file}: frame {frame}: {error}") from None
-    write_frames(target, [with_results(atoms)])
+    reached = with_results(atoms)
+    write_frames(target, [reached])
     print(f"{target}: {'converged' if converged else f'NOT converged in {steps} steps'}")
+    if ensemble:
+        spread = reached.arrays["forces_spread"].max()
+        print(f"spread: energy {reached.info['energy_spread']:.6f} eV, forces up to {spread:.6f} eV/A")
     if not converged:
         raise typer.Exit(NOT_CONVERGED)
 

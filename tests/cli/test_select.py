@@ -95,6 +95,24 @@ def test_predict_writes_the_spreads_that_select_reads(run, tmp_path, ending, key
     assert read("chosen.extxyz").info["kept"] == np.argmax(spreads)
 
 
+def test_relax_by_an_ensemble_tells_the_spreads_of_what_it_reached(run, tmp_path):
+    folder = ensembles.write_two(tmp_path / "ensemble", ensembles.calibration())
+    options = ("--model", str(folder), "--backend", "torch", "--dtype", "float64")
+    code, out, err = run("relax", "md.extxyz", "--fmax", "0.1", "-o", "reached.extxyz", *options)
+    assert code == 0, err
+    reached, start = read("reached.extxyz"), read("md.extxyz", -1)
+    assert abs(reached.positions - start.positions).max() > 1e-3
+    calculator = NequixEnsembleCalculator(folder, "torch", dtype="float64")
+    calculator.calculate(reached)
+    assert np.linalg.norm(reached.get_forces(), axis=1).max() < 0.1
+    expected = calculator.results["forces_spread"]
+    np.testing.assert_allclose(reached.arrays["forces_spread"], expected, atol=1e-6)
+    told = f"eV, forces up to {reached.arrays['forces_spread'].max():.6f} eV/A"
+    assert out.splitlines()[-1] == f"spread: energy {reached.info['energy_spread']:.6f} {told}"
+    code, _, err = run("relax", "md.extxyz", "--fmax", "0.1", "-o", "reached.cif", *options)
+    assert (code, read("reached.cif").get_chemical_formula()) == (0, reached.get_chemical_formula()), err
+
+
 def test_spreads_are_written_where_they_can_be(run, tmp_path):
     folder = ensembles.write_two(tmp_path / "ensemble", None)
     arguments = ("--model", str(folder / "ensemble.json"), "--backend", "torch")
