@@ -334,26 +334,38 @@ void dispatch(const Path& path, const Work<T>& work, bool backward, bool first) 
   }
 }
 
-// A thread's room: messages of a chunk of receivers, radial weights and slopes of a tile, sums of a tile.
+// Rows of a matrix product that are worked on together: so many that their sums fill the registers.
+enum { ROWS = NEQUIX_BYTES == 64 ? 8 : 5 };
+
+// A thread's room: messages of a chunk of receivers, what is computed in float64, radial weights and slopes of a tile,
+// sums of a tile.
 template <class T>
 struct Room {
   typedef typename Vector<T>::type V;
   T* A[DEGREES];
   T* dz[DEGREES];
+  double* wide;
   T *W, *dW;
   V* dY;
 };
 
 template <class T>
 long room(const Model<T>& model, T* start, Room<T>* out) {
-  long used = 0, most[2 * DEGREES] = {};
-  for (int t = 0; t < model.n_layers; t++)
+  long used = 0, most[2 * DEGREES] = {}, widest = 0;
+  for (int t = 0; t < model.n_layers; t++) {
+    const Layer<T>& layer = model.layers[t];
+    long of_atom = 0;
     for (int l = 0; l < DEGREES; l++) {
       const long rows = CHUNK * (2 * l + 1);
-      const long needs[2] = {rows * model.layers[t].message[l], rows * model.layers[t].pre[l]};
+      const long needs[2] = {rows * layer.message[l], rows * layer.pre[l]};
       for (int i = 0; i < 2; i++)
         if (needs[i] > most[2 * l + i]) most[2 * l + i] = needs[i];
+      of_atom += (2 * l + 1) * layer.pre[l];
     }
+    const long needs[4] = {of_atom, ROWS * layer.in[0], ROWS * layer.message[0], ROWS * layer.pre[0]};
+    for (int i = 0; i < 4; i++)
+      if (needs[i] > widest) widest = needs[i];
+  }
   // Places are only counted where there is no room yet.
   auto take = [&](long n) {
     T* place = out ? start + used : nullptr;
@@ -364,6 +376,7 @@ long room(const Model<T>& model, T* start, Room<T>* out) {
   typedef typename Vector<T>::type V;
   r.dY = reinterpret_cast<V*>(take(TILE * HARMONICS * Vector<T>::size));
   for (int l = 0; l < DEGREES; l++) r.A[l] = take(most[2 * l]), r.dz[l] = take(most[2 * l + 1]);
+  r.wide = reinterpret_cast<double*>(take(widest * (sizeof(double) / sizeof(T))));
   r.W = take(TILE * model.most_channels);
   r.dW = take(TILE * model.most_channels);
   if (out) *out = r;
@@ -469,6 +482,21 @@ void send_back(const Evaluation<T>& e, int t, long begin, long receiver, int sta
 
 // ---------------------------------------------------------------------------------------------- atoms
 
+// Numbers of either precision as float64, and back.
+typedef Vector<double>::type Wide;
+template <class T>
+struct Narrow {
+  typedef T memory __attribute__((vector_size(Vector<double>::size * sizeof(T)), aligned(alignof(T)), may_alias));
+};
+template <class T>
+INLINE Wide widen(const T* p) {
+  return __builtin_convertvector(*reinterpret_cast<const typename Narrow<T>::memory*>(p), Wide);
+}
+template <class T>
+INLINE void narrow(T* p, Wide v) {
+  *reinterpret_cast<typename Narrow<T>::memory*>(p) = __builtin_convertvector(v, typename Narrow<T>::memory);
+}
+
 template <class T, int R, int B>
 INLINE void multiply_rows(long n, long K, long N, const T* A, const T* M, T* C, bool accumulate) {
   typedef typename Vector<T>::type V;
@@ -494,25 +522,52 @@ void multiply_panel(long n, long K, long N, const T* A, const T* M, T* C, bool a
   for (; u < N; u += step) multiply_rows<T, R, 1>(n, K, N, A, M + u, C + u, accumulate);
 }
 
-// C = A M, or C += A M; sizes are multiples of PAD but for the number of rows.
+// The same in float64; the rows of A are copied column by column into the room.
+template <class T, int R, int B>
+INLINE void multiply_rows_wide(long K, long N, const double* A, const T* M, T* C, bool accumulate) {
+  constexpr int step = Vector<double>::size;
+  Block<Wide, B> out[R];
+  for (int r = 0; r < R; r++)
+    for (int b = 0; b < B; b++) out[r].v[b] = accumulate ? widen(C + r * N + b * step) : Wide{};
+  for (long k = 0; k < K; k++) {
+    Block<Wide, B> m;
+    for (int b = 0; b < B; b++) m.v[b] = widen(M + k * N + b * step);
+    for (int r = 0; r < R; r++) add(out[r], m, A[k * R + r]);
+  }
+  for (int r = 0; r < R; r++)
+    for (int b = 0; b < B; b++) narrow(C + r * N + b * step, out[r].v[b]);
+}
+
+template <class T, int R>
+void multiply_panel_wide(long K, long N, const T* A, const T* M, T* C, bool accumulate, double* room) {
+  for (int r = 0; r < R; r++)
+    for (long k = 0; k < K; k++) room[k * R + r] = A[r * K + k];
+  constexpr int step = 2 * Vector<double>::size;  // divides PAD
+  for (long u = 0; u < N; u += step) multiply_rows_wide<T, R, 2>(K, N, room, M + u, C + u, accumulate);
+}
+
+// C = A M, or C += A M, of features of a degree; sizes are multiples of PAD but for the number of rows. The scalars' are
+// in float64: most of float32's error arises there, and in norm and gate, and little of the time.
 template <class T>
-void multiply(long rows, long K, long N, const T* A, const T* M, T* C, bool accumulate) {
-  constexpr int R = NEQUIX_BYTES == 64 ? 8 : 5;
+void multiply(int degree, long rows, long K, long N, const T* A, const T* M, T* C, bool accumulate, double* room) {
+  if (degree == 0 && sizeof(T) < sizeof(double)) {
+    long r = 0;
+    for (; r + ROWS <= rows; r += ROWS) multiply_panel_wide<T, ROWS>(K, N, A + r * K, M, C + r * N, accumulate, room);
+    for (; r < rows; r++) multiply_panel_wide<T, 1>(K, N, A + r * K, M, C + r * N, accumulate, room);
+    return;
+  }
   // Sums of parts are added: less rounding than in one go.
   constexpr long part = 64;
   for (long k = 0; k < K; k += part) {
     const long n = K - k < part ? K - k : part;
     const bool add = accumulate || k > 0;
     long r = 0;
-    for (; r + R <= rows; r += R) multiply_panel<T, R>(n, K, N, A + r * K + k, M + k * N, C + r * N, add);
+    for (; r + ROWS <= rows; r += ROWS) multiply_panel<T, ROWS>(n, K, N, A + r * K + k, M + k * N, C + r * N, add);
     for (; r < rows; r++) multiply_panel<T, 1>(n, K, N, A + r * K + k, M + k * N, C + r * N, add);
   }
 }
 
-INLINE float exponential(float x) { return __builtin_expf(x); }
-INLINE double exponential(double x) { return __builtin_exp(x); }
-
-// Norm and gate of one atom. With dh and dz also their derivatives: dz from dh.
+// Norm and gate of one atom, in float64. With dh and dz also their derivatives: dz from dh.
 template <class T>
 struct Activation {
   const Model<T>& model;
@@ -522,89 +577,85 @@ struct Activation {
     if (!model.norm) return 1;
     double square = 0;
     for (int l = 0; l < DEGREES; l++) {
-      T part = 0;
       const long n = (2 * l + 1) * static_cast<long>(layer.pre[l]);
-      typename Vector<T>::type lanes = {};
-      for (long i = 0; i < n; i += Vector<T>::size) lanes += load(z[l] + i) * load(z[l] + i);
-      if (n) part = sum<T>(lanes);
-      square += part * layer.norm[l];
+      Wide lanes = {};
+      for (long i = 0; i < n; i += Vector<double>::size) lanes += widen(z[l] + i) * widen(z[l] + i);
+      if (n) square += sum<double>(lanes) * layer.norm[l];
     }
     return 1 / __builtin_sqrt(square + model.epsilon);
   }
 
-  T gain(int l, int u) const { return model.norm ? layer.gain[l][u] : T(1); }
+  double gain(int l, int u) const { return model.norm ? layer.gain[l][u] : 1; }
+
+  // silu(y) c, and its derivative
+  double open(double y) const { return y * model.gate_scale / (1 + __builtin_exp(-y)); }
+  double slope(double y) const {
+    const double p = 1 / (1 + __builtin_exp(-y));
+    return p * (1 + y * (1 - p)) * model.gate_scale;
+  }
 
   void forward(T* const* z, T* const* h) const {
-    const T s = static_cast<T>(scale(z));
-    const T c = static_cast<T>(model.gate_scale);
-    for (int u = 0; u < layer.out[0]; u++) {
-      const T y = z[0][u] * gain(0, u) * s;
-      h[0][u] = y * c / (1 + exponential(-y));
-    }
+    const double s = scale(z);
+    for (int u = 0; u < layer.out[0]; u++) h[0][u] = static_cast<T>(open(z[0][u] * gain(0, u) * s));
     for (int l = 1; l < DEGREES; l++)
       for (int u = 0; u < layer.out[l]; u++) {
-        const T y = z[0][layer.gate[l] + u] * gain(0, layer.gate[l] + u) * s;
-        const T open = y * c / (1 + exponential(-y)) * gain(l, u) * s;
-        for (int m = 0; m <= 2 * l; m++) h[l][m * layer.out[l] + u] = z[l][m * layer.out[l] + u] * open;
+        const int gate = layer.gate[l] + u;
+        const double factor = open(z[0][gate] * gain(0, gate) * s) * gain(l, u) * s;
+        for (int m = 0; m <= 2 * l; m++)
+          h[l][m * layer.out[l] + u] = static_cast<T>(z[l][m * layer.out[l] + u] * factor);
       }
   }
 
-  // The readout of the last layer's scalars, in float64: they are few.
+  // The readout of the last layer's scalars.
   double energy(T* const* z) const {
     const double s = scale(z);
     double total = 0;
-    for (int u = 0; u < layer.out[0]; u++) {
-      const double y = z[0][u] * s * gain(0, u);
-      total += y * model.gate_scale / (1 + exponential(-y)) * model.readout[u];
-    }
+    for (int u = 0; u < layer.out[0]; u++) total += open(z[0][u] * gain(0, u) * s) * model.readout[u];
     return total;
   }
 
-  // d(silu(y) c)/dy
-  T slope(T y) const {
-    const T p = 1 / (1 + exponential(-y));
-    return p * (1 + y * (1 - p)) * static_cast<T>(model.gate_scale);
-  }
-
-  void backward(T* const* z, T* const* dh, T* const* dz) const {
-    const T s = static_cast<T>(scale(z));
-    const T c = static_cast<T>(model.gate_scale);
-    double inner = 0;  // sum of z times the derivative of the normalised z, gains included
+  // The room is for the derivatives by the normalised features.
+  void backward(T* const* z, T* const* dh, T* const* dz, double* room) const {
+    const double s = scale(z);
+    double* dy[DEGREES];
+    for (int l = 0; l < DEGREES; room += (2 * l + 1) * layer.pre[l], l++) dy[l] = room;
+    double inner = 0;  // sum of z times dy
     for (int u = 0; u < layer.out[0]; u++) {
-      const T g = gain(0, u);
-      dz[0][u] = dh[0][u] * slope(z[0][u] * g * s) * g;
-      inner += dz[0][u] * z[0][u];
+      const double g = gain(0, u);
+      dy[0][u] = dh[0][u] * slope(z[0][u] * g * s) * g;
+      inner += dy[0][u] * z[0][u];
     }
     for (int l = 1; l < DEGREES; l++)
       for (int u = 0; u < layer.out[l]; u++) {
         const int gate = layer.gate[l] + u;
-        const T g = gain(l, u), y = z[0][gate] * gain(0, gate) * s;
-        const T open = y * c / (1 + exponential(-y));
-        T closing = 0;
+        const double g = gain(l, u), y = z[0][gate] * gain(0, gate) * s, factor = open(y) * g;
+        double closing = 0;
         for (int m = 0; m <= 2 * l; m++) {
           const long i = m * layer.out[l] + u;
-          closing += dh[l][i] * z[l][i] * g * s;
-          dz[l][i] = dh[l][i] * open * g;
-          inner += dz[l][i] * z[l][i];
+          const double product = static_cast<double>(dh[l][i]) * z[l][i];
+          closing += product;
+          dy[l][i] = dh[l][i] * factor;
         }
-        dz[0][gate] = closing * slope(y) * gain(0, gate);
-        inner += dz[0][gate] * z[0][gate];
+        inner += closing * factor;
+        dy[0][gate] = closing * g * s * slope(y) * gain(0, gate);
+        inner += dy[0][gate] * z[0][gate];
       }
-    if (!model.norm) return;
     for (int l = 0; l < DEGREES; l++) {
-      const T pull = static_cast<T>(s * s * s * inner * layer.norm[l]);
-      for (long i = 0; i < (2 * l + 1) * static_cast<long>(layer.pre[l]); i++) dz[l][i] = dz[l][i] * s - z[l][i] * pull;
+      const double pull = model.norm ? s * s * s * inner * layer.norm[l] : 0;
+      for (long i = 0; i < (2 * l + 1) * static_cast<long>(layer.pre[l]); i++)
+        dz[l][i] = static_cast<T>(dy[l][i] * s - z[l][i] * pull);
     }
   }
 };
 
 template <class T>
-void mix_senders(const Evaluation<T>& e, int t, long begin, long end) {
+void mix_senders(const Evaluation<T>& e, int t, long begin, long end, Room<T>& room) {
   const Layer<T>& layer = e.model->layers[t];
   for (int l = 0; l < DEGREES; l++)
     if (layer.linear_1[l]) {
       const long n = layer.in[l], from = begin * (2 * l + 1);
-      multiply(end * (2 * l + 1) - from, n, n, e.h[t * DEGREES + l] + from * n, layer.linear_1[l], e.x[t * DEGREES + l] + from * n, false);
+      multiply(l, end * (2 * l + 1) - from, n, n, e.h[t * DEGREES + l] + from * n, layer.linear_1[l],
+               e.x[t * DEGREES + l] + from * n, false, room.wide);
     }
 }
 
@@ -620,9 +671,11 @@ void forward_chunk(const Evaluation<T>& e, int t, long begin, long end, Room<T>&
     if (!pre) continue;
     T* z = e.z[t * DEGREES + l] + from * pre;
     bool begun = false;
-    if (layer.linear_2[l]) multiply(rows, layer.message[l], pre, room.A[l], layer.linear_2[l], z, false), begun = true;
+    if (layer.linear_2[l])
+      multiply(l, rows, layer.message[l], pre, room.A[l], layer.linear_2[l], z, false, room.wide), begun = true;
     if (t && layer.skip[l])
-      multiply(rows, layer.in[l], pre, e.h[t * DEGREES + l] + from * layer.in[l], layer.skip[l], z, begun), begun = true;
+      multiply(l, rows, layer.in[l], pre, e.h[t * DEGREES + l] + from * layer.in[l], layer.skip[l], z, begun, room.wide),
+          begun = true;
     if (!begun)
       for (long i = 0; i < rows * pre; i++) z[i] = 0;
     if (t == 0 && layer.skip[l])
@@ -652,24 +705,25 @@ void backward_chunk(const Evaluation<T>& e, int t, long begin, long end, Room<T>
       dh[l] = e.dh[(t + 1) % 2][l] + a * (2 * l + 1) * layer.out[l];
       dz[l] = room.dz[l] + (a - begin) * (2 * l + 1) * layer.pre[l];
     }
-    Activation<T>{*e.model, layer}.backward(z, dh, dz);
+    Activation<T>{*e.model, layer}.backward(z, dh, dz, room.wide);
   }
   for (int l = 0; l < DEGREES; l++) {
     const long rows = (end - begin) * (2 * l + 1), from = begin * (2 * l + 1), pre = layer.pre[l];
     if (t && layer.in[l]) {
       T* dh = e.dh[t % 2][l] + from * layer.in[l];
       if (layer.skip[l])
-        multiply(rows, pre, layer.in[l], room.dz[l], layer.skip_t[l], dh, false);
+        multiply(l, rows, pre, layer.in[l], room.dz[l], layer.skip_t[l], dh, false, room.wide);
       else
         for (long i = 0; i < rows * layer.in[l]; i++) dh[i] = 0;
     }
-    if (layer.linear_2[l]) multiply(rows, pre, layer.message[l], room.dz[l], layer.linear_2_t[l], room.A[l], false);
+    if (layer.linear_2[l])
+      multiply(l, rows, pre, layer.message[l], room.dz[l], layer.linear_2_t[l], room.A[l], false, room.wide);
   }
   visit_tiles(e, begin, end, [&](long a, int start) { send_back(e, t, begin, a, start, room, thread); });
 }
 
 template <class T>
-void collect_senders(const Evaluation<T>& e, int t, long begin, long end) {
+void collect_senders(const Evaluation<T>& e, int t, long begin, long end, Room<T>& room) {
   const Layer<T>& layer = e.model->layers[t];
   for (int l = 0; l < DEGREES; l++) {
     if (!layer.linear_1[l]) continue;
@@ -677,7 +731,7 @@ void collect_senders(const Evaluation<T>& e, int t, long begin, long end) {
     T* total = e.dx[l];
     for (int other = 1; other < e.n_threads; other++)
       for (long i = from; i < to; i++) total[i] += e.dx[other * DEGREES + l][i];
-    multiply((end - begin) * (2 * l + 1), n, n, total + from, layer.linear_1_t[l], e.dh[t % 2][l] + from, true);
+    multiply(l, (end - begin) * (2 * l + 1), n, n, total + from, layer.linear_1_t[l], e.dh[t % 2][l] + from, true, room.wide);
   }
 }
 
@@ -685,7 +739,7 @@ template <class T>
 void forward(const Evaluation<T>& e, long begin, long end, Room<T>& room) {
   for (int t = e.start; t < e.model->n_layers; t++) {
     if (t) {
-      mix_senders(e, t, begin, end);
+      mix_senders(e, t, begin, end, room);
       e.wait(e.team);
     }
     for (long a = begin; a < end; a += CHUNK) forward_chunk(e, t, a, a + CHUNK < end ? a + CHUNK : end, room);
@@ -709,7 +763,7 @@ void backward(const Evaluation<T>& e, long begin, long end, Room<T>& room, int t
       backward_chunk(e, t, a, a + CHUNK < end ? a + CHUNK : end, room, thread);
     if (t) {
       e.wait(e.team);
-      collect_senders(e, t, begin, end);
+      collect_senders(e, t, begin, end, room);
       e.wait(e.team);
     }
   }
