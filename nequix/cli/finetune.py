@@ -78,7 +78,7 @@ def finetune(
         int | None, typer.Option(min=2, help="Train so many members, calibrated (docs/ensembles.md).")
     ] = None,
     curve: Annotated[
-        str | None, typer.Option(help="Train on so many structures each, as 10,50,200, and fit the errors.")
+        str | None, typer.Option(help="Train on so many structures, as 10,20,50,100, and fit the errors.")
     ] = None,
     draws: Annotated[
         int | None, typer.Option(min=1, help="Different parts of the data of each size; by default two.")
@@ -127,7 +127,8 @@ def finetune(
         epochs=epochs,
         refit_atom_energies=refit,
         phonons=PhononsConfig(named, held or None) if named else None,
-        replay=None if not replay else ReplayConfig(replay, *() if replay_share is None else (replay_share,)),
+        replay=ReplayConfig(replay) if replay else None,
+        replay_share=replay_share,
     )
     if curve is not None:
         _train_curve(read, weights, output, curve, draws or DRAWS, target, dry_run)

@@ -67,10 +67,17 @@ class ReplayConfig:
         train: Sources of structures, labelled under the usual keys; their energies count from the parent's
             baseline.
         share: Part of a batch's structures.
+
+    Raises:
+        DataError: If the share is no part.
     """
 
     train: list[str]
     share: Share = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise DataError(f"replay.share = {self.share:g}, expected above 0 and below 1")
 
 
 @dataclass(frozen=True)
@@ -112,6 +119,7 @@ def configure(
     refit_atom_energies: bool | None = None,
     phonons: PhononsConfig | None = None,
     replay: ReplayConfig | None = None,
+    replay_share: float | None = None,
 ) -> FinetuneConfig:
     """Complete a configuration.
 
@@ -126,6 +134,7 @@ def configure(
         refit_atom_energies: Whether they are fitted to the labels; by default what the file says.
         phonons: Phonon calculations that are trained on as well; without ``train`` together with ``replay``.
         replay: Structures that keep the model from forgetting; without ``train`` they are the data.
+        replay_share: Their part of a batch; by default what the file says.
 
     Raises:
         DataError: If the file cannot be read or used, or there is no such mode.
@@ -134,6 +143,8 @@ def configure(
         raise DataError(f"mode = {mode!r}, expected one of {', '.join(MODES)}")
     if not train and replay is not None:
         # The parent's own baseline holds: there are no other labels to fit it to.
+        if refit_atom_energies:
+            raise DataError("atom energies are refitted to new labels, and there are none; name structures")
         train, replay, refit_atom_energies = replay.train, None, False
     usual = _usual(parent, source, mode, [os.fspath(name) for name in train])
     hessian = None if phonons is None else HESSIAN
@@ -143,6 +154,12 @@ def configure(
     for given in ("model", "parent", "parent_digest", "mode", "member", "n_train", "draw"):
         if getattr(config, given) != getattr(usual, given):
             raise DataError(f"{path}: {given} follows from the command line; remove it from the file")
+    for part in ("phonons", "replay"):
+        ours, theirs = getattr(usual, part), getattr(config, part)
+        if theirs is not None and (ours is None or ours.train != theirs.train):
+            raise DataError(f"{path}: {part}.train is named on the command line (--{part}); remove it")
+    if config.phonons is not None and config.phonons.valid and not _holds_out(config):
+        raise DataError("phonons are validated beside structures; name some with --valid, or hold some out")
     if config.loss.hessian is not None and config.phonons is None:
         raise DataError(f"{path}: loss.hessian needs phonons; name some with --phonons, or remove it")
     if (config.data.train, config.data.valid) != (usual.data.train, usual.data.valid):
@@ -151,7 +168,13 @@ def configure(
         config = replace(config, run=replace(config.run, epochs=epochs))
     if refit_atom_energies is not None:
         config = replace(config, refit_atom_energies=refit_atom_energies)
+    if replay_share is not None and config.replay is not None:
+        config = replace(config, replay=replace(config.replay, share=replay_share))
     return config
+
+
+def _holds_out(config: TrainConfig) -> bool:
+    return config.data.valid is not None or config.data.valid_fraction > 0
 
 
 def _usual(parent: Weights, source: str, mode: str, train: list[str]) -> FinetuneConfig:

@@ -18,7 +18,7 @@ from nequix.finetune.calibration import LEAST, calibrate, energy_pairs, force_pa
 from nequix.finetune.config import FinetuneConfig
 from nequix.jax.ensemble import EnsemblePotential
 from nequix.train.loop import MODEL
-from nequix.train.streams import held_out
+from nequix.train.streams import held_out, trusted_labels
 
 RELIABILITY = "reliability.png"
 
@@ -50,8 +50,8 @@ def why_uncalibrated(config: FinetuneConfig) -> str | None:
         return "nothing is held out; name structures with --valid, or set data.valid_fraction"
     n_forces = n_energies = 0
     for structure in source:
-        n_forces += structure.forces is not None
-        n_energies += structure.energy is not None
+        n_forces += "forces" in trusted_labels(structure)
+        n_energies += "energy" in trusted_labels(structure)
     for name, n in (("forces", n_forces), ("energies", n_energies)):
         if n < LEAST:
             return (

@@ -44,7 +44,7 @@ def least_change(
 def baseline(
     parent: Weights, loader: Loader, kernel: Kernel
 ) -> tuple[Float[np.ndarray, "n n_species"], Float[np.ndarray, " n"]]:
-    """Evaluate compositions and errors of the energies of one epoch; structures without energy are left out.
+    """Evaluate compositions and errors of the energies of one epoch; what has none that weighs is left out.
 
     Layers have the precision of the parent's file; everything else is float64, as where models are used.
 
@@ -66,7 +66,7 @@ def baseline(
         evaluate = jax.jit(lambda arrays: _energies(spec, kernel, parameters, arrays))
         for batch in (batch for batches in loader for batch in batches):
             arrays = Arrays(*(jnp.asarray(getattr(batch.layout, name)) for name in Arrays._fields))
-            counts, known = composition(batch, spec.n_species), batch.energy_mask
+            counts, known = composition(batch, spec.n_species), batch.energy_mask & (batch.energy_weight > 0)
             predicted = counts @ atom_energies
             np.add.at(predicted, batch.layout.node_graph, np.asarray(evaluate(arrays)))
             fractions.append(counts[known] / batch.n_atoms[known, None])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from nequix.finetune.refit import baseline, least_change
 from nequix.train.config import same_run
 from nequix.train.folder import CONFIG
 from nequix.train.loop import BEST, MODEL, Report, Run
-from nequix.train.streams import Other, refuse_unlabelled
+from nequix.train.streams import Other, refuse_unlabelled, trusted_labels
 
 
 class FineTuning(Run):
@@ -70,8 +71,14 @@ class FineTuning(Run):
             refuse_unknown(source, self.parent)
 
     def _refuse_unlabelled(self, source: Source, found: Statistics) -> None:
-        """Refuse training data without labels; those that are missing may be in the replayed structures."""
-        refuse_unlabelled(source, found, self.config, "training", every=self.config.replay is None)
+        """Refuse data without labels; what is missing in those for training may be in those replayed."""
+        labels = Counter(found.labels)
+        if self.config.replay is not None:
+            replayed = open_source(self.config.replay.train)
+            have = Counter(label for structure in replayed for label in trusted_labels(structure))
+            refuse_unlabelled(replayed, have, self.config, "replay", every=False)
+            labels += have
+        refuse_unlabelled(source, labels, self.config, "training", every=True)
 
     def _initial(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         values = dict(self.parent.parameters)
@@ -90,6 +97,7 @@ class FineTuning(Run):
                 len(train)
             )
             train = Subset(train, np.sort(order[: self.config.n_train]))
+        self._undrawn = train
         if self.config.member is not None:
             draw = np.random.default_rng([self.config.run.seed, self.config.member])
             train = Subset(train, np.sort(draw.integers(0, len(train), len(train))))
@@ -125,24 +133,24 @@ class FineTuning(Run):
         return Loader(source, self.spec, **{**shared, "batch_size": per_pack})
 
     def _refitted(self) -> np.ndarray:
-        """Fit the atom energies to the training data; every process does so for itself, and alike."""
+        """Fit the atom energies to the training data; every process does so for itself, and alike.
+
+        Members of an ensemble fit them to all of it, not to their draws: a baseline is no matter of opinion.
+        """
         shards = self.config.run.packs
-        loader = Loader(
-            self.loader.source,
-            self.spec,
-            budget=self.loader.budget,
-            sizes=self.loader.sizes,
-            epochs=1,
-            shuffle=False,
-            shards=shards,
-            mine=range(shards),
-            n_workers=self.config.data.workers,
-        )
+        shared: dict[str, Any] = {"epochs": 1, "shuffle": False, "shards": shards, "mine": range(shards)}
+        shared["n_workers"] = self.config.data.workers
+        if self.config.member is None:
+            loader = Loader(
+                self.loader.source, self.spec, budget=self.loader.budget, sizes=self.loader.sizes, **shared
+            )
+        else:
+            per_pack = max(1, round(self.config.data.batch_size / shards))
+            loader = Loader(self._undrawn, self.spec, batch_size=per_pack, **shared)
         with loader:
-            change = least_change(*baseline(self.parent, loader, self.kernel))
-        numbers = self.parent.spec.atomic_numbers
-        known = set(self.statistics.atomic_numbers)
-        self.change = {n: float(x) for n, x in zip(numbers, change, strict=True) if n in known}
+            fractions, errors = baseline(self.parent, loader, self.kernel)
+        change, numbers = least_change(fractions, errors), self.parent.spec.atomic_numbers
+        self.change = {numbers[i]: float(change[i]) for i in np.flatnonzero(fractions.sum(0))}
         return self.parent.parameters["atom_energies"] + change
 
     def describe(self) -> str:

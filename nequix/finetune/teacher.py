@@ -20,6 +20,9 @@ from nequix.core.errors import DataError, GraphError
 from nequix.core.files import write_atomic
 from nequix.core.weights import Weights
 
+TEACHER = "teacher"
+"""Where a structure says what labelled it."""
+
 N_STRUCTURES = 300
 """How many are made."""
 
@@ -38,6 +41,8 @@ STRAIN, RATTLE, LARGEST_FORCE = 0.02, (0.02, 0.15), 10.0
 def write_teacher_data(parent: Weights, path: Path, n: int = N_STRUCTURES, seed: int = 0) -> Path:
     """Write structures with a model's own labels, unless they are there already.
 
+    Each names its teacher, with the first digits of its digest.
+
     Args:
         parent: The model.
         path: An extended XYZ file.
@@ -45,9 +50,15 @@ def write_teacher_data(parent: Weights, path: Path, n: int = N_STRUCTURES, seed:
         seed: Of the draw.
 
     Raises:
-        DataError: If too few of the structures drawn are of use.
+        DataError: If too few of the structures drawn are of use, or the file is there and of another model.
     """
+    teacher = f"{parent.provenance.name} {(parent.digest or 'of unknown digest')[:16]}"
     if path.is_file():
+        first = ase.io.read(path, 0, format="extxyz")
+        if not isinstance(first, Atoms) or str(first.info.get(TEACHER)) != teacher:
+            raise DataError(
+                f"{path}: is there already, but not made by {teacher}; move it away, or choose another folder"
+            )
         return path
     calculator, rng = NequixCalculator(parent, "jax"), np.random.default_rng(seed)
     frames: list[Atoms] = []
@@ -57,6 +68,7 @@ def write_teacher_data(parent: Weights, path: Path, n: int = N_STRUCTURES, seed:
         except GraphError:  # as of a crystal of hydrogen, whose covalent radius is tiny
             continue
         if atoms is not None:
+            atoms.info[TEACHER] = teacher
             frames.append(atoms)
         if len(frames) == n:
             break

@@ -32,13 +32,16 @@ class Folder:
         config: The configuration of the run.
 
     Raises:
-        DataError: If the folder holds a run of another configuration.
+        DataError: If it cannot be made, or holds a run of another configuration.
     """
 
     def __init__(self, path: Path, config: TrainConfig) -> None:
         self._path = path
         self.text = json.dumps(asdict(config), indent=1)
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be made a folder ({error}); choose another name") from None
         noted = path / CONFIG
         changed = changes(noted.read_text(), self.text) if noted.exists() else []
         self._seen = self.checkpoints()

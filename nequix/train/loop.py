@@ -92,6 +92,7 @@ class Run:
         """Measure the data, make the initial state, and go on from a checkpoint if there is one."""
         config, folder = self.config, self.folder
         train, valid = self._sources()
+        len(train)  # a stream, which has no length, is refused before it is read
         self.statistics, sizes = measured(
             train, config, folder, begun=bool(self._own.checkpoints()), progress=progress
         )
@@ -110,7 +111,7 @@ class Run:
         if valid is not None:
             found, sizes = measured_valid(valid, config, folder, progress=progress)
             self._refuse_unknown(valid, found)
-            refuse_unlabelled(valid, found, config, "validation", every=False)
+            refuse_unlabelled(valid, found.labels, config, "validation", every=False)
             refuse_no_atom_energies(valid, found, config, "validation", every=False)
             self.valid = Loader(valid, self.spec, sizes=sizes, epochs=1, shuffle=False, **shared)
         self.n_steps = run.epochs * self.loader.steps_per_epoch
@@ -149,7 +150,7 @@ class Run:
 
     def _refuse_unlabelled(self, source: Source, found: Statistics) -> None:
         """Refuse training data without labels that the loss weighs, before any step is taken."""
-        refuse_unlabelled(source, found, self.config, "training", every=True)
+        refuse_unlabelled(source, found.labels, self.config, "training", every=True)
 
     def _initial(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Return the initial values of the parameters that are trained, and those of the others."""
@@ -197,10 +198,12 @@ class Run:
             self._own.note()
             (self.folder / "checkpoints").mkdir(exist_ok=True)
             path = self.folder / "checkpoints" / f"step-{self.loader.position:09d}.safetensors"
-            best = self.best if np.isfinite(self.best) else None
-            rest = {"loader": self.loader.state(), "best": best or 1e300, "waited": self.waited}
+            best = self.best if np.isfinite(self.best) else 1e300
+            rest = {"loader": self.loader.state(), "best": best, "waited": self.waited}
             save_checkpoint(path, self.state, rest)
-            for old in self._own.checkpoints()[: -self.config.run.keep]:
+            found = self._own.checkpoints()
+            newer = [other for other in found if other.name > path.name]  # damaged: the run is not there yet
+            for old in (*newer, *found[: len(found) - len(newer)][: -self.config.run.keep]):
                 old.unlink()
             self._own.seen()
 

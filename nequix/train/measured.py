@@ -122,6 +122,8 @@ def _identity(config: TrainConfig, paths: Iterable[str]) -> dict[str, Any]:
         "cutoff": model.cutoff,
         "atom_energies": energies,
         "keys": [data.energy_key, data.forces_key, data.stress_key],
+        # Of fine-tunings: which part of the data it is.
+        "part": [config.run.seed, *(getattr(config, name, None) for name in ("n_train", "draw", "member"))],
     }
 
 

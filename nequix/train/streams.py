@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -16,7 +16,7 @@ from nequix.data.labels import tell_unread
 from nequix.data.loader import Loader
 from nequix.data.sources import Source, open_source, split
 from nequix.data.stats import Statistics
-from nequix.data.structure import ENERGIES, LABELS
+from nequix.data.structure import ENERGIES, LABELS, Structure
 from nequix.train.config import TrainConfig
 from nequix.train.step import spread
 
@@ -62,6 +62,20 @@ def held_out(config: TrainConfig) -> Source | None:
     return open_sources(config)[1]
 
 
+def trusted_labels(structure: Structure) -> set[str]:
+    """Name the labels that a structure has and that weigh anything.
+
+    Args:
+        structure: The structure.
+    """
+    values = (structure.energy, structure.forces, structure.stress)
+    return {
+        label
+        for label, value, weight in zip(LABELS, values, structure.weights, strict=True)
+        if value is not None and weight > 0
+    }
+
+
 def refuse_unknown(source: Source, found: Statistics, spec: ModelSpec) -> None:
     """Refuse data with elements that the model does not know, before any step is taken.
 
@@ -84,14 +98,16 @@ def refuse_unknown(source: Source, found: Statistics, spec: ModelSpec) -> None:
         )
 
 
-def refuse_unlabelled(source: Source, found: Statistics, config: TrainConfig, role: str, every: bool) -> None:
+def refuse_unlabelled(
+    source: Source, labels: Mapping[str, int], config: TrainConfig, role: str, every: bool
+) -> None:
     """Refuse data without a single label of a kind that the loss weighs, before any step is taken.
 
     A stress may be missing, as molecules and slabs have none, unless its key is named.
 
     Args:
         source: The data.
-        found: Their statistics.
+        labels: How many structures have which.
         config: The run.
         role: What the data are for.
         every: Whether labels of each kind must be there; otherwise one kind is enough.
@@ -100,7 +116,7 @@ def refuse_unlabelled(source: Source, found: Statistics, config: TrainConfig, ro
         DataError: Naming the labels, what else the first structure has, and the keys to set.
     """
     weighed = [label for label in LABELS if getattr(config.loss, label) > 0]
-    missing = [label for label in weighed if not found.labels[label]]
+    missing = [label for label in weighed if not labels[label]]
     some = len(missing) < len(weighed)
     if some:
         needed = {"energy", "forces", *config.data.label_keys.named()} if every else set()
@@ -111,7 +127,7 @@ def refuse_unlabelled(source: Source, found: Statistics, config: TrainConfig, ro
     if some:
         fix += f", or give the term no weight ({', '.join(f'loss.{label}: 0' for label in missing)})"
     raise DataError(
-        f"{source.path}: none of {found.n_structures} structures for {role} has {' or '.join(missing)}; "
+        f"{source.path}: none of {len(source)} structures for {role} has {' or '.join(missing)}; "
         f"{tell_unread(source[0])}; {fix}"
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
 from scipy.stats import norm
 
 from nequix import NequixEnsembleCalculator, cli
@@ -15,12 +16,13 @@ from nequix.core.ensemble import EnsembleResults, read_ensemble
 from nequix.core.errors import DataError
 from nequix.core.parameters import initialise
 from nequix.core.results import Results
-from nequix.core.weights import Provenance, read_weights, write_weights
+from nequix.core.weights import Provenance, Weights, read_weights, write_weights
 from nequix.data.sources import open_source
 from nequix.data.structure import Structure, to_atoms
 from nequix.finetune.calibration import Pairs, calibrate, coverage, fit_scale, miscalibration_area
 from nequix.finetune.config import configure
-from nequix.finetune.ensemble import conclude, why_uncalibrated
+from nequix.finetune.ensemble import conclude, member_configs, why_uncalibrated
+from nequix.finetune.run import FineTuning
 from nequix.train.loop import MODEL
 from tests.train.emt import write_data
 from tests.train.test_finetune import SPEC
@@ -124,6 +126,25 @@ def test_members_differ_and_are_calibrated_together(tmp_path, monkeypatch, capsy
     with pytest.raises(SystemExit):
         cli.main()  # complete members are left as they are
     assert before == {path: path.stat().st_mtime_ns for path in Path("run").glob("member-*/*")}
+
+
+def test_members_have_the_same_baseline_whatever_they_draw(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_data(Path("data.extxyz"), 24)
+    frames = ase.io.read("data.extxyz", ":")
+    rare = frames[0].copy()
+    rare.numbers[:] = 8
+    rare.calc = SinglePointCalculator(rare, energy=-3.0, forces=np.zeros((len(rare), 3)))
+    ase.io.write("data.extxyz", [*frames[:5], rare, *frames[5:]])
+    Path("config.yml").write_text("data: {valid_fraction: 0}")
+    parent = Weights(SPEC, initialise(SPEC, 3), Provenance(name="little"))
+    config = configure(parent, "parent", "head", ["data.extxyz"], path="config.yml")
+    alone, drawn = FineTuning(config, parent, tmp_path / "alone"), set()
+    for number, own in member_configs(config, 2).items():
+        member = FineTuning(own, parent, tmp_path / number)
+        assert member.change == pytest.approx(alone.change, abs=1e-9)
+        drawn.add(8 in member.statistics.atomic_numbers)
+    assert len(drawn) == 2  # one has drawn the rare one, one has not
 
 
 def finished_members(n=2):

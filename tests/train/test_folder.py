@@ -50,6 +50,28 @@ def test_opening_a_folder_changes_nothing_in_it(config, tmp_path):
     assert len(History(path / "history.csv").rows()) == 5
 
 
+def test_a_file_in_the_folder_s_place_is_refused(config, tmp_path):
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(DataError, match=r"run: cannot be made a folder .*; choose another name"):
+        Run(config, tmp_path / "run")
+    assert (tmp_path / "run").read_text() == "mine"
+
+
+def test_checkpoints_to_keep_are_counted_from_where_the_run_is(config, tmp_path):
+    run = Run(config, tmp_path / "run")
+    for position in (2, 4, 6):
+        run.loader.position = position
+        run.checkpoint()
+    *_, damaged = run._own.checkpoints()
+    damaged.write_bytes(b"")
+    with pytest.warns(RuntimeWarning, match="going on from"):
+        again = Run(replace(config, run=replace(config.run, keep=1)), tmp_path / "run")
+    again.loader.position = 5
+    again.checkpoint()
+    assert [path.name for path in again._own.checkpoints()] == ["step-000000005.safetensors"]
+    assert Run(config, tmp_path / "run").loader.position == 5
+
+
 def test_the_history_is_cut_when_training_begins(config, tmp_path, monkeypatch):
     begun(config, tmp_path / "run")
     again = Run(config, tmp_path / "run")

@@ -1,6 +1,8 @@
 """What was measured is kept in the run's folder, and data that change are noticed."""
 
 import os
+from dataclasses import replace
+from types import SimpleNamespace
 
 import ase.io
 import pytest
@@ -88,6 +90,15 @@ def test_another_cutoff_is_measured_anew(config, tmp_path, count):
     (tmp_path / "config.yml").write_text(text.replace("cutoff: 4.0", "cutoff: 3.5"))
     statistics, _ = measure(read_config(tmp_path / "config.yml"), tmp_path)
     assert statistics.cutoff == 3.5
+    assert len(count) == 2
+
+
+@pytest.mark.parametrize("change", [{"n_train": 8}, {"draw": 1}, {"member": 0}, {"seed": 1}])
+def test_another_part_of_the_data_is_measured_anew(config, tmp_path, count, change):
+    measure(config, tmp_path)
+    seed = change.pop("seed", config.run.seed)
+    other = SimpleNamespace(**vars(replace(config, run=replace(config.run, seed=seed))), **change)
+    measure(other, tmp_path)
     assert len(count) == 2
 
 

@@ -95,10 +95,51 @@ def test_a_replayed_structure_weighs_as_much_as_another():
     assert len(frames) == 30
 
 
+def test_replay_without_labels_is_refused_and_makes_up_for_no_others():
+    label_by_parent("data.extxyz", "mine.extxyz", 0.0)
+    frames = ase.io.read("mine.extxyz", ":")
+    for atoms in frames:
+        atoms.calc = None
+    ase.io.write("replayed.extxyz", frames)
+    with pytest.raises(DataError, match=r"replayed.*none of 30 structures for replay has energy or forces"):
+        tuning("run")
+    label_by_parent("data.extxyz", "replayed.extxyz", 0.0)
+    energies = ase.io.read("mine.extxyz", ":")
+    for atoms in energies:
+        atoms.calc = SinglePointCalculator(atoms, energy=atoms.get_potential_energy())
+    ase.io.write("mine.extxyz", energies)
+    assert "0 with forces" in tuning("run").describe()  # the others have some
+
+
+@pytest.mark.parametrize("share", [0, 1, 1.5, -1, float("nan")])
+def test_a_share_of_replay_is_a_part(share):
+    with pytest.raises(DataError, match=r"replay.share = .*, expected above 0 and below 1"):
+        ReplayConfig(["replayed.extxyz"], share)
+
+
+def test_the_command_line_s_share_of_replay_goes_before_the_file_s():
+    Path("share.yml").write_text("replay: {share: 0.2}")
+    replay = ReplayConfig(["data.extxyz"])
+    for given, expected in ((None, 0.2), (0.7, 0.7)):
+        config = configure(
+            PARENT, "parent", "full", ["mine"], path="share.yml", replay=replay, replay_share=given
+        )
+        assert config.replay.share == expected
+
+
+@pytest.mark.parametrize("given", [None, ReplayConfig(["data.extxyz"])])
+def test_files_of_replay_are_named_on_the_command_line(given):
+    Path("other.yml").write_text("replay: {train: [other.extxyz]}")
+    with pytest.raises(DataError, match=r"replay\.train is named on the command line"):
+        configure(PARENT, "parent", "full", ["mine"], path="other.yml", replay=given)
+
+
 def test_replay_alone_is_the_data_and_keeps_the_atom_energies():
     config = configure(PARENT, "parent", "full", [], replay=ReplayConfig(["data.extxyz"]))
     assert (config.data.train, config.replay) == (["data.extxyz"], None)
     assert not config.refit_atom_energies
+    with pytest.raises(DataError, match="refitted to new labels, and there are none"):
+        configure(PARENT, "parent", "full", [], replay=ReplayConfig(["a"]), refit_atom_energies=True)
 
 
 def nequix(monkeypatch, *arguments):
@@ -201,6 +242,15 @@ def test_a_teacher_s_structures_have_its_labels_and_are_made_once(tmp_path):
     assert write_teacher_data(PARENT, path, n=6).stat().st_mtime_ns == before
     write_teacher_data(PARENT, tmp_path / "again.extxyz", n=6)
     assert (tmp_path / "again.extxyz").read_bytes() == path.read_bytes()
+
+
+def test_what_another_teacher_made_is_not_taken_for_its_own(tmp_path):
+    path = write_teacher_data(PARENT, tmp_path / "replay.extxyz", n=2)
+    other = dataclasses.replace(PARENT, digest="0123456789abcdef" * 4)
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=r"is there already, but not made by little 0123456789abcdef;"):
+        write_teacher_data(other, path, n=2)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["run", "dry run"])
