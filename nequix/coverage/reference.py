@@ -22,7 +22,8 @@ ENOUGH = 10.0
 """Structures of the training set that make an event ordinary: its rarity is then below log10(2)."""
 
 RANGES, WELL_KNOWN = ("pairs", "orders"), 100
-"""Views that make the value ``range``, and how many structures a kind must have there."""
+"""Views that make the value ``range``, and what the counts of a kind must add up to over its bins there: a
+structure counts in every bin that it has."""
 
 SCORED = ("pairs", "angles", "features")
 """The views whose mean, each over what is usual, is an atom's score; chosen by test (docs/coverage.md)."""
