@@ -117,7 +117,7 @@ def build_graph(
     positions = _coordinates("positions", positions, (len(species), 3))
     pbc = _periodicity(pbc)
     cell = np.zeros((3, 3)) if cell is None else _coordinates("cell", cell, (3, 3))
-    _refuse_singular(cell, pbc)
+    refuse_singular(cell, pbc)
     # Nothing repeats along such a row; as a height it would make the volume, and so the stress, absurd.
     cell[~pbc & (np.linalg.norm(cell, axis=1) < SHORT)] = 0.0
     senders, receivers, shifts = search(positions, cell, pbc, spec.cutoff)
@@ -188,7 +188,16 @@ def _periodicity(pbc: Any) -> Bool[np.ndarray, " 3"]:
     return np.broadcast_to(values.astype(bool), 3)
 
 
-def _refuse_singular(cell: Float[np.ndarray, "3 3"], pbc: Bool[np.ndarray, " 3"]) -> None:
+def refuse_singular(cell: Float[np.ndarray, "3 3"], pbc: Bool[np.ndarray, " 3"]) -> None:
+    """Refuse a cell that is periodic where it has no lattice vector, or whose vectors depend on each other.
+
+    Args:
+        cell: Lattice vectors in rows, A.
+        pbc: Which of them are periodic.
+
+    Raises:
+        GraphError: Saying which.
+    """
     directions = np.flatnonzero(pbc).tolist()
     vectors = cell[directions]
     for direction, vector in zip(directions, vectors, strict=True):

@@ -118,7 +118,7 @@ ENTRIES: dict[str, Entry] = {
 }
 """Every published model by its name."""
 
-BUNDLED = {"nequix-nano": "4b3890f200568c6a01314081dafb9e19e7269e0369c20fb1a5168367b779f59e"}
+BUNDLED = {"nequix-nano": "95e32e28f639220e2d89463e4f74e042c313b09f19ed34ede7a2c26c27815496"}
 """The models that come with the package, in ``nequix/weights``, and the digests of their files."""
 
 

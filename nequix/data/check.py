@@ -178,9 +178,7 @@ def _duplicates(records: list[Record]) -> list[Finding]:
     for r in records:
         groups[r.identity].append(r)
     repeated = [group for group in groups.values() if len(group) > 1]
-    differ = [
-        g for g in repeated if np.nanmax([r.energy for r in g]) - np.nanmin([r.energy for r in g]) > 1e-3
-    ]
+    differ = [group for group in repeated if _spread([r.energy for r in group]) > _SAME_ENERGY]
     names = [f"{r.name} (as {group[0].name})" for group in repeated for r in group[1:]]
     return [
         *finding("duplicate", "error", "structures that occur before; leave them out", names),
@@ -189,3 +187,9 @@ def _duplicates(records: list[Record]) -> list[Finding]:
             [group[0].name for group in differ],
         ),
     ]  # fmt: skip
+
+
+def _spread(energies: list[float]) -> float:
+    """Return how far energies are apart, of which NaN is none."""
+    known = [energy for energy in energies if np.isfinite(energy)]
+    return max(known) - min(known) if known else 0.0

@@ -116,9 +116,11 @@ def _change(one: Structure, other: Structure) -> tuple[float, float] | None:
     """Return the change of the energy beyond the forces' work, and the stress's work, eV/atom.
 
     ``E' - E + sum (F + F') . du / 2`` is ``(V S + V' S') : strain / 2`` up to third order. None if the
-    structures are not near each other, or the forces do most of the work.
+    structures are not near each other, one has no three-dimensional cell, or the forces do most of the work.
     """
     if one.forces is None or other.forces is None or one.stress is None or other.stress is None:
+        return None
+    if not (one.volume and other.volume):
         return None
     deformation = np.linalg.solve(one.cell, other.cell)
     strain = (deformation + deformation.T) / 2 - np.eye(3)

@@ -163,11 +163,15 @@ def _lost(folder: Path, manifest: Mapping[str, Any]) -> list[int]:
 
 
 def _identify(paths: Sequence[str | os.PathLike[str]]) -> list[list[Any]]:
-    """List the files of the sources with their sizes, so that a resumed conversion is of the same data."""
+    """List the files of the sources with their sizes, so that a resumed conversion is of the same data.
+
+    Folders within a folder are no data, and one may be that of the conversion. Databases' locks come and go.
+    """
     files: list[Path] = []
     for path in map(Path, paths):
-        files += sorted(path.iterdir()) if path.is_dir() else [path]
-    return [[file.name, file.stat().st_size] for file in files if not file.name.startswith(".")]
+        files += sorted(filter(Path.is_file, path.iterdir())) if path.is_dir() else [path]
+    visible = (file for file in files if not file.name.startswith(".") and not file.name.endswith("-lock"))
+    return [[file.name, file.stat().st_size] for file in visible]
 
 
 def _prepare(folder: Path, plan: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache
+from collections import OrderedDict
 from typing import Any
 
 from nequix.core.errors import BackendUnavailable, DataError
@@ -11,6 +11,10 @@ from nequix.data.sources import Source
 from nequix.data.structure import LabelKeys, Structure, from_atoms
 
 _UNWRITTEN = 8
+_MOST = 1024  # databases that are kept open
+
+# By path and process: which file the path meant, its database and the ids of its rows; the last used last.
+_handles: OrderedDict[tuple[str, int], tuple[tuple[int, int], Any, list[int]]] = OrderedDict()
 
 
 class DatabaseSource(Source):
@@ -33,7 +37,7 @@ class DatabaseSource(Source):
         database, ids = self._opened()
         name = f"{os.path.basename(self.path)}:{index}"
         try:
-            row = database.get(id=ids[index])
+            row = _row(database, ids[index], self.path)
             atoms = row.toatoms()
             extra = {**row.key_value_pairs, **row.data}
         except Exception as error:  # a damaged row raises whatever its decoding met
@@ -41,24 +45,55 @@ class DatabaseSource(Source):
         return from_atoms(atoms, name, self.keys, extra)
 
     def _opened(self) -> tuple[Any, list[int]]:
-        # The rest of the key tells whether the name now means another file.
         try:
             status = os.stat(self.path)
         except OSError as error:
             raise DataError(f"{self.path}: cannot be opened ({error.strerror}); check the path") from None
-        return _open(os.path.realpath(self.path), os.getpid(), status.st_ino, status.st_mtime_ns)
+        path = os.path.realpath(self.path)
+        # An LMDB file that was touched or appended to keeps its handle, and that keeps its inode from others.
+        # SQLite files are opened for every reading: there the time has to tell.
+        return _held(path, (status.st_ino, status.st_mtime_ns if _is_sqlite(path) else 0))
 
 
-@lru_cache(maxsize=1024)
-def _open(path: str, process: int, inode: int, modified: int) -> tuple[Any, list[int]]:
+def _held(path: str, version: tuple[int, int]) -> tuple[Any, list[int]]:
     """Open a database once in a process: LMDB allows no more, and no handle survives a fork."""
-    del process, inode, modified
+    key = (path, os.getpid())
+    held = _handles.get(key)
+    if held is not None and held[0] != version:
+        del _handles[key]
+        if not _is_sqlite(path):
+            held[1].close()  # LMDB takes a file that shares its lock file for the one that was replaced
+        held = None
+    if held is None:
+        held = _handles[key] = (version, *_open(path))
+        if len(_handles) > _MOST:
+            _handles.popitem(last=False)
+    _handles.move_to_end(key)
+    return held[1:]
+
+
+def _open(path: str) -> tuple[Any, list[int]]:
     database = connect(path, readonly=True)
     try:
         ids = database.ids if hasattr(database, "ids") else _list_ids(database)
     except Exception as error:  # SQLite's and LMDB's errors have no common base
         raise DataError(f"{path}: cannot be read ({error}); is it an ASE database, and whole?") from error
     return database, list(ids)
+
+
+def _row(database: Any, identifier: int, path: str) -> Any:
+    """Read a row, of an LMDB file that has outgrown what is mapped of it, too."""
+    try:
+        return database.get(id=identifier)
+    except Exception as error:
+        if type(error).__name__ != "MapResizedError":
+            raise
+        database.env.set_mapsize(os.path.getsize(path))
+        return database.get(id=identifier)
+
+
+def _is_sqlite(path: str) -> bool:
+    return path.lower().endswith(".db")
 
 
 def _list_ids(database: Any) -> list[int]:
@@ -77,7 +112,7 @@ def connect(path: str | os.PathLike[str], readonly: bool) -> Any:
         DataError: If the file is no such database.
     """
     try:
-        if os.fspath(path).lower().endswith(".db"):
+        if _is_sqlite(os.fspath(path)):
             from ase.db import connect as connect_by_name
 
             return connect_by_name(os.fspath(path), use_lock_file=False)

@@ -18,6 +18,8 @@ from nequix.core.errors import DataError
 from nequix.data.sources import XYZ, Source
 from nequix.data.structure import LabelKeys, Structure, from_atoms
 
+_ENCRYPTED = 1  # a bit of a file's flags
+
 MAX_IN_MEMORY = 4 * 2**30
 """Bytes up to which a decompressed ``.gz`` is held in memory; a larger one is for streaming alone."""
 
@@ -110,7 +112,7 @@ class ZipSource(Source):
     def _texts(self, archive: zipfile.ZipFile, member: str) -> Iterator[tuple[str, bytes]]:
         """Read the names and texts of the frames of one file."""
         where = f"{os.path.basename(self.path)}/{member}"
-        with reading(where), archive.open(member) as handle:
+        with reading(where), archive.open(member) as stored, _plain(stored, member) as handle:
             for index, text in enumerate(frames(handle, where)):
                 yield f"{where}:{index}", text
 
@@ -187,6 +189,13 @@ def reading(where: str) -> Iterator[None]:
         raise DataError(f"{where}: cannot be read ({error}); copy the file anew") from error
 
 
+def _plain(stored: IO[bytes], name: str) -> contextlib.AbstractContextManager[IO[bytes]]:
+    """Decompress what the name says is compressed."""
+    if _is_compressed(name):
+        return gzip.open(stored)  # type: ignore[return-value]
+    return contextlib.nullcontext(stored)
+
+
 def _is_compressed(path: str) -> bool:
     return path.lower().endswith(".gz")
 
@@ -214,8 +223,10 @@ def _archive(path: str, process: int) -> tuple[zipfile.ZipFile, list[str]]:
     with reading(path):
         archive = zipfile.ZipFile(path)
     # What a desktop adds to the archives that it packs is no data.
-    names = [name for name in archive.namelist() if name.lower().endswith(XYZ)]
-    names = [name for name in names if not name.startswith("__MACOSX/")]
-    if not names:
+    members = [member for member in archive.infolist() if member.filename.lower().endswith(XYZ)]
+    members = [member for member in members if not member.filename.startswith("__MACOSX/")]
+    if not members:
         raise DataError(f"{path}: an archive without .extxyz files; give another file")
-    return archive, names
+    if locked := [member.filename for member in members if member.flag_bits & _ENCRYPTED]:
+        raise DataError(f"{path}: {locked[0]} has a password; unpack the archive, and give the folder")
+    return archive, [member.filename for member in members]

@@ -136,7 +136,7 @@ class Packing:
         budget: The shapes.
         seed: Seed of the order.
         multiple_of: The number of batches is a multiple of this.
-        shuffle: Whether each epoch has an order of its own.
+        shuffle: Whether each epoch has an order of its own; otherwise all have the same, whatever the seed.
 
     Attributes:
         n_batches: Batches of an epoch.
@@ -173,11 +173,10 @@ class Packing:
     def _attempts(self, epoch: int) -> list[list[int]] | None:
         """Pack an epoch's order, or another one should that fail; the number of batches is given."""
         for attempt in range(1, 1 + _ATTEMPTS):
-            order = np.arange(len(self._loads))
-            if self._shuffle:
-                order = np.random.default_rng([self._seed, epoch, attempt]).permutation(len(order))
-            packed = self._pack(order)
-            if packed is not None or not self._shuffle:
+            # Drawn without shuffling, too: windows of a source that is sorted by size would be filled badly.
+            seed = [self._seed, epoch, attempt] if self._shuffle else [attempt]
+            packed = self._pack(np.random.default_rng(seed).permutation(len(self._loads)))
+            if packed is not None:
                 return packed
         return None
 
@@ -189,6 +188,8 @@ class Packing:
         counts = np.diff(np.round(np.linspace(0, self.n_batches, n_windows + 1)).astype(int))
         packed = []
         for window, count in zip(np.split(order, cuts), counts.tolist(), strict=True):
+            if not self._shuffle:
+                window.sort()  # structures of equal size keep the source's order
             largest_first = window[np.argsort(-self._loads[window], kind="stable")]
             batches = self._spread(largest_first.tolist(), count)
             if batches is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nequix.core.errors import GraphError
+from nequix.core.graph import refuse_singular
 from nequix.core.neighbors import neighbor_list
 from nequix.data.structure import ENERGIES, LABELS, Structure
 
@@ -107,6 +108,7 @@ def _distances(structure: Structure) -> tuple[float, str, int, str]:
     if not (np.isfinite(positions).all() and np.isfinite(structure.cell).all()):
         return np.nan, "", 0, "positions or cell are not finite"
     try:
+        refuse_singular(structure.cell, structure.pbc)
         senders, receivers, shifts = neighbor_list(positions, structure.cell, structure.pbc, ISOLATED)
     except (GraphError, np.linalg.LinAlgError) as error:
         return np.nan, "", 0, str(error)

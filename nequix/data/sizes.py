@@ -13,6 +13,7 @@ import numpy as np
 
 from nequix.core.errors import DataError, GraphError
 from nequix.core.files import write_atomic
+from nequix.core.graph import refuse_singular
 from nequix.core.layout import TILE
 from nequix.core.neighbors import neighbor_list
 from nequix.data.packing import Sizes
@@ -40,6 +41,7 @@ def size_of(structure: Structure, cutoff: float) -> tuple[int, int, int]:
             raise GraphError("no atoms; leave this structure out")
         if not (np.isfinite(structure.positions).all() and np.isfinite(structure.cell).all()):
             raise GraphError("positions or cell are not finite; mend the source")
+        refuse_singular(structure.cell, structure.pbc)
         receivers = neighbor_list(*arguments)[1]
     except (GraphError, np.linalg.LinAlgError) as error:
         raise GraphError(f"{structure.name}: {error}") from None
@@ -111,4 +113,5 @@ def _fingerprint(source: Source) -> str:
     for index in np.unique(np.linspace(0, n - 1, min(n, 16)).astype(int)).tolist():
         structure = source[index]
         digest.update(structure.numbers.astype(np.int64).tobytes() + structure.positions.tobytes())
+        digest.update(structure.cell.tobytes() + structure.pbc.tobytes())
     return digest.hexdigest()

@@ -136,7 +136,14 @@ class Joined(Source):
             if position == len(self.sources) - 1:  # never counted, as streams cannot be
                 yield from source.read(start)
                 return
-            n = len(source)
+            try:
+                n = len(source)
+            except StreamError:
+                for structure in source:
+                    if start == 0:
+                        yield structure
+                    start = max(0, start - 1)
+                continue
             yield from source.read(min(start, n))
             start = max(0, start - n)
 
@@ -173,11 +180,11 @@ def open_source(
     Args:
         paths: A file or a folder, or several, which are joined: extended XYZ, plain or ``.gz``; a ``.zip``
             of extended XYZ files; ASE databases (``.db``, ``.aselmdb``); MPtrj's ``.json``; a folder of
-            any of these.
+            files of one of the other kinds.
         keys: Where the labels are; the usual keys by default.
 
     Raises:
-        DataError: If there is no such file, or none of a known kind.
+        DataError: If there is no such file, or none of a known kind, or a folder has files of several kinds.
     """
     keys = keys or LabelKeys()
     if isinstance(paths, (str, os.PathLike)):
@@ -213,11 +220,20 @@ def _open_folder(folder: Path, keys: LabelKeys) -> Source:
     from nequix.data.convert import check_complete
 
     check_complete(folder)
-    for endings in (DATABASES, XYZ, ZIP):
-        files = [file for file in folder.iterdir() if file.name.lower().endswith(endings) and _visible(file)]
-        if files:
-            return Joined([_open(file, keys) for file in sorted(files, key=_by_number)], str(folder))
-    raise DataError(f"{folder}: a folder without {', '.join(DATABASES + XYZ + ZIP)} files; check the path")
+    visible = sorted(filter(_visible, folder.iterdir()), key=_by_number)
+    kinds = [[file for file in visible if file.name.lower().endswith(kind)] for kind in (DATABASES, XYZ, ZIP)]
+    kinds = [files for files in kinds if files]
+    if not kinds:
+        raise DataError(
+            f"{folder}: a folder without {', '.join(DATABASES + XYZ + ZIP)} files; check the path"
+        )
+    if len(kinds) > 1:
+        told = " and ".join(f"{len(files)} like {files[0].name}" for files in kinds)
+        raise DataError(
+            f"{folder}: holds files of several kinds ({told}), expected one; name the files that are meant "
+            "instead of the folder, or move the others out of it"
+        )
+    return Joined([_open(file, keys) for file in kinds[0]], str(folder))
 
 
 def _visible(file: Path) -> bool:

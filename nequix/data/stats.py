@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
+from itertools import islice
+from operator import iadd
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +16,7 @@ from nequix.core.errors import DataError
 from nequix.data.packing import Packing, Sizes, choose_budget
 from nequix.data.sizes import CHUNK, size_of
 from nequix.data.sources import Source, StreamError
-from nequix.data.structure import ENERGIES, LABELS, Structure, refuse_not_finite
+from nequix.data.structure import LABELS, Structure, refuse_not_finite
 from nequix.data.workers import ordered_map
 
 if TYPE_CHECKING:
@@ -21,12 +24,15 @@ if TYPE_CHECKING:
 
 _Z = 119
 _SINGULAR = 1e-10
+_DIGESTED = ("numbers", "positions", "cell", "pbc", "energy", "forces", "stress", "weights", "energies")
 _NEGLIGIBLE = 1e-6  # eV an atom; what rounding leaves of energies that are fitted exactly
 
 
 @dataclass(frozen=True)
 class Statistics:
     """What a model takes from its training data (docs/architecture.md, training).
+
+    Labels of weight zero count as missing.
 
     Attributes:
         n_structures: Number of structures.
@@ -43,6 +49,7 @@ class Statistics:
         largest: Atoms, edges and tiles of the largest structures.
         mean: Atoms, edges and tiles of a structure on average.
         n_atom_energies: How many structures have energies of atoms.
+        digest: SHA-256 of the structures with their labels and weights, in order.
     """
 
     n_structures: int
@@ -58,6 +65,7 @@ class Statistics:
     largest: dict[str, int]
     mean: dict[str, float]
     n_atom_energies: int = 0
+    digest: str = ""
 
     @property
     def labels(self) -> dict[str, int]:
@@ -74,8 +82,8 @@ class Sums:
     """Sums over structures from which the statistics follow; those of parts can be added.
 
     With ``c`` the counts of the elements and ``E`` the energy, least squares needs ``c c^T`` and ``c E``; the
-    shift needs the sums of ``c / N`` and ``E / N``. Structures without forces other than zero are
-    kept, by energy and composition, since the scale may follow from them.
+    shift needs the sums of ``c / N`` and ``E / N``. Structures without forces other than zero are kept, by
+    energy and composition, since the scale may follow from them. Each part has a digest of its structures.
     """
 
     rows: list[tuple[int, int, int]] = field(default_factory=list)
@@ -88,6 +96,7 @@ class Sums:
     squares: float = 0.0
     components: int = 0
     forceless: list[tuple[float, dict[int, int]]] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
 
     def include(self, structure: Structure, cutoff: float) -> None:
         """Add a structure.
@@ -100,18 +109,22 @@ class Sums:
         self.rows.append(size_of(structure, cutoff))
         counts = np.bincount(structure.numbers, minlength=_Z).astype(float)
         self.present += counts
-        if structure.energy is not None:
+        energy, forces, stress = (
+            getattr(structure, label) if weight > 0 else None
+            for label, weight in zip(LABELS, structure.weights, strict=True)
+        )
+        if energy is not None:
             self.cc += np.outer(counts, counts)
-            self.ce += counts * structure.energy
+            self.ce += counts * energy
             self.fractions += counts / counts.sum()
-            self.energy_per_atom += structure.energy / counts.sum()
-            if structure.forces is None or not structure.forces.any():
+            self.energy_per_atom += energy / counts.sum()
+            if forces is None or not forces.any():
                 composition = {int(number): int(counts[number]) for number in np.flatnonzero(counts)}
-                self.forceless.append((structure.energy, composition))
-        if structure.forces is not None:
-            self.squares += float((structure.forces**2).sum())
-            self.components += structure.forces.size
-        self.counts += [getattr(structure, label) is not None for label in (*LABELS, ENERGIES)]
+                self.forceless.append((energy, composition))
+        if forces is not None:
+            self.squares += float((forces**2).sum())
+            self.components += forces.size
+        self.counts += [values is not None for values in (energy, forces, stress, structure.energies)]
 
     def add(self, other: Sums) -> None:
         """Add the sums of other structures.
@@ -120,7 +133,7 @@ class Sums:
             other: Their sums.
         """
         for item in fields(self):
-            setattr(self, item.name, getattr(self, item.name) + getattr(other, item.name))
+            setattr(self, item.name, iadd(getattr(self, item.name), getattr(other, item.name)))
 
 
 def compute(
@@ -148,30 +161,43 @@ def compute(
         GraphError: For a structure that has no graph, naming it.
     """
     sums = Sums()
-    try:
-        n = len(source)
-    except StreamError:
-        n = None
-    if n is None or not n_workers:
-        for structure in source:
-            sums.include(structure, cutoff)
-            if progress is not None:
-                progress(1)
-    else:
-        for part in ordered_map(partial(_sum_chunk, source, n, cutoff), 0, -(-n // CHUNK), n_workers):
-            sums.add(part)
-            if progress is not None:
-                progress(len(part.rows))
+    for part in _parts(source, cutoff, n_workers):
+        sums.add(part)
+        if progress is not None:
+            progress(len(part.rows))
     if not sums.rows:
         raise DataError(f"{source.path}: holds no structure; is it whole?")
     sizes = Sizes.of(np.array(sums.rows), cutoff)
     return _conclude(sums, sizes, atom_energies), sizes
 
 
+def _parts(source: Source, cutoff: float, n_workers: int) -> Iterator[Sums]:
+    """Sum the same structures at a time however many workers there are: no bit may depend on that."""
+    try:
+        n = len(source)
+    except StreamError:
+        n = None
+    if n is not None and n_workers:
+        yield from ordered_map(partial(_sum_chunk, source, n, cutoff), 0, -(-n // CHUNK), n_workers)
+        return
+    structures = iter(source)
+    while (part := _sum(islice(structures, CHUNK), cutoff)).rows:
+        yield part
+
+
 def _sum_chunk(source: Source, n: int, cutoff: float, chunk: int) -> Sums:
-    sums = Sums()
-    for index in range(chunk * CHUNK, min((chunk + 1) * CHUNK, n)):
-        sums.include(source[index], cutoff)
+    indices = range(chunk * CHUNK, min((chunk + 1) * CHUNK, n))
+    return _sum((source[index] for index in indices), cutoff)
+
+
+def _sum(structures: Iterable[Structure], cutoff: float) -> Sums:
+    sums, digest = Sums(), hashlib.sha256()
+    for structure in structures:
+        sums.include(structure, cutoff)
+        for name in _DIGESTED:
+            values = getattr(structure, name)
+            digest.update(b"none" if values is None else np.asarray(values, float).tobytes())
+    sums.digests.append(digest.digest())
     return sums
 
 
@@ -184,13 +210,12 @@ def _conclude(sums: Sums, sizes: Sizes, given: Mapping[int, float] | None) -> St
     if missing:
         raise DataError(f"no atom energy is given for the atomic numbers {missing}; give all, or none")
     energies = {number: float(given[number]) for number in elements}
-    n_energies = int(sums.counts[0])
     baseline = sum(sums.fractions[number] * energy for number, energy in energies.items())
-    shift = float((sums.energy_per_atom - baseline) / max(n_energies, 1))
+    shift = float((sums.energy_per_atom - baseline) / max(sums.counts[0], 1))
     columns = {"nodes": sizes.n_nodes, "edges": sizes.n_edges, "tiles": sizes.n_tiles}
     return Statistics(
         n_structures=len(sizes),
-        n_energies=n_energies,
+        n_energies=int(sums.counts[0]),
         n_forces=int(sums.counts[1]),
         n_stresses=int(sums.counts[2]),
         n_atom_energies=int(sums.counts[3]),
@@ -202,6 +227,7 @@ def _conclude(sums: Sums, sizes: Sizes, given: Mapping[int, float] | None) -> St
         avg_n_neighbors=float((sizes.n_edges / sizes.n_nodes).mean()),
         largest={name: int(values.max()) for name, values in columns.items()},
         mean={name: float(values.mean()) for name, values in columns.items()},
+        digest=hashlib.sha256(b"".join(sums.digests)).hexdigest(),
     )
 
 

@@ -201,9 +201,15 @@ def _find(
             continue  # how some programs, and the predictions of this one, write that there is none
         if first is None:
             first, where = array, key
-        elif first.size != array.size or not np.allclose(first.ravel(), array.ravel(), rtol=1e-6, atol=1e-6):
+        elif not _agree(first, array):
             raise DataError(f"{name}: {where} and {key} differ; say which to read: {KEY_OPTIONS}")
     return first
+
+
+def _agree(one: Float[np.ndarray, "..."], other: Float[np.ndarray, "..."]) -> bool:
+    if one.size != other.size:  # six components of a tensor and nine
+        one, other = _full(one), _full(other)
+    return np.allclose(one.ravel(), other.ravel(), rtol=1e-6, atol=1e-6)
 
 
 def _unread(keys: LabelKeys, places: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -213,8 +219,10 @@ def _unread(keys: LabelKeys, places: Iterable[Mapping[str, Any]]) -> tuple[str, 
 
 
 def _tensor(values: Float[np.ndarray, "..."] | None) -> Float[np.ndarray, "3 3"] | None:
-    if values is None:
-        return None
+    return None if values is None else _full(values)
+
+
+def _full(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "3 3"]:
     if values.size == 6:
         values = values[[0, 5, 4, 5, 1, 3, 4, 3, 2]]  # Voigt's order: xx yy zz yz xz xy
     return values.reshape(3, 3)

@@ -93,9 +93,8 @@ class Run:
         config, folder = self.config, self.folder
         train, valid = self._sources()
         len(train)  # a stream, which has no length, is refused before it is read
-        self.statistics, sizes = measured(
-            train, config, folder, begun=bool(self._own.checkpoints()), progress=progress
-        )
+        begun = bool(self._own.checkpoints())
+        self.statistics, sizes = measured(train, config, folder, begun=begun, progress=progress)
         self._refuse_unlabelled(train, self.statistics)
         refuse_no_atom_energies(train, self.statistics, config, "training", every=True)
         self.spec = self._specify()
@@ -109,7 +108,7 @@ class Run:
         self.loader = Loader(train, self.spec, sizes=sizes, epochs=run.epochs, memory=memory, **shared)
         self.valid = None
         if valid is not None:
-            found, sizes = measured_valid(valid, config, folder, progress=progress)
+            found, sizes = measured_valid(valid, config, folder, begun=begun, progress=progress)
             self._refuse_unknown(valid, found)
             refuse_unlabelled(valid, found.labels, config, "validation", every=False)
             refuse_no_atom_energies(valid, found, config, "validation", every=False)

@@ -63,18 +63,18 @@ def measured(
         n_workers=config.data.workers,
         progress=progress,
     )
-    if begun and kept is not None and not _same(kept[1:], (statistics, sizes)):
-        raise DataError(
-            f"{source.path}: changed since the run in {folder} began ({kept[1].n_structures} structures "
-            f"then, {statistics.n_structures} now, or other ones); put the old data back, or choose another "
-            "folder"
-        )
+    _refuse_changed(source, folder, kept if begun else None, statistics)
     _write(path, identity, statistics, sizes)
     return statistics, sizes
 
 
 def measured_valid(
-    source: Source, config: TrainConfig, folder: Path, *, progress: Callable[[int], None] | None = None
+    source: Source,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    begun: bool = False,
+    progress: Callable[[int], None] | None = None,
 ) -> tuple[Statistics, Sizes]:
     """Measure the validation data, or read what was measured when the run began.
 
@@ -82,13 +82,14 @@ def measured_valid(
         source: The validation data.
         config: The run's configuration.
         folder: Where what was measured is kept.
+        begun: Whether there are steps that were validated on what was measured before.
         progress: Called with the number of structures that were read since.
 
     Returns:
         The statistics, in which atom energies count as zero, and the sizes of all graphs.
 
     Raises:
-        DataError: If they cannot be used.
+        DataError: If the data are not those that the run began with, or cannot be used.
         GraphError: For a structure that has no graph, naming it.
     """
     path, identity = folder / VALID, _identity(config, config.data.valid or config.data.train)
@@ -102,8 +103,20 @@ def measured_valid(
         n_workers=config.data.workers,
         progress=progress,
     )
+    _refuse_changed(source, folder, kept if begun else None, statistics)
     _write(path, identity, statistics, sizes)
     return statistics, sizes
+
+
+def _refuse_changed(
+    source: Source, folder: Path, kept: tuple[dict[str, Any], Statistics, Sizes] | None, now: Statistics
+) -> None:
+    """Refuse data that are not those of which something was kept."""
+    if kept is not None and kept[1] != now:
+        raise DataError(
+            f"{source.path}: changed since the run in {folder} began ({kept[1].n_structures} structures "
+            f"then, {now.n_structures} now, or other ones); put the old data back, or choose another folder"
+        )
 
 
 def _identity(config: TrainConfig, paths: Iterable[str]) -> dict[str, Any]:
@@ -149,9 +162,3 @@ def _read(path: Path) -> tuple[dict[str, Any], Statistics, Sizes] | None:
     except Exception:  # a damaged archive raises whatever its parsing met
         return None
     return told["identity"], statistics, Sizes.of(table, statistics.cutoff)
-
-
-def _same(one: tuple[Statistics, Sizes], other: tuple[Statistics, Sizes]) -> bool:
-    columns = ("n_nodes", "n_edges", "n_tiles")
-    equal = (np.array_equal(getattr(one[1], name), getattr(other[1], name)) for name in columns)
-    return one[0] == other[0] and all(equal)

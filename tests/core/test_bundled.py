@@ -91,4 +91,4 @@ def test_nequix_nano_has_the_errors_that_its_card_states():
     assert 1000 * np.abs(np.concatenate(forces)).mean() == pytest.approx(FORCES, rel=0.005)
 
 
-ENERGY, FORCES = 48.61, 87.5
+ENERGY, FORCES = 41.0, 87.1

@@ -94,6 +94,15 @@ def test_a_single_stress_in_kbar_is_found(rules, frames):
     assert found["stress-magnitude"].severity == "warning"
 
 
+def test_molecules_with_a_stress_are_no_pairs(rules):
+    rng, frames = np.random.default_rng(0), []
+    for _ in range(8):
+        molecule = Atoms("OH2", [[0, 0, 0.12], [0, 0.76, -0.48], [0, -0.76, -0.48]])
+        molecule.positions += rng.normal(0, 0.02, (3, 3))
+        frames.append(labelled(molecule, -14.0, np.zeros((3, 3)), np.zeros(6)))
+    assert rules(frames) == {}
+
+
 # Forces.
 
 
@@ -177,6 +186,13 @@ def test_duplicates_are_found(rules, frames):
     assert found["missing-energy"].names == ("set.extxyz:40",)
 
 
+def test_duplicates_without_energies_are_found(rules, frames):
+    bare = [relabelled(frames[4], energy=None) for _ in range(2)]
+    found = rules([*frames[:4], *bare])
+    assert found["duplicate"].names == ("set.extxyz:5 (as set.extxyz:4)",)
+    assert "contradiction" not in found
+
+
 def test_duplicates_that_contradict_each_other_are_found(rules, frames):
     frames.append(relabelled(frames[4], energy=frames[4].calc.results["energy"] + 0.1))
     assert rules(frames)["contradiction"].names == ("set.extxyz:4",)
@@ -195,6 +211,11 @@ def test_atoms_in_one_place_and_lonely_ones_are_found(rules, frames):
     found = rules(frames)
     assert found["no-graph"].count == 1
     assert found["isolated"].names == ("set.extxyz:1 (1 atoms)",)
+
+
+def test_periodic_structures_without_a_lattice_are_found(rules, frames):
+    frames[3].set_cell(np.zeros((3, 3)))
+    assert "pbc is true along direction 0" in rules(frames)["no-graph"].names[0]
 
 
 def test_lengths_in_bohr_are_found(rules, frames):

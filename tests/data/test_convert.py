@@ -15,6 +15,7 @@ from nequix.data.convert import convert, converted_labels
 from nequix.data.sources import open_source
 from nequix.data.structure import LabelKeys
 from tests.data.sets import relabelled, saved, strained_copper
+from tests.data.test_sources import mptrj_frame
 
 N = 10
 
@@ -70,6 +71,30 @@ def test_interrupted_conversions_are_refused_as_data_and_resumed(source, tmp_pat
     assert convert([source], tmp_path / "out", shard_size=4) == N
     assert calls == [f"data.{i:05d}.aselmdb" for i in (0, 1, 1, 2)]
     assert_equal(open_source(source), open_source(tmp_path / "out"))
+
+
+def test_a_stream_before_another_source_is_resumed(source, tmp_path):
+    frames = {f"mp-1-0-{i}": mptrj_frame(atoms) for i, atoms in enumerate(strained_copper(3, seed=1))}
+    stream, out = tmp_path / "mptrj.json", tmp_path / "out"
+    stream.write_text(json.dumps({"mp-1": frames}))
+    convert([stream, source], tmp_path / "at_once", shard_size=4)
+
+    def stop(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convert([stream, source], out, shard_size=4, progress=stop)
+    assert convert([stream, source], out, shard_size=4) == 3 + N
+    assert_equal(open_source(tmp_path / "at_once"), open_source(out))
+
+
+def test_a_folder_within_the_source_is_converted_into_again(source, tmp_path):
+    out = tmp_path / "out"
+    assert convert([tmp_path], out, shard_size=4) == N
+    (tmp_path / "data.aselmdb-lock").touch()
+    (out / "data.00001.aselmdb").unlink()
+    assert convert([tmp_path], out, shard_size=4) == N
+    assert_equal(open_source(source), open_source(out))
 
 
 @pytest.mark.parametrize("lost", [(0,), (1,), (2,), (0, 2)])

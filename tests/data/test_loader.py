@@ -247,6 +247,29 @@ def test_sizes_are_kept_in_a_file(source, tmp_path):
         measure(source, SPEC.cutoff, cache=cache)
 
 
+@pytest.mark.parametrize("change", ["cell", "pbc"])
+def test_kept_sizes_are_not_those_of_other_cells(tmp_path, change):
+    frames, cache = strained_copper(3), tmp_path / "sizes.npz"
+    one = open_source(saved(tmp_path / "one.extxyz", frames))
+    for atoms in frames:
+        if change == "cell":
+            atoms.set_cell(1.2 * atoms.cell.array)  # the positions stay
+        else:
+            atoms.pbc = (True, True, False)
+    other = open_source(saved(tmp_path / "other.extxyz", frames))
+    measure(one, SPEC.cutoff, cache=cache)
+    found, expected = measure(other, SPEC.cutoff, cache=cache), measure(other, SPEC.cutoff)
+    np.testing.assert_array_equal(found.n_edges, expected.n_edges)
+
+
+def test_periodic_structures_without_a_lattice_are_named(tmp_path):
+    frames = strained_copper(2)
+    frames[1].set_cell(np.zeros((3, 3)))
+    source = open_source(saved(tmp_path / "set.extxyz", frames))
+    with pytest.raises(GraphError, match=r"set\.extxyz:1: pbc is true along direction 0.*give a lattice"):
+        measure(source, SPEC.cutoff)
+
+
 def test_endless_loaders_go_on(source):
     loader = Loader(source, SPEC, batch_size=30)
     names = [next(loader)[0].names for _ in range(2 * loader.steps_per_epoch + 1)]

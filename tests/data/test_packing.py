@@ -54,6 +54,16 @@ def test_epochs_differ_and_seeds_differ_and_both_repeat():
     assert not all(map(np.array_equal, packing.batches(0), other))
 
 
+def test_without_shuffling_sorted_sizes_fill_too():
+    sizes = Sizes.of(np.array([(2, 40, 4)] * 3000 + [(200, 12000, 800)] * 300), 6.0)
+    budget = choose_budget(sizes, 32)
+    packing, other = (Packing(sizes, budget, seed, shuffle=False) for seed in (0, 1))
+    assert min(packing.fill()[name] for name in ("nodes", "tiles")) > 0.9
+    np.testing.assert_array_equal(np.sort(np.concatenate(packing.batches(0))), np.arange(3300))
+    for again in (packing.batches(1), other.batches(0)):
+        assert all(map(np.array_equal, packing.batches(0), again))
+
+
 def test_batches_are_mixtures_of_sizes():
     sizes = random_sizes(3000)
     packing = Packing(sizes, choose_budget(sizes, 32), 0)

@@ -2,8 +2,11 @@
 
 import gzip
 import json
+import os
 import pickle
 import shutil
+import subprocess
+import sys
 import tracemalloc
 import zipfile
 
@@ -90,6 +93,61 @@ def test_several_paths_are_joined(plain):
     assert len(source) == 2 * N
     assert source[N + 2].energy == source[2].energy
     assert [s.name for s in source.read(N - 1)] == [f"set.extxyz:{i}" for i in (N - 1, *range(N))]
+
+
+def test_folders_of_several_kinds_are_refused(plain, frames, tmp_path):
+    folder = make_shards(plain, frames, tmp_path)
+    for name in ("notes.txt", "metadata.npz", "data.00000.aselmdb-lock"):
+        (folder / name).touch()
+    assert len(open_source(folder)) == N
+    shutil.copy(plain, folder)
+    with pytest.raises(DataError, match=r"3 like data\.00000\.aselmdb and 1 like set\.extxyz\), expected"):
+        open_source(folder)
+
+
+APPEND = """
+import sys
+import numpy as np
+from ase import Atoms
+from ase_db_backends.aselmdb import LMDBDatabase
+with LMDBDatabase(sys.argv[1], use_lock_file=False) as database:
+    database.write(Atoms("Al"), data={"noise": np.random.default_rng(0).bytes(12_000_000).hex()})
+"""
+
+
+def test_shards_that_change_meanwhile_are_read_on(plain, frames, tmp_path):
+    path = make_shards(plain, frames, tmp_path) / "data.00001.aselmdb"
+    source = open_source(path)
+    energies = [structure.energy for structure in source]
+    os.utime(path, (1, 1))
+    assert [structure.energy for structure in source] == energies
+    subprocess.run([sys.executable, "-c", APPEND, path], check=True)  # more than LMDB maps of a small file
+    assert [structure.energy for structure in source] == energies
+    first = open_source(path.with_name("data.00000.aselmdb"))
+    shutil.copy(first.path, tmp_path / "copy.aselmdb")
+    os.replace(tmp_path / "copy.aselmdb", path)  # beside the lock file that appending has left
+    assert [structure.energy for structure in source] == [structure.energy for structure in first]
+
+
+def test_archives_of_compressed_files_are_read(plain, tmp_path):
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("set.extxyz.gz", gzip.compress(plain.read_bytes()))
+        archive.writestr("more.extxyz", plain.read_bytes())
+    source = open_source(tmp_path / "set.zip")
+    assert [s.energy for s in source] == [source[i].energy for i in range(2 * N)]
+    assert [s.energy for s in source] == 2 * [s.energy for s in open_source(plain)]
+
+
+def test_archives_with_a_password_are_refused(plain, tmp_path):
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(plain, "mp-1.extxyz")
+    data = bytearray(path.read_bytes())
+    data[6] |= 1  # the flag of encryption, before the file and in the directory
+    data[data.find(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"set\.zip: mp-1\.extxyz has a password; unpack"):
+        len(open_source(path))
 
 
 def test_frames_may_be_separated_by_blank_lines(plain, frames, tmp_path):
@@ -193,6 +251,12 @@ def test_mptrj_has_no_random_access(mptrj):
         len(open_source(mptrj))
     with pytest.raises(DataError, match="convert it first"):
         open_source(mptrj)[0]
+
+
+@pytest.mark.parametrize("start", [0, 1, N - 1, N, N + 2, 2 * N, 2 * N + 1])
+def test_mptrj_is_passed_over_where_sources_are_joined(mptrj, plain, start):
+    energies = [structure.energy for structure in [*open_source(mptrj), *open_source(plain)]]
+    assert [structure.energy for structure in open_source([mptrj, plain]).read(start)] == energies[start:]
 
 
 def test_mptrj_is_never_held_in_memory(mptrj, tmp_path):

@@ -52,6 +52,15 @@ def test_two_different_energies_are_refused(atoms):
         from_atoms(atoms, "x")
 
 
+def test_six_and_nine_components_may_be_the_same_stress(atoms):
+    labelled(atoms, 0.0, None, np.arange(1.0, 7.0))
+    atoms.info["REF_stress"] = np.array([1.0, 6, 5, 6, 2, 4, 5, 4, 3])
+    np.testing.assert_array_equal(from_atoms(atoms, "x").stress, [[1, 6, 5], [6, 2, 4], [5, 4, 3]])
+    atoms.info["REF_stress"][1] = 7.0
+    with pytest.raises(DataError, match="stress and REF_stress differ"):
+        from_atoms(atoms, "x")
+
+
 @pytest.mark.parametrize(
     ("label", "value"), [("forces", np.zeros((2, 3))), ("stress", np.zeros(5)), ("energy", "low")]
 )

@@ -180,6 +180,20 @@ def test_a_folder_without_references_is_told(tmp_path):
         read_reference(tmp_path / "bad.yaml")
 
 
+@pytest.mark.parametrize("calculator", ["qe", "abinit", "siesta", "cp2k", "aims", None])
+def test_other_units_than_ours_are_refused(tmp_path, calculator):
+    phonons = phonopy.Phonopy(
+        _cell(bulk("Al", a=3.7)), [2, 2, 2], primitive_matrix="P", calculator=calculator
+    )
+    phonons.force_constants = np.eye(8)[:, :, None, None] * np.eye(3)
+    phonons.save(tmp_path / "Al.yaml", settings={"force_constants": True})
+    if calculator in ("aims", None):
+        assert read_reference(tmp_path / "Al.yaml").force_constants is not None
+        return
+    with pytest.raises(DataError, match=rf"Al\.yaml: in the units of {calculator} .*, expected .*; convert"):
+        read_reference(tmp_path / "Al.yaml")
+
+
 def test_the_real_silicon_has_its_phonons():
     path = real("phonons/phonopy_examples/Si-gruneisen-orig/FORCE_SETS").parent
     properties = harmonic.properties(read_reference(path))

@@ -66,7 +66,7 @@ def test_copied_data_go_on(config, tmp_path, count):
     assert len(count) == 2  # the new time was noted
 
 
-@pytest.mark.parametrize("change", ["label", "structure"])
+@pytest.mark.parametrize("change", ["sign", "label", "structure", "weight"])
 def test_changed_data_are_refused_once_steps_were_taken(config, tmp_path, change):
     first = measure(config, tmp_path)
     path = tmp_path / "data.extxyz"
@@ -74,6 +74,11 @@ def test_changed_data_are_refused_once_steps_were_taken(config, tmp_path, change
     if change == "label":
         for atoms in frames:
             atoms.calc.results["forces"] = atoms.calc.results["forces"] * 2
+    elif change == "sign":  # the statistics stay the same
+        for atoms in frames:
+            atoms.calc.results["forces"] = -atoms.calc.results["forces"]
+    elif change == "weight":
+        frames[-1].info["forces_weight"] = 0.5
     else:
         frames.append(frames[0])
     ase.io.write(path, frames)
@@ -110,6 +115,14 @@ def test_validation_data_are_kept(config, tmp_path, count):
     again = measured_valid(valid, config, tmp_path)
     assert same(again, (statistics, sizes))
     assert len(count) == 1
+    path = tmp_path / "data.extxyz"
+    frames = ase.io.read(path, ":")
+    for atoms in frames:
+        atoms.calc.results["forces"] = -atoms.calc.results["forces"]
+    ase.io.write(path, frames)
+    _, valid = split(open_source(config.data.train), config.data.valid_fraction, config.run.seed)
+    with pytest.raises(DataError, match="changed since"):
+        measured_valid(valid, config, tmp_path, begun=True)
 
 
 def test_elements_of_the_validation_data_alone_are_named_before_any_step(tmp_path):

@@ -1,4 +1,4 @@
-"""The log that is kept of a run, thinned, and its figure: ``python -m weights.nano.log RUN``."""
+"""The log that is kept of runs, thinned, and its figure: ``python -m weights.nano.log RUN [RUN ...]``."""
 
 from __future__ import annotations
 
@@ -39,12 +39,26 @@ def thin(rows: Sequence[dict[str, str]], every: int = EVERY) -> list[dict[str, s
     return sorted(kept, key=lambda row: (int(row["step"]), row["valid_loss"]))
 
 
+def joined(runs: Sequence[Path]) -> list[dict[str, str]]:
+    """Put the thinned histories of runs that followed one another into one, its steps counted from the first.
+
+    Args:
+        runs: Their folders.
+    """
+    rows: list[dict[str, str]] = []
+    for run in runs:
+        done = int(rows[-1]["step"]) if rows else 0
+        own = thin(History(run / "history.csv").rows())
+        rows += [{**row, "step": str(done + int(row["step"]))} for row in own]
+    return rows
+
+
 def main(
-    run: Annotated[Path, typer.Argument(help="The folder of `nequix train`.")],
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, each begun with the model before.")],
     folder: Annotated[Path, typer.Option("-o", help="Where to write.")] = Path(__file__).parent,
 ) -> None:
     """Write ``history.csv``, thinned, and the learning curves."""
-    rows = thin(History(run / "history.csv").rows())
+    rows = joined(runs)
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS)
     writer.writeheader()

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 FORCES = ("FORCE_SETS", "FORCE_CONSTANTS", "force_constants.hdf5")
 """Files of a material's folder that have forces or force constants; the first one there counts."""
 
+UNITS = ("angstrom", "eV/angstrom^2")
+"""phonopy's names of the units of length and of force constants that are read."""
+
 _OPENERS: dict[str, Callable[[bytes], bytes]] = {
     ".yaml": bytes,
     ".xz": lzma.decompress,
@@ -63,19 +66,29 @@ def read_reference(path: Path) -> Phonopy:
         path: One of :func:`find_references`.
 
     Raises:
-        DataError: If it cannot be read.
+        DataError: If it cannot be read, or is in other units than :data:`UNITS`.
     """
     import phonopy
+    from phonopy.physical_units import get_calculator_physical_units
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of primitive_matrix, which is what we want
             if path.is_dir():
-                return _read_folder(path)
-            text = _OPENERS[path.suffix](path.read_bytes()).decode()
-            return phonopy.load(io.StringIO(text), is_nac=False)
+                phonons = _read_folder(path)
+            else:
+                text = _OPENERS[path.suffix](path.read_bytes()).decode()
+                phonons = phonopy.load(io.StringIO(text), is_nac=False)
+        units = get_calculator_physical_units(phonons.calculator)
     except (OSError, KeyError, ValueError, RuntimeError, AttributeError, TypeError) as error:
         raise DataError(f"{path}: cannot be read as phonons ({type(error).__name__}: {error})") from error
+    if (units.length_unit, units.force_constants_unit) != UNITS:
+        raise DataError(
+            f"{path}: in the units of {phonons.calculator} ({units.length_unit}, "
+            f"{units.force_constants_unit}), expected {' and '.join(UNITS)}; convert the cell, the "
+            "displacements and the forces to A and eV/A (VASP's units), and name no calculator in the file"
+        )
+    return phonons
 
 
 def _read_folder(folder: Path) -> Phonopy:
