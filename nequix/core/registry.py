@@ -118,7 +118,7 @@ ENTRIES: dict[str, Entry] = {
 }
 """Every published model by its name."""
 
-BUNDLED = {"nequix-nano": "95e32e28f639220e2d89463e4f74e042c313b09f19ed34ede7a2c26c27815496"}
+BUNDLED = {"nequix-nano": "b1ee739544fb3bff94dfedd7c51b1419268e87d1c5562b4d40e06687ba3df84e"}
 """The models that come with the package, in ``nequix/weights``, and the digests of their files."""
 
 
