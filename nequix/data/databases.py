@@ -13,8 +13,8 @@ from nequix.data.structure import LabelKeys, Structure, from_atoms
 _UNWRITTEN = 8
 _MOST = 1024  # databases that are kept open
 
-# By path and process: which file the path meant, its database and the ids of its rows; the last used last.
-_handles: OrderedDict[tuple[str, int], tuple[tuple[int, int], Any, list[int]]] = OrderedDict()
+# By path and process: which file the path meant, its database, the ids of its rows, its size.
+_handles: OrderedDict[tuple[str, int], tuple[tuple[int, int], Any, list[int], int]] = OrderedDict()
 
 
 class DatabaseSource(Source):
@@ -52,24 +52,24 @@ class DatabaseSource(Source):
         path = os.path.realpath(self.path)
         # An LMDB file that was touched or appended to keeps its handle, and that keeps its inode from others.
         # SQLite files are opened for every reading: there the time has to tell.
-        return _held(path, (status.st_ino, status.st_mtime_ns if _is_sqlite(path) else 0))
+        return _held(path, (status.st_ino, status.st_mtime_ns if _is_sqlite(path) else 0), status.st_size)
 
 
-def _held(path: str, version: tuple[int, int]) -> tuple[Any, list[int]]:
+def _held(path: str, version: tuple[int, int], size: int) -> tuple[Any, list[int]]:
     """Open a database once in a process: LMDB allows no more, and no handle survives a fork."""
     key = (path, os.getpid())
     held = _handles.get(key)
-    if held is not None and held[0] != version:
+    if held is not None and (held[0] != version or size < held[3]):  # a smaller file was written over it
         del _handles[key]
         if not _is_sqlite(path):
             held[1].close()  # LMDB takes a file that shares its lock file for the one that was replaced
         held = None
     if held is None:
-        held = _handles[key] = (version, *_open(path))
+        held = _handles[key] = (version, *_open(path), size)
         if len(_handles) > _MOST:
             _handles.popitem(last=False)
     _handles.move_to_end(key)
-    return held[1:]
+    return held[1:3]
 
 
 def _open(path: str) -> tuple[Any, list[int]]:

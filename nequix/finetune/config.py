@@ -156,7 +156,7 @@ def configure(
             raise DataError(f"{path}: {given} follows from the command line; remove it from the file")
     for part in ("phonons", "replay"):
         ours, theirs = getattr(usual, part), getattr(config, part)
-        if theirs is not None and (ours is None or ours.train != theirs.train):
+        if (ours and ours.train) != (theirs and theirs.train):
             raise DataError(f"{path}: {part}.train is named on the command line (--{part}); remove it")
     if config.phonons is not None and config.phonons.valid and not _holds_out(config):
         raise DataError("phonons are validated beside structures; name some with --valid, or hold some out")

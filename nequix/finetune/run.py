@@ -71,9 +71,10 @@ class FineTuning(Run):
             refuse_unknown(source, self.parent)
 
     def _refuse_unlabelled(self, source: Source, found: Statistics) -> None:
-        """Refuse data without labels; what is missing in those for training may be in those replayed."""
+        """Refuse data without labels; a kind that those for training lack may be in those replayed."""
         labels = Counter(found.labels)
         if self.config.replay is not None:
+            refuse_unlabelled(source, labels, self.config, "training", every=False)
             replayed = open_source(self.config.replay.train)
             have = Counter(label for structure in replayed for label in trusted_labels(structure))
             refuse_unlabelled(replayed, have, self.config, "replay", every=False)

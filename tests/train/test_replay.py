@@ -109,6 +109,11 @@ def test_replay_without_labels_is_refused_and_makes_up_for_no_others():
         atoms.calc = SinglePointCalculator(atoms, energy=atoms.get_potential_energy())
     ase.io.write("mine.extxyz", energies)
     assert "0 with forces" in tuning("run").describe()  # the others have some
+    for atoms in energies:
+        atoms.info["dft_E"], atoms.calc = atoms.get_potential_energy(), None
+    ase.io.write("mine.extxyz", energies)
+    with pytest.raises(DataError, match=r"mine.*none of 24 structures for training has .*dft_E"):
+        tuning("run")
 
 
 @pytest.mark.parametrize("share", [0, 1, 1.5, -1, float("nan")])
@@ -128,8 +133,11 @@ def test_the_command_line_s_share_of_replay_goes_before_the_file_s():
 
 
 @pytest.mark.parametrize("given", [None, ReplayConfig(["data.extxyz"])])
-def test_files_of_replay_are_named_on_the_command_line(given):
-    Path("other.yml").write_text("replay: {train: [other.extxyz]}")
+@pytest.mark.parametrize("text", ["{train: [other.extxyz]}", "null"])
+def test_files_of_replay_are_named_on_the_command_line(given, text):
+    if given is None and text == "null":
+        pytest.skip("no replay, either way")
+    Path("other.yml").write_text(f"replay: {text}")
     with pytest.raises(DataError, match=r"replay\.train is named on the command line"):
         configure(PARENT, "parent", "full", ["mine"], path="other.yml", replay=given)
 
