@@ -6,15 +6,23 @@ import pytest
 
 from nequix.core.errors import DataError
 from nequix.core.parameters import count
+from nequix.core.registry import load_weights
+from nequix.finetune.config import configure
 from nequix.train.config import read_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-OF_TRAINING = sorted(path for path in CONFIGS.glob("*.yml") if path.stem != "finetune")
+OVERLAYS = (CONFIGS / "finetune.yml", CONFIGS / "nequix-nano-further.yml")
+OF_TRAINING = sorted({*CONFIGS.glob("*.yml")} - {*OVERLAYS})
 
 
 @pytest.mark.parametrize("path", OF_TRAINING, ids=lambda path: path.stem)
 def test_shipped_configurations_are_read(path):
     assert read_config(path).run.epochs > 0
+
+
+@pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.stem)
+def test_shipped_configurations_of_fine_tunings_are_read(path):
+    assert configure(load_weights("nequix-nano"), "nequix-nano", "full", ["data"], path=path).run.epochs > 0
 
 
 def test_the_paper_s_configuration_has_the_published_size():
