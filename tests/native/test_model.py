@@ -12,7 +12,7 @@ from nequix.core.graph import batch, build_graph
 from nequix.native.model import NativeModel, default_threads
 from tests.kernels.engines import spec_with
 from tests.native.models import SEEDS, native, native_specifications, plain
-from tests.native.tolerances import RELATIVE
+from tests.native.tolerances import RELATIVE, SINGLE
 from tests.systems import random_weights, structure, systems
 
 SPEC = spec_with("3x0e + 2x1o + 1x2e + 2x3o", lmax=3, n_layers=3)
@@ -37,6 +37,18 @@ def test_random_models_and_structures(data, n_layers, seed, threads):
     spec = data.draw(native_specifications(n_layers))
     graph, weights = data.draw(systems(spec)), random_weights(spec, seed)
     assert_close(native(weights, graph, threads=threads), plain(weights, graph))
+
+
+@pytest.mark.parametrize("layer_norm", [True, False])
+@pytest.mark.parametrize("hidden", ["48x0e", "7x0e + 40x1o", "3x0e + 2x2e", "130x0e + 5x1o + 20x2e"])
+def test_float32_whatever_the_channels(hidden, layer_norm):
+    weights = random_weights(dataclasses.replace(SPEC, hidden_irreps=hidden, layer_norm=layer_norm), 0)
+    graph = graph_of(n_atoms=11, n_graphs=1)  # whole blocks of rows, and some over
+    found, expected = native(weights, graph, "float32", threads=2), plain(weights, graph)
+    for name in ("energies", "forces", "stress"):
+        values = getattr(expected, name)
+        scale = max(1.0, float(np.abs(values).max()))
+        np.testing.assert_allclose(getattr(found, name), values, rtol=0, atol=SINGLE * scale, err_msg=name)
 
 
 @pytest.mark.parametrize("instructions", INSTRUCTIONS)

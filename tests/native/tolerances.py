@@ -13,6 +13,9 @@ RELATIVE = 1e-9
 """Of random models, whose radial functions are steep, relative to the largest value: tables are good to 1e-11
 of the radial weights, and derivatives magnify that."""
 
+SINGLE = 2e-5
+"""The same in float32: some hundred roundings of 6e-8, where wrong memory would be off by all."""
+
 AS_NEAR = 1.0
 """Float32: root mean square error over a set of structures, over that of the plain kernel in float32. The
 error of one structure is luck in either."""
