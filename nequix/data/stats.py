@@ -16,7 +16,7 @@ from nequix.core.errors import DataError
 from nequix.data.packing import Packing, Sizes, choose_budget
 from nequix.data.sizes import CHUNK, size_of
 from nequix.data.sources import Source, StreamError
-from nequix.data.structure import LABELS, Structure, refuse_not_finite
+from nequix.data.structure import ENERGIES, LABELS, Structure, refuse_not_finite
 from nequix.data.workers import ordered_map
 
 if TYPE_CHECKING:
@@ -109,10 +109,8 @@ class Sums:
         self.rows.append(size_of(structure, cutoff))
         counts = np.bincount(structure.numbers, minlength=_Z).astype(float)
         self.present += counts
-        energy, forces, stress = (
-            getattr(structure, label) if weight > 0 else None
-            for label, weight in zip(LABELS, structure.weights, strict=True)
-        )
+        trusted = structure.trusted()
+        energy, forces = trusted.energy, trusted.forces
         if energy is not None:
             self.cc += np.outer(counts, counts)
             self.ce += counts * energy
@@ -124,7 +122,7 @@ class Sums:
         if forces is not None:
             self.squares += float((forces**2).sum())
             self.components += forces.size
-        self.counts += [values is not None for values in (energy, forces, stress, structure.energies)]
+        self.counts += [getattr(trusted, label) is not None for label in (*LABELS, ENERGIES)]
 
     def add(self, other: Sums) -> None:
         """Add the sums of other structures.

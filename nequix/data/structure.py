@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -120,6 +120,11 @@ class Structure:
     hessian: HessianProduct | None = None
     energies: Float[np.ndarray, " n"] | None = None
     unread: tuple[str, ...] = ()
+
+    def trusted(self) -> Structure:
+        """Return the structure without the labels whose weight is zero: they are not to be trusted."""
+        labels = dict.fromkeys(label for label, w in zip(LABELS, self.weights, strict=True) if not w > 0)
+        return replace(self, **labels) if labels else self
 
     @property
     def volume(self) -> float:

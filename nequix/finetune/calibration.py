@@ -18,7 +18,6 @@ from scipy.stats import norm, spearmanr
 from nequix.core.ensemble import Calibration, EnsembleResults
 from nequix.core.errors import DataError
 from nequix.data.structure import Structure
-from nequix.train.streams import trusted_labels
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -69,7 +68,7 @@ def force_pairs(structures: Sequence[Structure], told: Sequence[EnsembleResults]
     parts = [
         (np.abs(result.mean.forces - s.forces).ravel(), np.repeat(result.forces_spread, 3), number)
         for number, (s, result) in enumerate(zip(structures, told, strict=True))
-        if s.forces is not None and "forces" in trusted_labels(s)
+        if s.forces is not None
     ]
     return _joined(parts, SYMMETRIC)
 
@@ -84,7 +83,7 @@ def energy_pairs(structures: Sequence[Structure], told: Sequence[EnsembleResults
     parts = [
         (np.abs(r.mean.energy - s.energy) / len(s.numbers), r.energy_spread / len(s.numbers), number)
         for number, (s, r) in enumerate(zip(structures, told, strict=True))
-        if s.energy is not None and "energy" in trusted_labels(s)
+        if s.energy is not None
     ]
     return _joined(parts, 0.0)
 

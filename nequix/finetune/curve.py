@@ -21,7 +21,7 @@ from nequix.finetune.config import FinetuneConfig
 from nequix.finetune.power_law import INTERVAL, Answer, PowerLaw, answer, fit
 from nequix.models import load_model
 from nequix.train.loop import MODEL
-from nequix.train.streams import held_out, open_sources, trusted_labels
+from nequix.train.streams import held_out, open_sources
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,7 +58,7 @@ def check_curve(config: FinetuneConfig, sizes: Sequence[int]) -> None:
         DataError: If there are fewer structures to train on, or none with forces held out.
     """
     train, valid = open_sources(config)
-    if valid is None or all("forces" not in trusted_labels(structure) for structure in valid):
+    if valid is None or all(structure.forces is None for structure in map(Structure.trusted, valid)):
         lacking = "nothing is" if valid is None else f"none of the {len(valid)} that are has forces"
         raise DataError(
             f"a learning curve needs structures with forces that are held out, but {lacking}; name some with "
@@ -88,7 +88,7 @@ def conclude(
         DataError: If no forces were held out, or the sizes are too few for a fit.
     """
     check_curve(config, sizes)
-    structures = [s for s in held_out(config) or () if "forces" in trusted_labels(s)]
+    structures = [s for s in map(Structure.trusted, held_out(config) or ()) if s.forces is not None]
     rows = []
     for name, own in curve_configs(config, sizes, draws).items():
         error = force_error(read_weights(folder / name / MODEL), structures)

@@ -18,7 +18,7 @@ from nequix.finetune.calibration import LEAST, calibrate, energy_pairs, force_pa
 from nequix.finetune.config import FinetuneConfig
 from nequix.jax.ensemble import EnsemblePotential
 from nequix.train.loop import MODEL
-from nequix.train.streams import held_out, trusted_labels
+from nequix.train.streams import held_out
 
 RELIABILITY = "reliability.png"
 
@@ -49,9 +49,9 @@ def why_uncalibrated(config: FinetuneConfig) -> str | None:
     if source is None:
         return "nothing is held out; name structures with --valid, or set data.valid_fraction"
     n_forces = n_energies = 0
-    for structure in source:
-        n_forces += "forces" in trusted_labels(structure)
-        n_energies += "energy" in trusted_labels(structure)
+    for structure in map(Structure.trusted, source):
+        n_forces += structure.forces is not None
+        n_energies += structure.energy is not None
     for name, n in (("forces", n_forces), ("energies", n_energies)):
         if n < LEAST:
             return (
@@ -85,7 +85,7 @@ def _calibrated(
     config: FinetuneConfig, folder: Path, source: Source, members: Sequence[Weights]
 ) -> tuple[Calibration | None, str]:
     """Calibrate and draw; where members agree on too much of the data, say so instead."""
-    structures = list(source)
+    structures = [structure.trusted() for structure in source]
     told = evaluate(members, structures)
     try:
         calibration = calibrate(_named(config, len(structures)), structures, told)

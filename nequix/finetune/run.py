@@ -20,6 +20,7 @@ from nequix.core.weights import Provenance, Weights
 from nequix.data.loader import Loader
 from nequix.data.sources import Source, Subset, open_source
 from nequix.data.stats import Statistics
+from nequix.data.structure import LABELS
 from nequix.finetune.config import FinetuneConfig, PhononsConfig
 from nequix.finetune.modes import trained_names
 from nequix.finetune.phonons import PhononSource
@@ -27,7 +28,7 @@ from nequix.finetune.refit import baseline, least_change
 from nequix.train.config import same_run
 from nequix.train.folder import CONFIG
 from nequix.train.loop import BEST, MODEL, Report, Run
-from nequix.train.streams import Other, refuse_unlabelled, trusted_labels
+from nequix.train.streams import Other, refuse_unlabelled
 
 
 class FineTuning(Run):
@@ -76,7 +77,8 @@ class FineTuning(Run):
         if self.config.replay is not None:
             refuse_unlabelled(source, labels, self.config, "training", every=False)
             replayed = open_source(self.config.replay.train)
-            have = Counter(label for structure in replayed for label in trusted_labels(structure))
+            trusted = (structure.trusted() for structure in replayed)
+            have = Counter(label for s in trusted for label in LABELS if getattr(s, label) is not None)
             refuse_unlabelled(replayed, have, self.config, "replay", every=False)
             labels += have
         refuse_unlabelled(source, labels, self.config, "training", every=True)

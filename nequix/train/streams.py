@@ -16,7 +16,7 @@ from nequix.data.labels import tell_unread
 from nequix.data.loader import Loader
 from nequix.data.sources import Source, open_source, split
 from nequix.data.stats import Statistics
-from nequix.data.structure import ENERGIES, LABELS, Structure
+from nequix.data.structure import ENERGIES, LABELS
 from nequix.train.config import TrainConfig
 from nequix.train.step import spread
 
@@ -60,20 +60,6 @@ def held_out(config: TrainConfig) -> Source | None:
         config: The run.
     """
     return open_sources(config)[1]
-
-
-def trusted_labels(structure: Structure) -> set[str]:
-    """Name the labels that a structure has and that weigh anything.
-
-    Args:
-        structure: The structure.
-    """
-    values = (structure.energy, structure.forces, structure.stress)
-    return {
-        label
-        for label, value, weight in zip(LABELS, values, structure.weights, strict=True)
-        if value is not None and weight > 0
-    }
 
 
 def refuse_unknown(source: Source, found: Statistics, spec: ModelSpec) -> None:

@@ -103,6 +103,15 @@ def test_energies_of_atoms_must_be_one_of_each(atoms):
         from_atoms(atoms, "x")
 
 
+def test_labels_of_weight_zero_are_not_trusted(atoms):
+    one = from_atoms(atoms, "x")
+    assert one.trusted() is one
+    atoms.info.update(energy_weight=0.0, stress_weight=0.0, forces_weight=0.5)
+    other = from_atoms(atoms, "x").trusted()
+    assert (other.energy, other.stress, other.weights) == (None, None, (0.0, 0.5, 0.0))
+    np.testing.assert_array_equal(other.forces, one.forces)
+
+
 def test_weights_must_not_be_negative(atoms):
     atoms.info["energy_weight"] = -1
     with pytest.raises(DataError, match="finite and not negative"):

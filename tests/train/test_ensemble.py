@@ -21,6 +21,7 @@ from nequix.data.sources import open_source
 from nequix.data.structure import Structure, to_atoms
 from nequix.finetune.calibration import Pairs, calibrate, coverage, fit_scale, miscalibration_area
 from nequix.finetune.config import configure
+from nequix.finetune.curve import check_curve
 from nequix.finetune.ensemble import conclude, member_configs, why_uncalibrated
 from nequix.finetune.run import FineTuning
 from nequix.train.loop import MODEL
@@ -194,6 +195,22 @@ def test_an_ensemble_that_cannot_be_calibrated_is_kept(tmp_path, monkeypatch, ca
     calculator = NequixEnsembleCalculator("run", "torch")
     assert calculator.calibration is None
     assert calculator.get_property("forces_spread", frames[0]).max() > 0
+
+
+def test_labels_of_weight_zero_are_nothing_to_calibrate_or_to_learn_a_curve_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_data(Path("data.extxyz"), 30)
+    parent = Weights(SPEC, initialise(SPEC, 3), Provenance(name="little"))
+    config = configure(parent, "parent", "head", ["data.extxyz"], ["data.extxyz"])
+    assert why_uncalibrated(config) is None
+    check_curve(config, [5])
+    frames = ase.io.read("data.extxyz", ":")
+    for atoms in frames:
+        atoms.info["forces_weight"] = 0.0
+    ase.io.write("data.extxyz", frames)
+    assert "0 structures of data.extxyz, held out from training have forces" in why_uncalibrated(config)
+    with pytest.raises(DataError, match="none of the 30 that are has forces"):
+        check_curve(config, [5])
 
 
 def test_members_that_agree_are_kept_without_a_calibration(tmp_path, monkeypatch):

@@ -150,6 +150,17 @@ def test_the_refit_removes_an_offset_of_each_element():
     assert errors["forces"] < 1e-4
 
 
+def test_energies_of_weight_zero_have_no_part_in_the_refit():
+    write_parent("float64")
+    label_by_parent({"Cu": 3.0})
+    frames = ase.io.read("data.extxyz", ":")
+    for atoms in [atoms for atoms in frames if "energy" in atoms.calc.results][::3]:
+        atoms.calc.results["energy"] -= 1e4
+        atoms.info["energy_weight"] = 0.0
+    ase.io.write("data.extxyz", frames)
+    assert tuning("head").change == pytest.approx({29: 3.0, 47: 0.0, 79: 0.0}, abs=1e-6)
+
+
 def test_what_the_compositions_leave_open_keeps_the_parent_s_values():
     # Only the sum of the first two is determined; the fourth does not occur.
     fractions = np.array([[0.5, 0.5, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]])

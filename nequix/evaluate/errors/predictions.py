@@ -56,11 +56,11 @@ class Predictions:
             forces: Predicted, eV/A.
             stress: Predicted, eV/A^3.
         """
-        labels = (structure.energy, structure.forces, structure.stress)
-        shapes = ((), forces.shape, (3, 3))
+        trusted = structure.trusted()
+        labels = (trusted.energy, trusted.forces, trusted.stress)
         masked = [
-            np.full(shape, np.nan) if label is None or weight == 0 else np.asarray(label, float)
-            for label, shape, weight in zip(labels, shapes, structure.weights, strict=True)
+            np.full(shape, np.nan) if label is None else np.asarray(label, float)
+            for label, shape in zip(labels, ((), forces.shape, (3, 3)), strict=True)
         ]
         return cls(
             (structure.name,),
