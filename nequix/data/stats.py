@@ -192,8 +192,9 @@ def _sum(structures: Iterable[Structure], cutoff: float) -> Sums:
     sums, digest = Sums(), hashlib.sha256()
     for structure in structures:
         sums.include(structure, cutoff)
-        for name in _DIGESTED:
-            values = getattr(structure, name)
+        product = structure.hessian
+        labels = () if product is None else (product.direction, product.product)
+        for values in (*(getattr(structure, name) for name in _DIGESTED), *labels):
             digest.update(b"none" if values is None else np.asarray(values, float).tobytes())
     sums.digests.append(digest.digest())
     return sums

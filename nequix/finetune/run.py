@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ from nequix.core.parameters import manifest
 from nequix.core.spec import ModelSpec
 from nequix.core.weights import Provenance, Weights
 from nequix.data.loader import Loader
+from nequix.data.packing import Sizes
 from nequix.data.sources import Source, Subset, open_source
 from nequix.data.stats import Statistics
-from nequix.data.structure import LABELS
 from nequix.finetune.config import FinetuneConfig, PhononsConfig
 from nequix.finetune.modes import trained_names
 from nequix.finetune.phonons import PhononSource
@@ -28,6 +28,7 @@ from nequix.finetune.refit import baseline, least_change
 from nequix.train.config import same_run
 from nequix.train.folder import CONFIG
 from nequix.train.loop import BEST, MODEL, Report, Run
+from nequix.train.measured import measured_other
 from nequix.train.streams import Other, refuse_unlabelled
 
 
@@ -77,10 +78,9 @@ class FineTuning(Run):
         if self.config.replay is not None:
             refuse_unlabelled(source, labels, self.config, "training", every=False)
             replayed = open_source(self.config.replay.train)
-            trusted = (structure.trusted() for structure in replayed)
-            have = Counter(label for s in trusted for label in LABELS if getattr(s, label) is not None)
+            have = self._measured(replayed, self.config.replay.train, "replay")[0].labels
             refuse_unlabelled(replayed, have, self.config, "replay", every=False)
-            labels += have
+            labels.update(have)
         refuse_unlabelled(source, labels, self.config, "training", every=True)
 
     def _initial(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -110,13 +110,15 @@ class FineTuning(Run):
         others, phonons, replay = [], self.config.phonons, self.config.replay
         if replay is not None:
             source = open_source(replay.train)
-            refuse_unknown(source, self.parent)
+            found, sizes = self._measured(source, replay.train, "replay")
+            self._refuse_unknown(source, found)
             size = self.config.data.batch_size * replay.share / (1 - replay.share)
-            loader = self._loader(source, size, shared)
+            loader = self._loader(source, size, shared, sizes)
             others.append(Other(loader, atom_energies=self.parent.parameters["atom_energies"]))
         if phonons is not None:
             train, valid = self._phonons(phonons)
-            others.append(Other(self._loader(train, phonons.batch_size, shared), hessian=True))
+            sizes = self._measured(train, phonons.train, "phonons")[1]
+            others.append(Other(self._loader(train, phonons.batch_size, shared, sizes), hessian=True))
             once = {**shared, "epochs": 1, "shuffle": False}
             self.valid_hessians = self._loader(valid, phonons.batch_size, once)
         return others
@@ -131,9 +133,16 @@ class FineTuning(Run):
         refuse_unknown(valid, self.parent)
         return source, valid
 
-    def _loader(self, source: Source, batch_size: float, shared: dict[str, Any]) -> Loader:
+    def _measured(self, source: Source, paths: Sequence[str], name: str) -> tuple[Statistics, Sizes]:
+        """Measure more training data, once; refuse them if they changed since the run began."""
+        begun = bool(self._own.checkpoints())
+        return measured_other(source, paths, self.config, self.folder, name, begun=begun)
+
+    def _loader(
+        self, source: Source, batch_size: float, shared: dict[str, Any], sizes: Sizes | None = None
+    ) -> Loader:
         per_pack = max(1, round(batch_size / self.config.run.packs))
-        return Loader(source, self.spec, **{**shared, "batch_size": per_pack})
+        return Loader(source, self.spec, **{**shared, "batch_size": per_pack}, sizes=sizes)
 
     def _refitted(self) -> np.ndarray:
         """Fit the atom energies to the training data; every process does so for itself, and alike.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ MEASURED = "measured.npz"
 
 VALID = "valid.npz"
 """Keeps the same of the validation data."""
+
+_NO_ENERGIES = dict.fromkeys(range(len(chemical_symbols)), 0.0)
 
 
 def measured(
@@ -52,20 +54,8 @@ def measured(
         DataError: If the data are not those that the run began with, or cannot be used.
         GraphError: For a structure that has no graph, naming it.
     """
-    path, identity = folder / MEASURED, _identity(config, config.data.train)
-    kept = _read(path)
-    if kept is not None and kept[0] == identity:
-        return kept[1], kept[2]
-    statistics, sizes = compute(
-        source,
-        config.model.cutoff,
-        atom_energies=config.model.atom_energies,
-        n_workers=config.data.workers,
-        progress=progress,
-    )
-    _refuse_changed(source, folder, kept if begun else None, statistics)
-    _write(path, identity, statistics, sizes)
-    return statistics, sizes
+    identity = _identity(config, config.data.train)
+    return _once(folder / MEASURED, identity, source, config, config.model.atom_energies, begun, progress)
 
 
 def measured_valid(
@@ -92,18 +82,55 @@ def measured_valid(
         DataError: If the data are not those that the run began with, or cannot be used.
         GraphError: For a structure that has no graph, naming it.
     """
-    path, identity = folder / VALID, _identity(config, config.data.valid or config.data.train)
+    identity = _identity(config, config.data.valid or config.data.train)
+    return _once(folder / VALID, identity, source, config, _NO_ENERGIES, begun, progress)
+
+
+def measured_other(
+    source: Source, paths: Sequence[str], config: TrainConfig, folder: Path, name: str, *, begun: bool = False
+) -> tuple[Statistics, Sizes]:
+    """Measure more training data, or read what was measured when the run began.
+
+    Args:
+        source: The data.
+        paths: The files that they are from.
+        config: The run's configuration.
+        folder: Where what was measured is kept.
+        name: Of the file there, without its ending.
+        begun: Whether there are steps that were taken with what was measured before.
+
+    Returns:
+        The statistics, in which atom energies count as zero, and the sizes of all graphs.
+
+    Raises:
+        DataError: If the data are not those that the run began with, or cannot be used.
+        GraphError: For a structure that has no graph, naming it.
+    """
+    path, identity = folder / f"{name}.npz", _identity(config, paths)
+    return _once(path, identity, source, config, _NO_ENERGIES, begun, None)
+
+
+def _once(
+    path: Path,
+    identity: dict[str, Any],
+    source: Source,
+    config: TrainConfig,
+    atom_energies: Mapping[int, float] | None,
+    begun: bool,
+    progress: Callable[[int], None] | None,
+) -> tuple[Statistics, Sizes]:
+    """Read what is kept of the same files, or measure them and keep it."""
     kept = _read(path)
     if kept is not None and kept[0] == identity:
         return kept[1], kept[2]
     statistics, sizes = compute(
         source,
         config.model.cutoff,
-        atom_energies=dict.fromkeys(range(len(chemical_symbols)), 0.0),
+        atom_energies=atom_energies,
         n_workers=config.data.workers,
         progress=progress,
     )
-    _refuse_changed(source, folder, kept if begun else None, statistics)
+    _refuse_changed(source, path.parent, kept if begun else None, statistics)
     _write(path, identity, statistics, sizes)
     return statistics, sizes
 
@@ -131,7 +158,7 @@ def _identity(config: TrainConfig, paths: Iterable[str]) -> dict[str, Any]:
     energies = model.atom_energies and {str(number): energy for number, energy in model.atom_energies.items()}
     return {
         "files": [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files],
-        "split": None if data.valid is not None else [data.valid_fraction, config.run.seed],
+        "split": [data.valid_fraction, config.run.seed],
         "cutoff": model.cutoff,
         "atom_energies": energies,
         "keys": [data.energy_key, data.forces_key, data.stress_key],

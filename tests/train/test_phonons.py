@@ -1,6 +1,7 @@
 """Phonon fine-tuning: force constants as labels, the gradients of their loss, and runs."""
 
 import dataclasses
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -265,6 +266,17 @@ def test_a_run_lowers_the_error_of_force_constants_and_goes_on_bit_for_bit(tmp_p
     assert make(tmp_path / "parts").train()
     parts = [(tmp_path / name / MODEL).read_bytes() for name in ("whole", "parts")]
     assert parts[0] == parts[1]
+
+
+def test_force_constants_that_changed_are_noticed_once_steps_were_taken(tmp_path, folder):
+    shutil.copytree(folder, tmp_path / "phonons")
+    make = tuning(tmp_path, tmp_path / "phonons")
+    make(tmp_path / "run").checkpoint()
+    make(tmp_path / "run")
+    other = dataclasses.replace(WEIGHTS, parameters=initialise(SPEC, 5))
+    write_phonons(tmp_path / "phonons/CuAu.yaml", copper_gold(), other)
+    with pytest.raises(DataError, match=r"phonons.*: changed since the run in .* began"):
+        make(tmp_path / "run")
 
 
 def stop_at(last: int, step: int, *_: object) -> None:

@@ -19,6 +19,7 @@ from nequix.finetune import teacher
 from nequix.finetune.config import ReplayConfig, configure
 from nequix.finetune.run import FineTuning
 from nequix.finetune.teacher import write_teacher_data
+from nequix.train import measured
 from nequix.train.history import History
 from nequix.train.loop import MODEL
 from tests.train.emt import write_data
@@ -114,6 +115,19 @@ def test_replay_without_labels_is_refused_and_makes_up_for_no_others():
     ase.io.write("mine.extxyz", energies)
     with pytest.raises(DataError, match=r"mine.*none of 24 structures for training has .*dft_E"):
         tuning("run")
+
+
+def test_replayed_data_that_changed_are_noticed_once_steps_were_taken(monkeypatch):
+    label_by_parent("data.extxyz", "mine.extxyz", 0.0)
+    label_by_parent("data.extxyz", "replayed.extxyz", 0.0)
+    run = tuning("run", share=0.5)
+    run.checkpoint()
+    with monkeypatch.context() as patched:
+        patched.setattr(measured, "compute", None)  # nothing is measured twice
+        tuning("run", share=0.5)
+    label_by_parent("data.extxyz", "replayed.extxyz", 0.1)
+    with pytest.raises(DataError, match=r"replayed\.extxyz: changed since the run in run began"):
+        tuning("run", share=0.5)
 
 
 @pytest.mark.parametrize("share", [0, 1, 1.5, -1, float("nan")])
