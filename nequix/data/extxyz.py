@@ -187,6 +187,8 @@ def reading(where: str) -> Iterator[None]:
         yield
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise DataError(f"{where}: cannot be read ({error}); copy the file anew") from error
+    except NotImplementedError as error:  # a compression that Python does not have
+        raise DataError(f"{where}: cannot be read ({error}); unpack the archive elsewhere") from error
 
 
 def _plain(stored: IO[bytes], name: str) -> contextlib.AbstractContextManager[IO[bytes]]:

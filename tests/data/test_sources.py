@@ -140,6 +140,18 @@ def test_archives_of_compressed_files_are_read(plain, tmp_path):
     assert [s.energy for s in source] == 2 * [s.energy for s in open_source(plain)]
 
 
+def test_archives_of_an_unknown_compression_are_refused(plain, tmp_path):
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(plain, "mp-1.extxyz")
+        offset = archive.start_dir
+    content = bytearray(path.read_bytes())
+    content[8:10] = content[offset + 10 : offset + 12] = (19).to_bytes(2, "little")  # the method's number
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"set\.zip/mp-1\.extxyz.*not supported.*unpack"):
+        open_source(path)[0]
+
+
 def test_archives_with_a_password_are_refused(plain, tmp_path):
     path = tmp_path / "set.zip"
     with zipfile.ZipFile(path, "w") as archive:
