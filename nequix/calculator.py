@@ -30,8 +30,8 @@ class NequixCalculator(Calculator):
 
     Args:
         model: A name of :func:`nequix.list_models`, the path of a ``.safetensors`` or ``.nqx`` file, or
-            weights or a potential that were loaded before; a potential has its backend, kernel, precision and
-            device already.
+            weights or a potential that were loaded before; a potential has its backend, kernel, precision,
+            device and threads already.
         backend: ``jax`` or ``torch``; the other one is never imported.
         kernel: ``auto`` or the name of a convolution kernel.
         dtype: Precision of the layers, ``float32`` or ``float64``; results are float64 in either.
@@ -48,8 +48,8 @@ class NequixCalculator(Calculator):
     Raises:
         BackendUnavailable: If the backend, the kernel or the device is not there.
         WeightsError: If there is no such model, or it cannot be downloaded or read.
-        ValueError: For another backend, kernel or precision than there are, or threads that the kernel
-            cannot take.
+        ValueError: For another backend, kernel or precision than there are, threads that the kernel
+            cannot take, or others than a potential's own.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
@@ -74,9 +74,11 @@ class NequixCalculator(Calculator):
         if isinstance(model, (str, os.PathLike, Weights)):
             name = model.provenance.name if isinstance(model, Weights) else os.fspath(model)
             model = load_model(model, backend, kernel=kernel, dtype=dtype, device=device, threads=threads)
+        else:
+            _refuse_others(model, kernel, dtype, device, threads)
         self.potential = model
-        self.backend = backend
-        chosen = {"model": name, "backend": backend, "kernel": self.kernel}
+        self.backend = model.backend
+        chosen = {"model": name, "backend": self.backend, "kernel": self.kernel}
         self.parameters = Parameters(chosen, dtype=self.dtype, device=self.device)
 
     @property
@@ -168,6 +170,24 @@ class NequixCalculator(Calculator):
 
     def _get_name(self) -> str:
         return "nequix"  # ASE's database and trajectories record it
+
+
+def _refuse_others(
+    potential: Potential, kernel: str, dtype: str, device: str | None, threads: int | None
+) -> None:
+    """Refuse what a potential does not have, where it would be ignored."""
+    wanted = {
+        "kernel": kernel if kernel not in ("auto", potential.kernel.name) else None,
+        "dtype": dtype if dtype not in ("float32", potential.dtype) else None,
+        "device": device,
+        "threads": threads,
+    }
+    told = ", ".join(f"{name} = {value!r}" for name, value in wanted.items() if value is not None)
+    if told:
+        raise ValueError(
+            f"{told} cannot be given with a potential, which runs {potential.kernel.name!r} in "
+            f"{potential.dtype} on {potential.device}; make it with them"
+        )
 
 
 def named_results(graph: Graph, evaluated: Results) -> dict[str, Any]:

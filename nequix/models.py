@@ -35,6 +35,7 @@ class Kernel(Protocol):
 class Potential(Protocol):
     """What every backend's ``Potential`` is (see :class:`nequix.jax.Potential`)."""
 
+    backend: str
     spec: ModelSpec
     kernel: Kernel
     dtype: str

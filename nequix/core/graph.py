@@ -44,6 +44,7 @@ class Graph:
         n_node: Atoms of each structure.
         n_edge: Edges of each structure.
         cutoff: Radius that the edges were built with, A.
+        atomic_numbers: The model's, to which ``species`` point; empty if they are not told.
     """
 
     positions: Float[np.ndarray, "n_nodes 3"]
@@ -55,6 +56,7 @@ class Graph:
     n_node: Int32[np.ndarray, " n_graphs"]
     n_edge: Int32[np.ndarray, " n_graphs"]
     cutoff: float
+    atomic_numbers: tuple[int, ...] = ()
 
     @property
     def n_nodes(self) -> int:
@@ -122,7 +124,8 @@ def build_graph(
     cell[~pbc & (np.linalg.norm(cell, axis=1) < SHORT)] = 0.0
     senders, receivers, shifts = search(positions, cell, pbc, spec.cutoff)
     counts = (np.array([len(positions)], np.int32), np.array([len(senders)], np.int32))
-    return Graph(positions, species, cell[None], senders, receivers, shifts, *counts, spec.cutoff)
+    edges = (senders, receivers, shifts)
+    return Graph(positions, species, cell[None], *edges, *counts, spec.cutoff, spec.atomic_numbers)
 
 
 def _species(numbers: Any, spec: ModelSpec) -> Int32[np.ndarray, " n"]:
@@ -239,16 +242,19 @@ def batch(graphs: Sequence[Graph]) -> Graph:
     """Put graphs side by side; their edges stay apart.
 
     Args:
-        graphs: At least one graph, all of one cutoff.
+        graphs: At least one graph, all of one cutoff and for the same elements.
 
     Raises:
-        GraphError: For no graphs, or different cutoffs.
+        GraphError: For no graphs, or graphs of different specifications.
     """
     if not graphs:
         raise GraphError("cannot batch no graphs; give at least one")
     cutoffs = sorted({graph.cutoff for graph in graphs})
     if len(cutoffs) > 1:
         raise GraphError(f"cannot batch graphs of different cutoffs {cutoffs} A; build them with one spec")
+    elements = {graph.atomic_numbers for graph in graphs}
+    if len(elements) > 1:
+        raise GraphError("cannot batch graphs for models of different elements; build them with one spec")
     starts = np.cumsum([0, *(graph.n_nodes for graph in graphs[:-1])], dtype=np.int32)
     pieces = {
         name: np.concatenate([getattr(graph, name) for graph in graphs])
@@ -258,4 +264,4 @@ def batch(graphs: Sequence[Graph]) -> Graph:
         pieces[name] = np.concatenate(
             [getattr(graph, name) + start for graph, start in zip(graphs, starts, strict=True)]
         )
-    return Graph(**pieces, cutoff=cutoffs[0])
+    return Graph(**pieces, cutoff=cutoffs[0], atomic_numbers=graphs[0].atomic_numbers)

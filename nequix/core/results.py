@@ -60,12 +60,17 @@ def check_graph(graph: Graph, spec: ModelSpec) -> None:
         spec: The model's specification.
 
     Raises:
-        GraphError: If the graph's cutoff or species are not the model's.
+        GraphError: If the graph's cutoff, elements or species are not the model's.
     """
     if graph.cutoff != spec.cutoff:
         raise GraphError(
             f"the graph has the cutoff {graph.cutoff} A, the model {spec.cutoff} A; "
             "build the graph with this model's specification"
+        )
+    if graph.atomic_numbers and graph.atomic_numbers != spec.atomic_numbers:
+        raise GraphError(
+            f"the graph was built for a model of {len(graph.atomic_numbers)} elements, the model has "
+            f"{spec.n_species} or other ones; build the graph with this model's specification"
         )
     if graph.n_nodes and graph.species.max() >= spec.n_species:
         raise GraphError(

@@ -70,7 +70,12 @@ class LastingNeighbors:
             self._edges = _sorted(*neighbor_list(positions, cell, pbc, cutoff + self.skin))
         except GraphError:  # tell of the cutoff, not of the skin
             return
-        self._positions, self._cell, self._pbc, self._cutoff = positions.copy(), cell.copy(), pbc, cutoff
+        self._positions, self._cell, self._pbc, self._cutoff = (
+            positions.copy(),
+            cell.copy(),
+            pbc.copy(),
+            cutoff,
+        )
 
     def _covers(self, positions: Positions, cell: Cell, pbc: np.ndarray, cutoff: float) -> bool:
         """Tell whether a pair that was farther than cutoff and skin must still be beyond the cutoff.

@@ -41,6 +41,7 @@ class EnsemblePotential:
             systems.
 
     Attributes:
+        backend: The engine's name.
         potentials: Each member alone.
 
     Raises:
@@ -48,6 +49,8 @@ class EnsemblePotential:
         WeightsError: If the models are no ensemble.
         ValueError: For another dtype, or threads that the kernel cannot take.
     """
+
+    backend = "jax"
 
     def __init__(
         self,
@@ -59,10 +62,16 @@ class EnsemblePotential:
         threads: int | None = None,
     ) -> None:
         check_members(members)
-        self.potentials = [
-            Potential(weights, kernel=kernel, dtype=dtype, device=device, threads=threads)
-            for weights in members
-        ]
+
+        def make(kernel: str) -> list[Potential]:
+            return [
+                Potential(weights, kernel=kernel, dtype=dtype, device=device, threads=threads)
+                for weights in members
+            ]
+
+        self.potentials = make(kernel)
+        if len({potential.kernel.name for potential in self.potentials}) > 1:
+            self.potentials = make("plain")  # the native kernel, by 'auto', does not take all of them
         first = self.potentials[0]
         self.spec, self.kernel, self.dtype, self.device = first.spec, first.kernel, first.dtype, first.device
         values = [in_precision(weights, dtype) for weights in members]

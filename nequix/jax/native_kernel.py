@@ -17,7 +17,7 @@ from nequix.core.weights import Weights
 from nequix.jax.convolution import Edges, Features, Kernel, PlainKernel
 from nequix.jax.ops import Array
 from nequix.native import library
-from nequix.native.model import NativeModel, check_threads
+from nequix.native.model import NativeModel, check_threads, shared_model
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -54,7 +54,7 @@ class NativeKernel(Kernel):
         Raises:
             SpecError: If the specification has no compiled kernels.
         """
-        self.model = NativeModel(weights, dtype)
+        self.model = shared_model(weights, dtype)
 
     def use_threads(self, threads: int) -> None:
         """Take a number of threads from now on, for small systems, too.
@@ -92,8 +92,11 @@ class NativeKernel(Kernel):
 
         Raises:
             BackendUnavailable: If one has no model prepared.
+            ValueError: If one is of another kind.
         """
         native = [kernel for kernel in others if isinstance(kernel, NativeKernel)]
+        if len(native) < len(others):
+            raise ValueError("an ensemble has one kernel for all members; choose 'native' or 'plain'")
         models = [kernel._prepared() for kernel in native]
         evaluated = self._prepared().evaluate_members(models, n_shared, graph, self.threads)
         for kernel in (self, *native):
@@ -119,8 +122,9 @@ class NativeKernel(Kernel):
 
         Raises:
             BackendUnavailable: If no model was prepared.
+            TypeError: For atoms or species that are no whole numbers.
         """
-        ends = (array.astype(jnp.int32) for array in (senders, receivers, species))
+        ends = map(_index, (senders, receivers, species))
         return _energies((self._prepared().key, self.threads or 0), vectors, *ends)
 
     def convolve(
@@ -143,6 +147,14 @@ class NativeKernel(Kernel):
                 "the native kernel holds no model: give kernel='native' to Potential, or call prepare()"
             )
         return self.model
+
+
+def _index(array: Array) -> Array:
+    """Return 32-bit numbers, of which -1 stands for what they cannot hold; the library refuses it."""
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        raise TypeError(f"an array of atoms or species holds {array.dtype}, expected whole numbers")
+    fits = (array >= 0) & (array <= np.iinfo(np.int32).max)
+    return jnp.where(fits, array, -1).astype(jnp.int32)
 
 
 @cache

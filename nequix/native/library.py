@@ -103,11 +103,18 @@ def load() -> ctypes.CDLL:
                 f"the native kernels are of another version ({path()} has no {name}): {_REMEDY}"
             )
         function.restype, function.argtypes = result, arguments
+    sizes = (ctypes.c_int64 * 3)()
+    library.nequix_sizes(sizes)
+    if list(sizes) != [ctypes.sizeof(each) for each in (PathStruct, LayerStruct, SpecStruct)]:
+        raise BackendUnavailable(
+            f"the native kernels are of another version ({path()} has other structures): {_REMEDY}"
+        )
     return library
 
 
 _MODEL, _COUNT, _ARRAY = ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
 _FUNCTIONS = [
+    ("nequix_sizes", None, [ctypes.POINTER(ctypes.c_int64)]),
     (
         "nequix_create",
         ctypes.c_char_p,

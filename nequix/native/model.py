@@ -6,12 +6,13 @@ import ctypes
 import hashlib
 import os
 from collections.abc import Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import numpy as np
 
-from nequix.core.errors import GraphError, SpecError
+from nequix.core.errors import BackendUnavailable, GraphError, SpecError
 from nequix.core.graph import Graph
 from nequix.core.parameters import manifest
 from nequix.core.paths import plan
@@ -33,6 +34,9 @@ MOST_THREADS = 1024
 
 _TABLES: WeakValueDictionary[int, Tables] = WeakValueDictionary()
 """Of the models that live, by their digests: the next one of the same weights need not tabulate."""
+
+_SHARED: WeakValueDictionary[int, NativeModel] = WeakValueDictionary()
+"""Of :func:`shared_model`, by their keys."""
 
 
 def check_supported(spec: ModelSpec) -> None:
@@ -74,9 +78,10 @@ def check_threads(threads: int) -> int:
     Raises:
         ValueError: Unless it is a whole number from 1 to ``MOST_THREADS``.
     """
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
+    whole = isinstance(threads, Integral) and not isinstance(threads, bool)
+    if not whole or not 1 <= threads <= MOST_THREADS:
         raise ValueError(f"threads = {threads!r}, expected a whole number from 1 to {MOST_THREADS}")
-    return threads
+    return int(threads)
 
 
 class NativeModel:
@@ -109,7 +114,12 @@ class NativeModel:
         if message:
             raise SpecError(f"the native kernels refuse this model: {message.decode()}")
         self.handle = handle
-        self._library.nequix_register(self.handle, self._key)
+        self._made_of = (weights, dtype, instructions)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies are made anew: a handle has one owner."""
+        weights, dtype, instructions = self._made_of
+        return (NativeModel, self._made_of) if instructions else (shared_model, (weights, dtype))
 
     def __del__(self) -> None:
         handle = getattr(self, "handle", None)
@@ -250,6 +260,44 @@ class NativeModel:
         return forces, virials
 
 
+def shared_model(weights: Weights, dtype: str) -> NativeModel:
+    """Return the model of these weights, made when it is first asked for, as long as someone has it.
+
+    Compiled programs find it by its key.
+
+    Args:
+        weights: The model.
+        dtype: Precision of the layers, ``float32`` or ``float64``.
+
+    Raises:
+        BackendUnavailable: If the library is not there.
+        SpecError: If the specification has no compiled kernels.
+    """
+    known = _SHARED.get(_digest(weights, dtype))
+    if known is not None:
+        return known
+    made = NativeModel(weights, dtype)
+    shared = _SHARED.setdefault(made.key, made)  # another thread's, if that was faster
+    if shared is made:
+        library.load().nequix_register(made.handle, made.key)
+    return shared
+
+
+def find_model(key: int) -> NativeModel:
+    """Return a shared model.
+
+    Args:
+        key: Of the model.
+
+    Raises:
+        BackendUnavailable: If nobody has it any more.
+    """
+    found = _SHARED.get(key)
+    if found is None:
+        raise BackendUnavailable("this process holds no such model: make the potential again")
+    return found
+
+
 def _digest(weights: Weights, dtype: str) -> int:
     digest = hashlib.blake2b(f"{weights.spec.to_json()} {dtype}".encode(), digest_size=8)
     for parameter in manifest(weights.spec):
@@ -269,10 +317,23 @@ def _threads(wanted: int | None, n_edges: int) -> int:
 
 
 def _array(values: Any, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
-    array = np.ascontiguousarray(values, dtype)
+    given = np.asarray(values)
+    if dtype is np.int32 and given.size and not np.can_cast(given.dtype, np.int32):
+        _refuse_no_index(given)
+    array = np.ascontiguousarray(given, dtype)
     if array.shape != shape:
         raise GraphError(f"an array has shape {array.shape}, expected {shape}; one row an edge or an atom")
     return array
+
+
+def _refuse_no_index(values: np.ndarray) -> None:
+    """Refuse what would become another atom or element as a 32-bit number."""
+    if not np.issubdtype(values.dtype, np.integer):
+        raise GraphError(f"an array of atoms or species holds {values.dtype}, expected whole numbers")
+    limits = np.iinfo(np.int32)
+    wrong = np.flatnonzero((values < limits.min) | (values > limits.max))
+    if len(wrong):
+        raise GraphError(f"an array of atoms or species has {values.flat[wrong[0]]} at {wrong[0]}: none has")
 
 
 def _address(array: np.ndarray | None) -> int | None:

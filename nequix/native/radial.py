@@ -123,6 +123,8 @@ def tabulate(layers: Sequence[Matrices], spec: ModelSpec, dtype: str) -> Tables:
     """
     interpolation = _Interpolation(DEGREES[dtype])
     largest = _largest(layers, spec)
+    if not np.isfinite(largest).all():
+        raise SpecError("the radial functions are not finite; mend the parameters layers.*.radial.*")
     accepted: list[tuple[int, np.ndarray, list[np.ndarray]]] = []
     pending, worst, half = np.arange(COARSEST), 0.0, 0.0
     for level in range(_MOST_HALVINGS + 1):

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch.autograd import forward_ad
 
 from nequix.core.errors import BackendUnavailable
 from nequix.core.graph import Graph
 from nequix.core.paths import LayerPlan
 from nequix.core.weights import Weights
 from nequix.native import library
-from nequix.native.model import NativeModel, check_threads
+from nequix.native.model import NativeModel, check_threads, find_model, shared_model
 from nequix.torch.convolution import Edges, Features, Kernel, PlainKernel
 from nequix.torch.ops import Array
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
-
-_MODELS: weakref.WeakValueDictionary[int, NativeModel] = weakref.WeakValueDictionary()
 
 
 class NativeKernel(Kernel):
@@ -55,8 +53,7 @@ class NativeKernel(Kernel):
         Raises:
             SpecError: If the specification has no compiled kernels.
         """
-        self.model = NativeModel(weights, dtype)
-        _MODELS[self.model.key] = self.model
+        self.model = shared_model(weights, dtype)
 
     def use_threads(self, threads: int) -> None:
         """Take a number of threads from now on, for small systems, too.
@@ -94,8 +91,11 @@ class NativeKernel(Kernel):
 
         Raises:
             BackendUnavailable: If one has no model prepared.
+            ValueError: If one is of another kind.
         """
         native = [kernel for kernel in others if isinstance(kernel, NativeKernel)]
+        if len(native) < len(others):
+            raise ValueError("an ensemble has one kernel for all members; choose 'native' or 'plain'")
         models = [kernel._prepared() for kernel in native]
         evaluated = self._prepared().evaluate_members(models, n_shared, graph, self.threads)
         for kernel in (self, *native):
@@ -121,9 +121,14 @@ class NativeKernel(Kernel):
 
         Raises:
             BackendUnavailable: If no model was prepared.
+            GraphError: For an atom or an edge that cannot be.
+            NotImplementedError: If it is differentiated forwards.
         """
-        ends = (senders.int(), receivers.int(), species.int())
-        return _energies(vectors, *ends, self._prepared().key, self.threads or 0)
+        if forward_ad.unpack_dual(vectors).tangent is not None:
+            raise NotImplementedError(
+                "the native kernel has no forward derivatives: go backwards, or take kernel='plain'"
+            )
+        return _energies(vectors, senders, receivers, species, self._prepared().key, self.threads or 0)
 
     def convolve(
         self, plan: LayerPlan, features: Features, weights: Array, edges: Edges, n_nodes: int
@@ -147,12 +152,6 @@ class NativeKernel(Kernel):
         return self.model
 
 
-def _find(key: int) -> NativeModel:
-    if key not in _MODELS:
-        raise BackendUnavailable("this process holds no such model: make the potential again")
-    return _MODELS[key]
-
-
 @torch.library.custom_op("nequix::native_energies", mutates_args=(), device_types="cpu")
 def _energies(
     vectors: torch.Tensor,
@@ -163,7 +162,7 @@ def _energies(
     threads: int,
 ) -> torch.Tensor:
     arrays = (array.detach().numpy() for array in (vectors, senders, receivers, species))
-    energies = _find(key).evaluate(*arrays, gradient=False, threads=threads or None)[0]
+    energies = find_model(key).evaluate(*arrays, gradient=False, threads=threads or None)[0]
     return torch.from_numpy(energies).to(vectors.dtype)
 
 
@@ -178,7 +177,7 @@ def _gradient(
     threads: int,
 ) -> torch.Tensor:
     arrays = (array.detach().numpy() for array in (vectors, senders, receivers, species, seed))
-    gradient = _find(key).evaluate(*arrays, threads=threads or None)[1]
+    gradient = find_model(key).evaluate(*arrays, threads=threads or None)[1]
     return torch.from_numpy(gradient).to(vectors.dtype)
 
 
@@ -189,7 +188,7 @@ def _(vectors, senders, receivers, species, key, threads):
 
 @_gradient.register_fake
 def _(vectors, senders, receivers, species, seed, key, threads):
-    return torch.empty_like(vectors)
+    return vectors.new_empty(vectors.shape)  # in C order, whatever that of the vectors is
 
 
 def _remember(ctx, inputs, output):

@@ -142,11 +142,16 @@ class Potential:
         threads: Of the native kernel; by default ``OMP_NUM_THREADS`` or all processors, fewer for small
             systems.
 
+    Attributes:
+        backend: The engine's name.
+
     Raises:
         BackendUnavailable: If the kernel or the device is not there.
         SpecError: If the kernel that was asked for cannot run such a model.
         ValueError: For another dtype, or threads that the kernel cannot take.
     """
+
+    backend = "torch"
 
     def __init__(
         self,

@@ -23,9 +23,17 @@ def engine(name: str) -> SimpleNamespace:
     """Name what a test needs of an engine."""
     modules = {
         module: importlib.import_module(f"nequix.{name}.{module}")
-        for module in ("convolution", "kernels", "potential", "e3nn_kernel", "openequivariance_kernel")
+        for module in (
+            "convolution",
+            "kernels",
+            "potential",
+            "ensemble",
+            "e3nn_kernel",
+            "openequivariance_kernel",
+        )
     }
-    return SimpleNamespace(**modules, name=name)
+    place = torch.tensor if name == "torch" else jax.numpy.asarray
+    return SimpleNamespace(**modules, name=name, place=place)
 
 
 def spec_with(hidden_irreps: str, lmax: int, n_layers: int = 2) -> ModelSpec:
@@ -55,7 +63,7 @@ def messages(where: SimpleNamespace, kernel, plan: LayerPlan, spec: ModelSpec, s
     arrays = [spherical_harmonics(units, plan.lmax), weights, *features.values()]
     n_nodes = len(layout.species)
     with jax.enable_x64(True):
-        place = torch.tensor if where.name == "torch" else jax.numpy.asarray
+        place = where.place
         harmonics, weights, *blocks = (place(array.astype(dtype)) for array in arrays)
         senders, receivers = place(layout.senders), place(layout.receivers)
         edges = where.convolution.Edges(weights[:, :0], harmonics, senders, receivers)

@@ -28,15 +28,18 @@ void require(bool condition, const char* what) {
   std::exit(1);
 }
 
-// Degrees 0 to 3 with 16 channels each (0: 32), all paths between them, three layers.
+enum { LAYERS = 4 };
+
+// Degrees 0 to 3 with 16 channels each (0: 32), as many of them in each layer as harmonics up to lmax can have made, and
+// all paths between them.
 struct Specification {
-  std::vector<nequix_path> paths[3];
-  nequix_layer layers[3];
+  std::vector<nequix_path> paths[LAYERS];
+  nequix_layer layers[LAYERS];
   std::vector<int32_t> cells;
   std::vector<double> middles, halves;
   nequix_spec spec;
 
-  explicit Specification(int degree) {
+  Specification(int degree, int lmax) {
     const int n_species = 2, n_segments = 8;
     for (int s = 0; s < n_segments; s++) {
       cells.push_back(s);
@@ -44,20 +47,24 @@ struct Specification {
       middles.push_back(0.25 + 0.5 * s);
     }
     std::memset(layers, 0, sizeof layers);
-    for (int t = 0; t < 3; t++) {
+    for (int t = 0; t < LAYERS; t++) {
       nequix_layer& layer = layers[t];
-      for (int l = 0; l < 4; l++) layer.in[l] = t || !l ? (l ? 16 : 32) : 0, layer.out[l] = t < 2 || !l ? (l ? 16 : 32) : 0;
+      const bool last = t == LAYERS - 1;
+      for (int l = 0; l < 4; l++) {
+        layer.in[l] = l <= t * lmax ? (l ? 16 : 32) : 0;
+        layer.out[l] = l <= (last ? 0 : (t + 1) * lmax) ? (l ? 16 : 32) : 0;
+      }
       for (int l1 = 0; l1 < 4; l1++)
-        for (int l2 = 0; l2 < 4; l2++)
+        for (int l2 = 0; l2 <= lmax; l2++)
           for (int l3 = std::abs(l1 - l2); l3 <= l1 + l2 && l3 < 4; l3++) {
-            if (!layer.in[l1] || (l1 + l2 + l3) % 2 || (t == 2 && l3)) continue;
+            if (!layer.in[l1] || !layer.out[l3] || (l1 + l2 + l3) % 2) continue;
             paths[t].push_back({l1, l2, l3, layer.in[l1], layer.n_weights, layer.message[l3]});
             layer.n_weights += layer.in[l1];
             layer.message[l3] += layer.in[l1];
           }
-      if (t < 2) layer.gate[1] = 32, layer.gate[2] = 48, layer.gate[3] = 64;
+      if (!last) layer.gate[1] = 32, layer.gate[2] = 48, layer.gate[3] = 64;
       for (int l = 0; l < 4; l++) layer.pre[l] = layer.out[l];
-      if (t < 2) layer.pre[0] = 80;
+      if (!last) layer.pre[0] = 80;
       layer.n_paths = static_cast<int>(paths[t].size());
       layer.paths = paths[t].data();
       layer.table = random_values(static_cast<size_t>(n_segments) * layer.n_weights * (degree + 1), 0.3);
@@ -70,7 +77,7 @@ struct Specification {
         layer.norm[l] = 0.25;
       }
     }
-    spec = {n_species, 3, 3, n_segments, n_segments, degree, 1, cells.data(), middles.data(), halves.data(),
+    spec = {n_species, lmax, LAYERS, n_segments, n_segments, degree, 1, cells.data(), middles.data(), halves.data(),
             4.0, 1.7, 1e-12, layers, random_values(32, 1), random_values(n_species, 1)};
   }
 };
@@ -104,8 +111,8 @@ const char* evaluate(const nequix_model* model, const Graph& g, std::vector<doub
                          g.species.data(), nullptr, energies.data(), gradient.data(), threads);
 }
 
-void exercise(int bits, int degree, const char* instructions) {
-  Specification made(degree);
+void exercise(int bits, int degree, int lmax, const char* instructions) {
+  Specification made(degree, lmax);
   nequix_model* model = nullptr;
   const char* message = nequix_create(&made.spec, bits, instructions, &model);
   if (message && std::strstr(message, "are not this machine's")) {
@@ -166,15 +173,16 @@ void exercise(int bits, int degree, const char* instructions) {
   second.join();
   require(nequix_calls(model) > 0, "kernels that ran");
   nequix_destroy(model);
-  std::printf("%s, %d bits: exercised\n", instructions, bits);
+  std::printf("%s, %d bits, lmax %d: exercised\n", instructions, bits, lmax);
 }
 
 }  // namespace
 
 int main() {
-  for (const char* instructions : {"base", "avx2", "avx512"}) {
-    exercise(32, 6, instructions);
-    exercise(64, 11, instructions);
-  }
+  for (const char* instructions : {"base", "avx2", "avx512"})
+    for (const int lmax : {1, 3}) {
+      exercise(32, 6, lmax, instructions);
+      exercise(64, 11, lmax, instructions);
+    }
   std::puts("passed");
 }

@@ -1,5 +1,9 @@
 """The operators of both engines: differentiable, compilable, and found to be missing when they are."""
 
+import copy
+import dataclasses
+import gc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +13,7 @@ import torch
 import nequix.jax
 import nequix.torch
 from nequix import NequixEnsembleCalculator
-from nequix.core.errors import BackendUnavailable
+from nequix.core.errors import BackendUnavailable, GraphError
 from nequix.native.model import NativeModel
 from tests.kernels.engines import ENGINES, engine, spec_with
 from tests.systems import random_weights, structure
@@ -58,11 +62,18 @@ def test_torch_operator_passes_torch_s_own_checks():
     assert torch.autograd.gradcheck(
         lambda v: kernel.energies(v, *rest), vectors, eps=1e-6, atol=1e-5, rtol=1e-4
     )
-    torch.library.opcheck(
-        torch.ops.nequix.native_energies.default,
-        (vectors, *rest, kernel.model.key, 1),
-        test_utils=("test_schema", "test_faketensor", "test_autograd_registration"),
-    )
+    checks = ("test_schema", "test_faketensor", "test_autograd_registration")
+    columns = vectors.detach().T.contiguous().T.requires_grad_()  # not in C order
+    for given in (vectors, columns):
+        arguments, key = (given, *rest), kernel.model.key
+        torch.library.opcheck(
+            torch.ops.nequix.native_energies.default, (*arguments, key, 1), test_utils=checks
+        )
+        torch.library.opcheck(
+            torch.ops.nequix.native_gradient.default,
+            (*arguments, torch.tensor(SEED), key, 1),
+            test_utils=checks,
+        )
 
 
 def test_torch_refuses_second_derivatives():
@@ -72,6 +83,68 @@ def test_torch_refuses_second_derivatives():
     (gradient,) = torch.autograd.grad(kernel.energies(vectors, *rest).sum(), vectors, create_graph=True)
     with pytest.raises(NotImplementedError, match=r"no second derivatives.*kernel='plain'"):
         gradient.sum().backward()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # PyTorch's own use of it
+def test_torch_refuses_forward_derivatives():
+    kernel = kernel_of("torch")
+    vectors, *rest = map(torch.tensor, ARRAYS)
+    ones = torch.ones_like(vectors)
+    with pytest.raises(NotImplementedError, match=r"no forward derivatives.*kernel='plain'"):
+        torch.func.jvp(lambda v: kernel.energies(v, *rest), (vectors,), (ones,))
+    with torch.autograd.forward_ad.dual_level(), pytest.raises(NotImplementedError, match="no forward"):
+        kernel.energies(torch.autograd.forward_ad.make_dual(vectors, ones), *rest)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_atoms_beyond_32_bits_are_refused(name):
+    kernel, place = kernel_of(name), engine(name).place
+    senders = GRAPH.senders.astype(np.int64)
+    senders[0] += 2**32
+    with jax.enable_x64(True):
+        with pytest.raises(Exception, match=r"4294967\d+ at 0|edge 0 runs from atom -1"):
+            np.asarray(kernel.energies(*map(place, (ARRAYS[0], senders, *ARRAYS[2:]))))
+        with pytest.raises((GraphError, TypeError), match="whole numbers"):
+            np.asarray(kernel.energies(*map(place, (*ARRAYS[:3], GRAPH.species + 0.9))))
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_program_goes_on_when_another_potential_of_its_weights_is_gone(name):
+    kernel, other = kernel_of(name), kernel_of(name)
+    arrays = [engine(name).place(array) for array in ARRAYS]
+    expected = np.asarray(kernel.energies(*arrays))
+    assert other.model is kernel.model
+    del other
+    gc.collect()
+    np.testing.assert_array_equal(np.asarray(kernel.energies(*arrays)), expected)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_ensemble_of_which_one_member_has_no_table_is_plain_as_a_whole(name):
+    make, steep = engine(name), random_weights(SPEC, 4)
+    parameters = {**steep.parameters, "layers.0.radial.0": 1e5 * steep.parameters["layers.0.radial.0"]}
+    members = [WEIGHTS, dataclasses.replace(steep, parameters=parameters), random_weights(SPEC, 5)]
+    with pytest.warns(RuntimeWarning, match="too steep"):
+        ensemble = make.ensemble.EnsemblePotential(members, dtype="float64", device="cpu")
+    assert {potential.kernel.name for potential in ensemble.potentials} == {"plain"}
+    alone = [
+        make.potential.Potential(weights, kernel="plain", dtype="float64", device="cpu").evaluate(GRAPH)
+        for weights in members
+    ]
+    told = ensemble.evaluate(GRAPH)
+    assert len(told.members) == 3
+    np.testing.assert_allclose(told.mean.energy, np.mean([each.energy for each in alone], axis=0))
+    with pytest.raises(ValueError, match="one kernel for all members"):
+        kernel_of(name).evaluate_members([make.kernels.select_kernel("plain", "cpu")], 0, GRAPH)
+
+
+def test_models_are_copied_by_their_weights():
+    potential = nequix.torch.Potential(WEIGHTS, kernel="native", dtype="float64", device="cpu")
+    other = copy.deepcopy(potential)
+    assert other.kernel.model is potential.kernel.model
+    np.testing.assert_array_equal(other.evaluate(GRAPH).forces, potential.evaluate(GRAPH).forces)
+    model = NativeModel(WEIGHTS, "float64", "base")
+    assert copy.copy(model).instructions == "base"
 
 
 def test_jax_function_has_plain_s_gradient_mapped_or_not():
@@ -119,11 +192,13 @@ def test_jax_tells_what_is_wrong():
 def test_potential_evaluates_by_the_library_and_hessians_by_plain(name):
     potential = engine(name).potential.Potential(WEIGHTS, dtype="float64", device="cpu")
     assert potential.kernel.name == "native"
+    model = potential.kernel.model
+    before = model.calls  # another potential of these weights may live, which shares it
     potential.evaluate(GRAPH)
-    assert potential.kernel.calls == potential.kernel.model.calls == 1
+    assert potential.kernel.calls == model.calls - before == 1
     product = potential.hessian_vector_product(GRAPH, np.ones((GRAPH.n_nodes, 3)))
     assert np.abs(product).max() < 1e-8  # a translation
-    assert potential.kernel.model.calls == 1
+    assert model.calls == before + 1
 
 
 @pytest.fixture
@@ -146,6 +221,7 @@ def test_potential_takes_a_number_of_threads(name, taken):
     first, second = (potential.evaluate(GRAPH) for _ in range(2))
     assert taken == [2, 2]  # a small system, too
     assert (first.forces == second.forces).all()
+    make(WEIGHTS, kernel="native", device="cpu", threads=np.int64(2))
     for threads in (0, -1, 1025, 2.0, True):
         with pytest.raises(ValueError, match="expected a whole number from 1 to 1024"):
             make(WEIGHTS, kernel="native", device="cpu", threads=threads)

@@ -36,7 +36,12 @@ def assert_close(found, expected):
 def test_random_models_and_structures(data, n_layers, seed, threads):
     spec = data.draw(native_specifications(n_layers))
     graph, weights = data.draw(systems(spec)), random_weights(spec, seed)
-    assert_close(native(weights, graph, threads=threads), plain(weights, graph))
+    expected = plain(weights, graph)
+    assert_close(native(weights, graph, threads=threads), expected)
+    given = (graph.vectors, graph.senders, graph.receivers, graph.species)
+    alone, _ = NativeModel(weights, "float64").evaluate(*given, gradient=False, threads=threads)
+    scale = max(1.0, float(np.abs(expected.energies).max(initial=0.0)))
+    np.testing.assert_allclose(alone, expected.energies, rtol=0, atol=RELATIVE * scale)
 
 
 @pytest.mark.parametrize("layer_norm", [True, False])
@@ -69,8 +74,12 @@ def test_every_instruction_set(instructions, dtype):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
-def test_energies_alone_are_those_with_derivatives(threads):
-    spec = spec_with("16x0e + 8x1o + 8x2e", lmax=2, n_layers=4)
+@pytest.mark.parametrize(
+    ("hidden", "lmax"),
+    [("16x0e + 8x1o + 8x2e", 2), ("16x0e + 16x1o + 16x2e + 16x3o", 1)],  # the latter grows layer by layer
+)
+def test_energies_alone_are_those_with_derivatives(threads, hidden, lmax):
+    spec = spec_with(hidden, lmax=lmax, n_layers=4)
     model = NativeModel(random_weights(spec, 3), "float64")
     graph = batch([structure(spec, seed, 12) for seed in range(8)])
     given = (graph.vectors, graph.senders, graph.receivers, graph.species)

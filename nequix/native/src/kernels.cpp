@@ -393,7 +393,7 @@ void place_work(const Evaluation<T>& e, int t, const Path& path, const Tile<T>& 
   for (int i = 0; i < tile.n; i++) {
     const long sender = tile.sender[i];
     work.x[i] = t ? e.x[t * DEGREES + path.l1] + sender * row : layer.linear_1[0] + e.species[sender] * row;
-    if (t && e.dx) work.dx[i] = e.dx[thread * DEGREES + path.l1] + sender * row;
+    if (t && e.gradient) work.dx[i] = e.dx[thread * DEGREES + path.l1] + e.row[thread * e.n_nodes + sender] * row;
   }
 }
 
@@ -727,11 +727,16 @@ void collect_senders(const Evaluation<T>& e, int t, long begin, long end, Room<T
   const Layer<T>& layer = e.model->layers[t];
   for (int l = 0; l < DEGREES; l++) {
     if (!layer.linear_1[l]) continue;
-    const long n = layer.in[l], from = begin * (2 * l + 1) * n, to = end * (2 * l + 1) * n;
-    T* total = e.dx[l];
+    const long n = layer.in[l], row = (2 * l + 1) * n, from = begin * row;
     for (int other = 1; other < e.n_threads; other++)
-      for (long i = from; i < to; i++) total[i] += e.dx[other * DEGREES + l][i];
-    multiply(l, (end - begin) * (2 * l + 1), n, n, total + from, layer.linear_1_t[l], e.dh[t % 2][l] + from, true, room.wide);
+      for (long a = begin; a < end; a++) {
+        const long place = e.row[other * e.n_nodes + a];
+        if (place < 0) continue;
+        T* total = e.dx[l] + a * row;
+        const T* part = e.dx[other * DEGREES + l] + place * row;
+        for (long i = 0; i < row; i++) total[i] += part[i];
+      }
+    multiply(l, (end - begin) * (2 * l + 1), n, n, e.dx[l] + from, layer.linear_1_t[l], e.dh[t % 2][l] + from, true, room.wide);
   }
 }
 
@@ -758,7 +763,7 @@ void backward(const Evaluation<T>& e, long begin, long end, Room<T>& room, int t
     const Layer<T>& layer = model.layers[t];
     if (t)
       for (int l = 0; l < DEGREES; l++)
-        for (long i = 0; i < e.n_nodes * (2 * l + 1) * layer.in[l]; i++) e.dx[thread * DEGREES + l][i] = 0;
+        for (long i = 0; i < e.n_rows[thread] * (2 * l + 1) * layer.in[l]; i++) e.dx[thread * DEGREES + l][i] = 0;
     for (long a = begin; a < end; a += CHUNK)
       backward_chunk(e, t, a, a + CHUNK < end ? a + CHUNK : end, room, thread);
     if (t) {

@@ -72,7 +72,9 @@ struct Evaluation {
   T** z;              // as x: features before the activation
   T** h;              // as x: features that enter a layer; of one layer more, which are those that leave the last
   T* dh[2][DEGREES];  // of even and odd layers
-  T** dx;             // of each thread, by degree: dx[thread * DEGREES + l]
+  T** dx;             // of each thread, by degree: dx[thread * DEGREES + l], with rows of its own
+  const int* row;     // of each thread and atom: row[thread * n_nodes + a], -1 where it has none; the first has all, in order
+  const long* n_rows;  // of each thread
   T** scratch;        // of each thread
   const long* bounds;  // first receiver of each thread, and their number
   int n_threads;

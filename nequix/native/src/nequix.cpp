@@ -297,6 +297,25 @@ class Order {
   std::vector<int> count;
 };
 
+// Where each thread keeps what it sums over senders: it has rows for the atoms that its receivers hear from alone, so
+// that memory does not grow as the number of threads times that of atoms. The first has all, for the others to add to.
+class Senders {
+ public:
+  Senders(int n_threads, int64_t n_nodes, const std::vector<long>& first, const std::vector<long>& bounds,
+          const int32_t* senders)
+      : row(n_threads * n_nodes, -1), count(n_threads) {
+    for (int64_t a = 0; a < n_nodes; a++) row[a] = static_cast<int>(a);
+    count[0] = n_nodes;
+    for (int thread = 1; n_nodes && thread < n_threads; thread++) {
+      int* mine = row.data() + thread * n_nodes;
+      for (long e = first[bounds[thread]]; e < first[bounds[thread + 1]]; e++)
+        if (mine[senders[e]] < 0) mine[senders[e]] = static_cast<int>(count[thread]++);
+    }
+  }
+  std::vector<int> row;     // of each thread and atom; -1 where it has none
+  std::vector<long> count;  // rows of each thread
+};
+
 void check_graph(int64_t n_nodes, int64_t n_edges, const double* vectors, const int32_t* senders,
                  const int32_t* receivers, const int32_t* species, int n_species) {
   require(n_nodes >= 0 && n_edges >= 0 && n_nodes < INT32_MAX && n_edges < INT32_MAX, "too many atoms or edges");
@@ -373,25 +392,29 @@ void Made<T>::evaluate(const std::vector<const Base*>& members, int shared, int6
   e.vectors = vectors, e.senders = senders, e.species = species, e.seed = seed;
   e.x = x.data(), e.z = z.data(), e.h = h.data(), e.dx = dx.data(), e.scratch = scratch.data();
   e.bounds = bounds.data(), e.n_threads = n_threads;
+  const Senders senders_of(n_threads, gradient ? n_nodes : 0, orders[0].first, bounds, senders);
   for (int l = 0; l < DEGREES; l++) {
+    const int64_t rows = n_nodes * (2 * l + 1);
     int64_t most_in = 0, most_out = 0;
     for (int t = 0; t < n_layers; t++) {
-      const Layer<T>& layer = layers_[t];
-      const int64_t rows = n_nodes * (2 * l + 1);
-      // Without derivatives every other layer has the same memory: while one is written, others read the last one.
-      if (t) x[t * DEGREES + l] = gradient || t <= 2 ? take(rows * layer.in[l]) : x[(t - 2) * DEGREES + l];
-      z[t * DEGREES + l] = take(rows * layer.pre[l]);
-      if (t) most_in = std::max<int64_t>(most_in, rows * layer.in[l]);
-      most_out = std::max<int64_t>(most_out, rows * layer.out[l]);
+      if (t) most_in = std::max<int64_t>(most_in, layers_[t].in[l]);
+      most_out = std::max<int64_t>(most_out, rows * layers_[t].out[l]);
+      z[t * DEGREES + l] = take(rows * layers_[t].pre[l]);
     }
+    // Without derivatives every other layer has the same memory: while one is written, others read the last one.
+    T* turns[2] = {};
+    for (int i = 0; !gradient && i < 2; i++) turns[i] = take(rows * most_in);
+    for (int t = 1; t < n_layers; t++) x[t * DEGREES + l] = gradient ? take(rows * layers_[t].in[l]) : turns[t % 2];
     for (int i = 0; i < 2; i++) {
       T* buffer = take(most_out);
       for (int t = i; t <= n_layers; t += 2) h[t * DEGREES + l] = buffer;
       if (gradient) e.dh[i][l] = take(most_out);
     }
     if (members.size() > 1) h[shared * DEGREES + l] = take(most_out);  // for all members to go on from
-    for (int thread = 0; gradient && thread < n_threads; thread++) dx[thread * DEGREES + l] = take(most_in);
+    for (int thread = 0; gradient && thread < n_threads; thread++)
+      dx[thread * DEGREES + l] = take(senders_of.count[thread] * (2 * l + 1) * most_in);
   }
+  e.row = senders_of.row.data(), e.n_rows = senders_of.count.data();
   const Kernels<T>& kernels = kernels_of<T>(instructions);
   for (int thread = 0; thread < n_threads; thread++) scratch[thread] = take(kernels.scratch(model_));
   Team team(n_threads);
@@ -481,6 +504,10 @@ const char* guarded(F&& function) {
 }  // namespace
 
 extern "C" {
+
+void nequix_sizes(int64_t sizes[3]) {
+  sizes[0] = sizeof(nequix_path), sizes[1] = sizeof(nequix_layer), sizes[2] = sizeof(nequix_spec);
+}
 
 const char* nequix_create(const nequix_spec* spec, int32_t bits, const char* instructions, nequix_model** model) {
   return guarded([&] {

@@ -57,6 +57,9 @@ typedef struct {
 
 typedef struct nequix_model nequix_model;
 
+/* The sizes of nequix_path, nequix_layer and nequix_spec, by which a caller tells that it was made for this library. */
+NEQUIX_API void nequix_sizes(int64_t sizes[3]);
+
 /* Make a model that computes in 32 or 64 bits, with the instructions named ("avx512", "avx2", "base") or, if null,
    the best of this machine's. The arrays of the specification may go afterwards. */
 NEQUIX_API const char* nequix_create(const nequix_spec* spec, int32_t bits, const char* instructions,
