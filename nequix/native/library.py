@@ -114,7 +114,6 @@ def load() -> ctypes.CDLL:
 
 _MODEL, _COUNT, _ARRAY = ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
 _FUNCTIONS = [
-    ("nequix_sizes", None, [ctypes.POINTER(ctypes.c_int64)]),
     (
         "nequix_create",
         ctypes.c_char_p,
@@ -131,4 +130,5 @@ _FUNCTIONS = [
         [ctypes.POINTER(_MODEL), *[ctypes.c_int32] * 2, _COUNT, _COUNT, *[_ARRAY] * 6, ctypes.c_int32],
     ),
     ("nequix_forces", ctypes.c_char_p, [*[_COUNT] * 3, *[_ARRAY] * 7]),
+    ("nequix_sizes", None, [ctypes.POINTER(ctypes.c_int64)]),
 ]

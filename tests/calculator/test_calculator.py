@@ -10,6 +10,7 @@ from ase.db import connect
 from nequix import GraphError, NequixCalculator, WeightsError, load_weights
 from nequix.core.graph import graph_from_atoms
 from nequix.core.skin import LastingNeighbors
+from nequix.models import load_model
 from tests.calculator import small
 from tests.calculator.small import BACKENDS, SPEC, WEIGHTS
 
@@ -29,6 +30,16 @@ SINGLE = 2e-5
 @pytest.fixture(scope="module", params=BACKENDS)
 def calc(request):
     return NequixCalculator(WEIGHTS, request.param, dtype="float64")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_potential_has_its_own_settings(backend):
+    potential = load_model(WEIGHTS, backend, kernel="plain", dtype="float64")
+    calc = NequixCalculator(potential, dtype="float64")
+    assert calc.backend == calc.parameters["backend"] == backend
+    for settings in ({"kernel": "native"}, {"threads": 3}, {"device": "cpu"}):
+        with pytest.raises(ValueError, match=r"cannot be given with a potential, which runs 'plain'"):
+            NequixCalculator(potential, **settings)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Graphs: what is refused, what is kept as given, and that batching changes nothing."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -193,6 +194,11 @@ def test_batch_refuses_nothing_and_mixed_cutoffs():
     short = ModelSpec(atomic_numbers=(1,), avg_n_neighbors=1.0, scale=1.0, shift=0.0, cutoff=4.0)
     graphs = [build_graph([1], [[0, 0, 0]], None, False, spec) for spec in (SPEC, short)]
     with pytest.raises(GraphError, match=r"different cutoffs \[4\.0, 5\.0\] A"):
+        batch(graphs)
+    other = replace(SPEC, atomic_numbers=(1, 2))
+    assert other.atomic_numbers != SPEC.atomic_numbers
+    graphs = [build_graph([1], [[0, 0, 0]], None, False, spec) for spec in (SPEC, other)]
+    with pytest.raises(GraphError, match="models of different elements"):
         batch(graphs)
 
 

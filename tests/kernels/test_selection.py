@@ -94,6 +94,13 @@ def test_native_that_was_not_built_is_an_error_with_a_hint(kernels, monkeypatch,
         kernels.select_kernel("native", "cpu")
 
 
+def test_native_of_another_version_is_an_error(kernels, monkeypatch):
+    monkeypatch.setattr(library, "LayerStruct", library.PathStruct)
+    library.load.cache_clear()
+    with pytest.raises(BackendUnavailable, match=r"another version .*other structures.*install nequix anew"):
+        kernels.select_kernel("native", "cpu")
+
+
 def test_native_on_a_gpu_names_the_kernel_to_use(kernels):
     with pytest.raises(BackendUnavailable, match=r"runs on a CPU.*kernel='plain'"):
         kernels.select_kernel("native", "gpu")

@@ -25,12 +25,41 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
+MANY = """
+import numpy as np
+from tests.native.test_model import WEIGHTS
+from nequix.native.model import NativeModel
+def peak():
+    with open("/proc/self/status") as status:
+        return int(next(line.split()[1] for line in status if line.startswith("VmHWM")))
+n = 20_000  # a chain, of which every atom hears from the one before
+model, atoms = NativeModel(WEIGHTS, "float64"), np.arange(n, dtype=np.int32)
+given = (np.tile([1.5, 0.0, 0.0], (n - 1, 1)), atoms[:-1], atoms[1:], np.zeros(n, np.int32))
+for threads in (1, 64):
+    before = peak()
+    model.evaluate(*given, threads=threads)
+    print(peak() - before)
+"""
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_child_after_fork_evaluates_as_its_parent():
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     ran = subprocess.run([sys.executable, "-c", FORK], cwd=root, env=environment, timeout=300)
     assert ran.returncode == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
+def test_memory_does_not_grow_with_threads_times_atoms():
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    ran = subprocess.run(
+        [sys.executable, "-c", MANY], cwd=root, env=environment, timeout=300, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    few, many = map(int, ran.stdout.split())
+    assert many < 4 * few  # of 64 threads that hear from a small part of the atoms; 60 times, if each had all
 
 
 def test_models_are_evaluated_by_several_threads_at_once():

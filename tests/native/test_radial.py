@@ -1,5 +1,7 @@
 """Tables of radial functions: as near to the MLP as they say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -83,6 +85,13 @@ def test_models_of_the_same_weights_share_their_tables():
     assert first.tables is second.tables
     for other in (NativeModel(random_weights(spec, 2), "float64"), NativeModel(random_weights(spec, 1))):
         assert other.tables is not first.tables
+
+
+def test_functions_that_are_not_finite_are_refused():
+    weights = random_weights(spec_with("2x0e", lmax=0), 0)
+    parameters = {**weights.parameters, "layers.0.radial.0": np.nan * weights.parameters["layers.0.radial.0"]}
+    with pytest.raises(SpecError, match="not finite"):
+        NativeModel(replace(weights, parameters=parameters), "float64")
 
 
 def test_functions_too_steep_are_refused(monkeypatch):

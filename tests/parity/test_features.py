@@ -1,5 +1,7 @@
 """The scalars of every layer, ``Potential.features``: equal in both engines and the reference."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -68,3 +70,13 @@ def test_a_graph_of_another_cutoff_is_refused(engine):
     wrong = type(graph)(**{**vars(graph), "cutoff": 3.0})
     with pytest.raises(GraphError, match="cutoff"):
         load_model(WEIGHTS, engine).features(wrong)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_graph_for_a_model_of_other_elements_is_refused(engine):
+    others = tuple(number + 1 for number in SPEC.atomic_numbers)
+    graph = build_graph([others[0]], [[0.0, 0.0, 0.0]], None, False, replace(SPEC, atomic_numbers=others))
+    potential = load_model(WEIGHTS, engine)
+    for evaluate in (potential.evaluate, potential.features, potential.hessian):
+        with pytest.raises(GraphError, match="other ones; build the graph with this model's"):
+            evaluate(graph)
