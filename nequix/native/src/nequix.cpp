@@ -205,7 +205,9 @@ void Made<T>::check(const nequix_spec& spec) {
       require(l == 0 || layer.gate[l] + layer.out[l] <= layer.pre[0], where + "gates beyond the scalars");
       if (t) require(layer.in[l] == spec.layers[t - 1].out[l], where + "what enters is not what left the last layer");
     }
-    require(layer.out[0] <= layer.pre[0] && layer.out[0] > 0, where + "no scalars");
+    require(layer.out[0] > 0, where + "no scalars");
+    require(layer.pre[0] == layer.out[0] + layer.out[1] + layer.out[2] + layer.out[3],
+            where + "scalars before the activation that are neither scalars nor gates after it");
     for (int p = 0; p < layer.n_paths; p++) {
       const nequix_path& path = layer.paths[p];
       const bool degrees = path.l1 >= 0 && path.l1 < DEGREES && path.l2 >= 0 && path.l2 <= spec.lmax &&
