@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nequix.core.errors import GraphError
 from nequix.core.graph import Graph, batch, graph_from_atoms
 from nequix.core.results import Results
 
@@ -61,10 +62,17 @@ def evaluate_atoms(
         max_atoms: Atoms of a batch at most, unless a single structure has more.
 
     Raises:
-        GraphError: For a structure that the model cannot evaluate.
+        GraphError: For a structure that the model cannot evaluate, or of which it says what is no number.
     """
-    graphs = (graph_from_atoms(atoms, potential.spec) for atoms in frames)
-    return list(evaluate_graphs(potential, graphs, max_atoms))
+    graphs = [graph_from_atoms(atoms, potential.spec) for atoms in frames]
+    evaluated = list(evaluate_graphs(potential, graphs, max_atoms))
+    for number, results in enumerate(evaluated):
+        if not (np.isfinite(results.energies).all() and np.isfinite(results.forces).all()):
+            raise GraphError(
+                f"structure {number} of {len(evaluated)} has energies or forces that are not finite; "
+                "check the model's parameters"
+            )
+    return evaluated
 
 
 def _evaluate(potential: Potential, graphs: list[Graph]) -> Iterator[Results]:

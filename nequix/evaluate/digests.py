@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,24 +12,41 @@ from nequix.core.files import digest_file
 
 
 def describe_paths(paths: Iterable[str | Path]) -> dict[str, str]:
-    """Tell files by the SHA-256 of their bytes, folders by that of the names and sizes of what they hold.
+    """Tell files and folders by digests of what they hold.
 
     Args:
         paths: Files and folders.
 
     Returns:
-        A digest for each name, which is a path's last part.
+        A digest for each name, which is a path's last part; of several of one name, the second is called
+        ``NAME #2``, and so on.
 
     Raises:
         DataError: If there is no such file or folder.
     """
-    return {Path(path).name: _digest(Path(path)) for path in paths}
+    told: dict[str, str] = {}
+    seen: Counter[str] = Counter()
+    for path in map(Path, paths):
+        seen[path.name] += 1
+        name = path.name if seen[path.name] == 1 else f"{path.name} #{seen[path.name]}"
+        told[name] = digest_path(path)
+    return told
 
 
-def _digest(path: Path) -> str:
+def digest_path(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, or of the names and digests of all files below a folder.
+
+    Args:
+        path: A file or folder.
+
+    Raises:
+        DataError: If there is no such file or folder.
+    """
     if path.is_file():
         return digest_file(path)
     if not path.is_dir():
         raise DataError(f"{path}: no such file or folder; check the path")
-    listing = [(file.name, file.stat().st_size) for file in sorted(path.iterdir()) if file.is_file()]
+    # Databases keep lock files beside them, which readers make and change.
+    files = (file for file in sorted(path.rglob("*")) if file.is_file() and not file.name.endswith("-lock"))
+    listing = [(file.relative_to(path).as_posix(), digest_file(file)) for file in files]
     return hashlib.sha256(repr(listing).encode()).hexdigest()

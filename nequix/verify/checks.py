@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float, Int
 
-STEP = 1e-3
+STEP = 3e-4
 """Of finite differences: A along the direction, and strain."""
 
 STENCIL = {1: 8 / 12, -1: -8 / 12, 2: -1 / 12, -2: 1 / 12}

@@ -34,7 +34,7 @@ _ROTATED = (
     f"{_WORST} 5e-14, in float32 2e-6: margins of 200 and 20"
 )
 _STEP = (
-    "central differences of fourth order, step 1e-3 A, whose truncation grows with the fifth derivative; "
+    "central differences of fourth order, step 3e-4 A, whose truncation grows with the fifth derivative; "
     "made of the plain kernel in float64, where they tell most"
 )
 

@@ -9,7 +9,7 @@ import nequix.torch.convolution as convolution
 import nequix.torch.e3nn_kernel as e3nn_kernel
 import nequix.torch.native_kernel as native_kernel
 import nequix.torch.potential as potential
-from nequix import cli
+from nequix import cli, load_weights
 from nequix.core import irreps
 from nequix.core.graph import GraphError
 from nequix.verify import certify, random_model
@@ -33,6 +33,10 @@ def run(tmp_path, monkeypatch, capsys):
         return caught.value.code, output.out, output.err
 
     return run
+
+
+def test_the_model_that_comes_with_nequix_passes():
+    assert certify(load_weights("nequix-nano"), ["torch"]).passed
 
 
 def failures(certificate):

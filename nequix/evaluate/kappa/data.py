@@ -104,6 +104,18 @@ def _reference(columns: dict[str, Any], row: str) -> Reference:
     )
 
 
+def find_files(folder: Path) -> tuple[Path, Path]:
+    """Return the files of the structures and of the reference.
+
+    Args:
+        folder: Holds them.
+
+    Raises:
+        DataError: If one is missing.
+    """
+    return _find(folder, STRUCTURES), _find(folder, REFERENCE)
+
+
 def _find(folder: Path, pattern: str) -> Path:
     found = sorted(folder.glob(pattern))
     if not found:

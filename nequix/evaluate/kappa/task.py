@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from nequix.calculator import NequixCalculator
+from nequix.evaluate.digests import describe_paths
 from nequix.evaluate.kappa import conductivity, srme
-from nequix.evaluate.kappa.data import Reference, estimate_cost, read_reference, read_structures
+from nequix.evaluate.kappa.data import Reference, estimate_cost, find_files, read_reference, read_structures
 from nequix.evaluate.relaxation import NO_SHEAR, Relaxed, relax_symmetric
 from nequix.evaluate.task import Outcome
 
@@ -45,6 +46,7 @@ class Kappa:
             "displacement_A": conductivity.DISPLACEMENT,
             "temperature_K": conductivity.TEMPERATURE,
             "boundary_mfp_um": conductivity.BOUNDARY,
+            "data": describe_paths(find_files(self.folder)),
         }
 
     def items(self) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from nequix.calculator import NequixCalculator
+from nequix.evaluate.digests import describe_paths
 from nequix.evaluate.phonons import bands, harmonic
 from nequix.evaluate.phonons.data import file_of, find_references, read_reference
 from nequix.evaluate.relaxation import FIXED, FREE, relax_symmetric
@@ -54,6 +55,7 @@ class Phonons:
             "displacement_A": harmonic.DISPLACEMENT,
             "temperature_K": harmonic.TEMPERATURE,
             "mesh_A": harmonic.MESH,
+            "data": describe_paths(find_references(self.folder).values()),
         }
 
     def items(self) -> list[str]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nequix.core.errors import GraphError
 from nequix.core.weights import Weights
 from nequix.evaluate.physics import cutoff, laws
 from nequix.evaluate.physics.verdicts import Limit, Verdict, worst
@@ -32,6 +33,16 @@ class Faulty:
 
     def evaluate(self, graph):
         return self.fault(graph, self.potential.evaluate(graph))
+
+
+@pytest.mark.parametrize("check", laws.CHECKS)
+@pytest.mark.parametrize("name", ["energies", "forces"])
+def test_what_is_no_number_satisfies_no_law(check, name, potential):
+    def fault(graph, results):
+        return replace(results, **{name: getattr(results, name) * np.nan})
+
+    with pytest.raises(GraphError, match="not finite"):
+        laws.CHECKS[check](Faulty(potential, fault))
 
 
 def detached_axis(graph, results):
