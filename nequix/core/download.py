@@ -66,7 +66,7 @@ def download(url: str, size: int, sha256: str) -> bytes:
             raise
         # The name was a known one: what lacks the file is the mirror.
         raise WeightsError(
-            f"{where}: cannot be read from the mirror NEQUIX_MIRROR={mirror}; put {file} there, unset "
+            f"{str(error).rpartition('; ')[0]} in the mirror NEQUIX_MIRROR={mirror}; put {file} there, unset "
             "NEQUIX_MIRROR to download it, or give the path of a local weight file"
         ) from error
     except (OSError, HTTPException, ValueError) as error:
