@@ -116,7 +116,8 @@ class SpreadGuard:
         exceeded: How often one of them was exceeded.
 
     Raises:
-        ValueError: If there is neither a limit nor a calibration, or the calculator is no ensemble.
+        ValueError: If there is neither a limit nor a calibration, if a limit is not positive, or if the
+            calculator is no ensemble.
     """
 
     def __init__(
@@ -131,6 +132,9 @@ class SpreadGuard:
             raise ValueError(f"atoms.calc is {type(calculator).__name__}, expected NequixEnsembleCalculator")
         if action not in ("warn", "stop"):
             raise ValueError(f"action = {action!r}, expected 'warn' or 'stop'")
+        for name, value in (("limit", limit), ("energy_limit", energy_limit)):
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} = {value}, expected a positive number")
         known = calculator.calibration
         if limit is None and energy_limit is None and known is None:
             raise ValueError("the ensemble is not calibrated: give a limit, in eV/A")
@@ -141,6 +145,7 @@ class SpreadGuard:
         )
         self.limit = float(ends[0] if limit is None else limit)
         self.energy_limit = float(ends[1] if energy_limit is None else energy_limit)
+        self._given = (limit is not None or known is None, energy_limit is not None or known is None)
         self.atoms, self.action = atoms, action
         self._calculator = calculator
         self.exceeded = 0
@@ -158,8 +163,7 @@ class SpreadGuard:
             return
         self.exceeded += 1
         message = (
-            f"the members' {found} up to which they were calibrated: the structure is unlike the training "
-            "data; label it and fine-tune again"
+            f"the members' {found}: the structure is unlike the training data; label it and fine-tune again"
         )
         if self.action == "stop":
             raise SpreadExceeded(message)
@@ -172,10 +176,11 @@ class SpreadGuard:
         forces = np.asarray(self._calculator.get_property("forces_spread", self.atoms))
         energy = np.asarray(self._calculator.get_property("energy_spread", self.atoms)) / len(self.atoms)
         atom = int(forces.argmax())
-        for what, spread, limit, unit in (
-            (f"forces on atom {atom}", forces[atom], self.limit, "eV/A"),
-            ("energies", energy, self.energy_limit, "eV an atom"),
+        for what, spread, limit, unit, given in (
+            (f"forces on atom {atom}", forces[atom], self.limit, "eV/A", self._given[0]),
+            ("energies", energy, self.energy_limit, "eV an atom", self._given[1]),
         ):
             if not spread <= limit:  # nor is what is no number
-                return f"{what} differ by {spread:.3g} {unit}, more than the {limit:.3g} {unit}"
+                whence = "that were given as the limit" if given else "up to which they were calibrated"
+                return f"{what} differ by {spread:.3g} {unit}, more than the {limit:.3g} {unit} {whence}"
         return None

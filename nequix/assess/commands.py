@@ -21,6 +21,7 @@ class Asked:
         reference: File of the coverage reference, if it must be named.
         also: Files of structures that count as known, as those of a fine-tuning do.
         covered: Whether there is a reference at all.
+        n_structures: Of the target, which are all the candidates; None if unknown.
     """
 
     target: Sequence[str] = ("TARGET",)
@@ -30,6 +31,7 @@ class Asked:
     reference: str | None = None
     also: Sequence[str] = ()
     covered: bool = False
+    n_structures: int | None = None
 
 
 def name_commands(action: str, mode: str | None, number: int, protocol: Protocol, asked: Asked) -> list[str]:
@@ -38,7 +40,7 @@ def name_commands(action: str, mode: str | None, number: int, protocol: Protocol
     Args:
         action: The verdict (:data:`nequix.assess.decide.ACTIONS`).
         mode: Of the fine-tuning, if that is the verdict.
-        number: Of structures to label.
+        number: Of structures to label; no more are chosen than the target has.
         protocol: Thresholds; those that differ from the usual ones are named.
         asked: What was assessed.
     """
@@ -51,7 +53,8 @@ def name_commands(action: str, mode: str | None, number: int, protocol: Protocol
     chosen, run = f"to-label{again}.extxyz", f"runs/tuned{again}"
     reference = ["--reference", asked.reference] if asked.reference else []
     model = ["--model", asked.model, *reference]
-    found = [_spell("nequix select", *asked.target, "-n", str(number), *model, "-o", chosen)]
+    count = number if asked.n_structures is None else min(number, asked.n_structures)
+    found = [_spell("nequix select", *asked.target, "-n", str(count), *model, "-o", chosen)]
     if action == "undecided":
         return found
     earlier = asked.also or ([] if asked.parent is None else ["LABELLED-BEFORE"])

@@ -94,6 +94,7 @@ def assess(
             _name_reference(model, reference, tuned),
             [str(path) for path in also or ()],
             known is not None,
+            len(aims),
         ),
     )
     print_verdict(verdict, measured, protocol, Console())

@@ -214,18 +214,19 @@ def _progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 def _print_report(report: Report) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=f"{report.n_structures} structures", title_justify="left")
     for column in ("severity", "rule", "structures", "what", "for example"):
         table.add_column(column, overflow="fold")
     for finding in report.findings:
-        table.add_row(
-            finding.severity, finding.rule, str(finding.count), finding.message, ", ".join(finding.names[:3])
-        )
+        names = ", ".join(finding.names[:3])
+        row = (finding.severity, finding.rule, str(finding.count), finding.message, names)
+        table.add_row(*map(escape, row))
     console = Console()
     if report.findings:
         console.print(table)
     for note in report.notes:
-        console.print(f"note: {note}", highlight=False)
+        console.print(f"note: {note}", highlight=False, markup=False)
     console.print(f"{len(report.errors)} errors, {len(report.findings) - len(report.errors)} warnings")

@@ -66,6 +66,7 @@ def errors(
         from nequix.evaluate.errors.task import Errors
     task = Errors(tuple(map(str, sources)), LabelKeys.of(energy_key, forces_key, stress_key))
     engine = _engine(model, backend, dtype, kernel, device, threads)
+    task.refuse_unfound()
     store, identity = _run(task, engine, output, _workers(workers, scheduler))
     summary = write_report(store, task.items(), identity)
     for quantity, unit, n, mae, rmse, *_ in summary_rows(summary):
@@ -104,6 +105,7 @@ def discovery(
         from nequix.evaluate.discovery.report import References, write_report
         from nequix.evaluate.discovery.shards import open_shards, take_shard
         from nequix.evaluate.discovery.task import Discovery
+    _refuse_ignored(reference, elements, relaxed, kappa_srme, shard)
     task = Discovery(structures, limit=limit)
     engine = _engine(model, backend, dtype, kernel, device, threads)
     items = take_shard(task.items(), shard)
@@ -181,6 +183,8 @@ def physics(
     engine = _engine(model, backend, dtype, kernel, device, threads)
     elements = elements_of(load_weights(model).spec.atomic_numbers)
     task = Physics(chosen, elements, data, n_elastic, picoseconds)
+    if checks is not None:
+        task.refuse_unmade()
     store, identity = _run(task, engine, output, _workers(workers, scheduler))
     verdicts = write_report(store, task, identity)
     for check, verdict in verdicts.items():
@@ -271,6 +275,32 @@ def speed(
         else:
             print(f"{row['n_atoms']:7} atoms  {row['error']}  {row['contender']}")
     print(output / "report.md")
+
+
+def _refuse_ignored(
+    reference: Path | None,
+    elements: Path | None,
+    relaxed: Path | None,
+    kappa_srme: float | None,
+    shard: str | None,
+) -> None:
+    """Refuse what discovery would compare with if another option were, or were not, there."""
+    given = {
+        "--reference": reference,
+        "--elements": elements,
+        "--relaxed": relaxed,
+        "--kappa-srme": kappa_srme,
+    }
+    named = [option for option, value in given.items() if value is not None]
+    if shard is not None and named:
+        raise DataError(
+            f"{', '.join(named)}: nothing is compared with --shard; leave it out here, and give it to the "
+            "run that joins the parts (--join)"
+        )
+    if elements is not None and reference is None:
+        raise DataError("--elements: nothing to compare with; give --reference, too")
+    if kappa_srme is not None and (reference is None or relaxed is None):
+        raise DataError("--kappa-srme: CPS-1 needs F1 and the RMSD; give --reference and --relaxed, too")
 
 
 def _chosen(task: Task, only: str | None) -> list[str]:

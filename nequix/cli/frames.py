@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,7 +113,8 @@ def check_target(target: Path, sources: Sequence[Path], force: bool, formats: Se
         formats: The allowed formats, in ASE's words; by default all that ASE writes.
 
     Raises:
-        DataError: If it is an input, exists, has no folder or a format that cannot be written.
+        DataError: If it is an input, exists, has no folder or one where nothing may be written, or a format
+            that cannot be written.
     """
     from ase.io.formats import ioformats
 
@@ -123,10 +125,18 @@ def check_target(target: Path, sources: Sequence[Path], force: bool, formats: Se
             f"{target}: format {kind or 'unknown'!r} cannot hold {what}; "
             f"give a name that ends in .{', .'.join(formats)}"
         )
+    if formats and kind == "json" and target.suffix.lower() in COMPRESSED:  # ASE puts no second frame there
+        raise DataError(
+            f"{target}: compressed JSON cannot hold several frames; "
+            "give a name that ends in .json or .extxyz.gz"
+        )
     if kind not in ioformats or not ioformats[kind].can_write or not ioformats[kind].acceptsfd:
         raise DataError(f"{target}: cannot write the format {kind or 'unknown'!r}; try the ending .extxyz")
-    if target.is_dir() or not target.absolute().parent.is_dir():
+    folder = _place(target).parent
+    if target.is_dir() or not folder.is_dir():
         raise DataError(f"{target}: no place for a file; make its folder, or choose another name")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise DataError(f"{target}: nothing may be written into {folder}; choose another folder")
     if not target.exists():
         return
     if any(source.exists() and source.samefile(target) for source in sources):
@@ -135,8 +145,38 @@ def check_target(target: Path, sources: Sequence[Path], force: bool, formats: Se
         raise DataError(f"{target}: exists already; choose another name, or replace it with --force")
 
 
+def try_format(target: Path, atoms: Atoms) -> None:
+    """Refuse a format that cannot hold a structure, before any work on it.
+
+    Args:
+        target: The output file.
+        atoms: The structure as it is before the work.
+
+    Raises:
+        DataError: If it cannot be written there.
+    """
+    import numpy as np
+    from ase.calculators.singlepoint import SinglePointCalculator
+    from ase.io import write
+
+    tried = atoms.copy()
+    stress = {"stress": np.zeros(6)} if atoms.cell.rank == 3 else {}
+    tried.calc = SinglePointCalculator(tried, energy=0.0, forces=np.zeros((len(atoms), 3)), **stress)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            write(Path(folder) / f"tried{target.suffix}", [tried], format=output_format(target))
+        except Exception as error:  # ASE's writers raise whatever they met
+            reason = str(error) or type(error).__name__
+            raise DataError(
+                f"{target}: the format {output_format(target)!r} cannot hold this structure ({reason}); "
+                "try the ending .extxyz"
+            ) from error
+
+
 def write_frames(target: Path, frames: Iterable[Atoms]) -> None:
     """Write structures so that the file's name holds all of them, or what it held before.
+
+    A link stays, and the file that it leads to is written.
 
     Args:
         target: The file to make or replace; its name tells the format.
@@ -147,17 +187,23 @@ def write_frames(target: Path, frames: Iterable[Atoms]) -> None:
     """
     from ase.io import write
 
+    place = _place(target)
     # Beside the target, since renaming from another disk would not be one step; with its ending, by which
     # ASE tells whether to compress.
-    temporary = target.with_name(f".nequix-{secrets.token_hex(8)}.tmp{target.suffix}")
+    temporary = place.with_name(f".nequix-{secrets.token_hex(8)}.tmp{target.suffix}")
     try:
         write(temporary, list(frames), format=output_format(target))
-        os.replace(temporary, target)
+        os.replace(temporary, place)
     except Exception as error:  # ASE's writers raise whatever they met
         reason = str(error) or type(error).__name__
         raise DataError(f"{target}: cannot be written ({reason}); choose another format or folder") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _place(target: Path) -> Path:
+    """Follow links to where a file is, or will be."""
+    return Path(os.path.realpath(target))
 
 
 def with_results(atoms: Atoms) -> Atoms:

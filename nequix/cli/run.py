@@ -135,7 +135,7 @@ def relax(
     force: Force = False,
 ) -> None:
     """Relax a structure; exit code 3 if it does not converge, what was reached being written all the same."""
-    from nequix.cli.frames import check_target, read_frames, with_results, write_frames
+    from nequix.cli.frames import check_target, read_frames, try_format, with_results, write_frames
 
     if not (fmax > 0 and steps > 0):
         raise DataError(f"fmax = {fmax} and steps = {steps}, expected positive numbers")
@@ -146,11 +146,13 @@ def relax(
     frames = list(read_frames(file))
     if not -len(frames) <= frame < len(frames):
         raise DataError(f"{file}: has no frame {frame}, only {len(frames)} frames")
+    frame %= len(frames)
     atoms = frames[frame]
     if len(frames) > 1:
-        print(f"{file}: frame {frame % len(frames)} of {len(frames)}, counted from 0", file=sys.stderr)
+        print(f"{file}: frame {frame} of {len(frames)}, counted from 0", file=sys.stderr)
     if cell and not (atoms.pbc.all() and atoms.cell.rank == 3):
         raise DataError(f"{file}: pbc = {atoms.pbc.tolist()}: only a cell periodic in all directions relaxes")
+    try_format(target, atoms)
     ensemble = is_ensemble(model)
     atoms.calc = make_calculator(model, backend, dtype, kernel, device, threads, ensemble=ensemble)
     try:

@@ -60,8 +60,15 @@ def download(url: str, size: int, sha256: str) -> bytes:
     try:
         with open_origin(where)[0] as stream, show_progress(file, size) as advance:
             data = _read(stream, size, advance)
-    except WeightsError:
-        raise
+    except WeightsError as error:
+        mirror = os.environ.get("NEQUIX_MIRROR", "")
+        if not mirror or ("://" in mirror and not mirror.startswith("file:")):
+            raise
+        # The name was a known one: what lacks the file is the mirror.
+        raise WeightsError(
+            f"{str(error).rpartition('; ')[0]} in the mirror NEQUIX_MIRROR={mirror}; put {file} there, unset "
+            "NEQUIX_MIRROR to download it, or give the path of a local weight file"
+        ) from error
     except (OSError, HTTPException, ValueError) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()

@@ -150,6 +150,7 @@ def print_coverage(coverage: Coverage, console: Console) -> None:
         coverage: The target's.
         console: Where.
     """
+    from rich.markup import escape
     from rich.table import Table
 
     if coverage.gaps:
@@ -157,14 +158,15 @@ def print_coverage(coverage: Coverage, console: Console) -> None:
         for column in _GAP_HEADER:
             table.add_column(column, overflow="fold")
         for gap in coverage.gaps[:SHOWN]:
-            table.add_row(*_gap_row(gap))
+            table.add_row(*map(escape, _gap_row(gap)))
         console.print(table)
         if len(coverage.gaps) > SHOWN:
             console.print(f"and {len(coverage.gaps) - SHOWN} more", highlight=False)
     for reason in coverage.reasons:
-        console.print(f"- {reason}", highlight=False)
+        console.print(f"- {reason}", highlight=False, markup=False)
     for name, reason in coverage.failures[:SHOWN]:
-        console.print(f"not judged: {name}: {reason}", highlight=False)
+        told = reason if reason.startswith(f"{name}: ") else f"{name}: {reason}"
+        console.print(f"not judged: {told}", highlight=False, markup=False)
     console.print(f"{coverage.verdict}: {_counts(coverage)}{_left_out(coverage)}", highlight=False)
 
 

@@ -185,6 +185,8 @@ def reading(where: str) -> Iterator[None]:
     """
     try:
         yield
+    except FileNotFoundError as error:
+        raise DataError(f"{where}: no such file; check the path") from error
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise DataError(f"{where}: cannot be read ({error}); copy the file anew") from error
     except NotImplementedError as error:  # a compression that Python does not have

@@ -1,6 +1,7 @@
 """Commands to go on with: of the files and the model that were assessed, and such as the parser takes."""
 
 import shlex
+from dataclasses import replace
 
 import pytest
 import typer
@@ -16,6 +17,11 @@ ASKED = Asked(
 
 def commands(action="few-shot", mode: str | None = "last-layer", protocol=None, asked=ASKED):
     return name_commands(action, mode, 40, protocol or Protocol(), asked)
+
+
+def test_no_more_are_chosen_than_there_are():
+    for n, chosen in ((1, 1), (40, 40), (41, 40)):
+        assert f" -n {chosen} " in commands(asked=replace(ASKED, n_structures=n))[0]
 
 
 def test_commands_carry_model_files_and_reference():

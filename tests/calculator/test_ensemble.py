@@ -124,6 +124,9 @@ def test_dynamics_warns_or_stops_where_members_disagree():
     atoms.calc = NequixEnsembleCalculator(members(2, ("readout",)), "torch")
     with pytest.raises(ValueError, match="not calibrated"):
         SpreadGuard(atoms)
+    for wrong in ({"limit": -1}, {"limit": 0.0}, {"energy_limit": float("nan")}):
+        with pytest.raises(ValueError, match=r"limit = .*, expected a positive number"):
+            SpreadGuard(atoms, **wrong)
     largest = atoms.calc.get_property("forces_spread", atoms).max()
     within = SpreadGuard(atoms, limit=1.5 * largest)
     dynamics = VelocityVerlet(atoms, 1 * units.fs)
@@ -132,7 +135,7 @@ def test_dynamics_warns_or_stops_where_members_disagree():
     assert within.exceeded == 0
 
     guard = SpreadGuard(atoms, limit=0.5 * largest)
-    with pytest.warns(RuntimeWarning, match=r"differ by .* eV/A, more than"):
+    with pytest.warns(RuntimeWarning, match=r"differ by .* eV/A, more than .* given as the limit: "):
         guard()
     guard()  # warnings are errors here: it gives one only
     assert guard.exceeded == 2
@@ -156,6 +159,9 @@ def test_dynamics_warns_or_stops_where_members_disagree():
     atoms.calc.calibration = calibration()
     calibrated = SpreadGuard(atoms)
     assert (calibrated.limit, calibrated.energy_limit) == pytest.approx((1.0, 0.3))
+    calibrated.limit = 0.5 * largest
+    with pytest.warns(RuntimeWarning, match="up to which they were calibrated"):
+        calibrated()
     atoms.calc = NequixCalculator(WEIGHTS, "torch")
     with pytest.raises(ValueError, match="expected NequixEnsembleCalculator"):
         SpreadGuard(atoms, limit=1.0)

@@ -72,3 +72,13 @@ def test_errors_say_how_to_go_on(run):
     assert "no such file" in run("coverage", "missing.extxyz", *COMMON)[2]
     code, out, _ = run("coverage", "--help")
     assert "build" in out
+
+
+def test_brackets_in_names_are_printed_as_they_are(run):
+    run("coverage", "build", "train.extxyz", "--no-features", *COMMON)
+    single = sets.crystal("Cu", 300)
+    single.positions[0] = float("nan")
+    write("a[b].extxyz", [sets.crystal("Cu", 300), single])
+    _, out, _ = run("coverage", "a[b].extxyz", "--model", "model.safetensors")
+    line = next(line for line in out.splitlines() if line.startswith("not judged: "))
+    assert line.count("a[b].extxyz 1") == 1

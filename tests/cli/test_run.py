@@ -110,6 +110,7 @@ def test_predict_writes_nothing_if_every_frame_is_bad(run, tmp_path):
         ("there.extxyz", "exists already"),
         ("out.cif", "cannot hold energies"),
         ("out", "cannot hold energies"),
+        ("out.json.gz", "compressed JSON cannot hold several frames"),
         ("absent/out.extxyz", "no place for a file"),
     ],
 )
@@ -124,6 +125,28 @@ def test_predict_refuses_a_bad_output_before_any_work(run, tmp_path, target, say
     assert err.count("\n") == 1
     assert (tmp_path / "salt.extxyz").read_bytes() == content
     assert (tmp_path / "there.extxyz").read_text() == "precious"
+
+
+def test_a_folder_where_nothing_may_be_written_is_refused_before_any_work(run, tmp_path, monkeypatch):
+    (tmp_path / "folder").mkdir()
+    folder = (tmp_path / "folder").resolve()
+    granted = os.access
+    # Root may write everywhere, whatever the permissions.
+    monkeypatch.setattr("os.access", lambda path, mode, **how: path != folder and granted(path, mode, **how))
+    for command in ("predict", "relax"):
+        code, out, err = run(command, "salt.extxyz", "-o", "folder/out.extxyz", "--model", "absent")
+        assert (code, out) == (1, "")
+        assert "folder/out.extxyz: nothing may be written into" in err
+
+
+def test_a_link_stays_and_its_target_is_written(run, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "held.extxyz").write_text("old")
+    (tmp_path / "link.extxyz").symlink_to("folder/held.extxyz")
+    assert run("predict", "oxide.cif", "-o", "link.extxyz", "--force", *COMMON)[0] == 0
+    assert (tmp_path / "link.extxyz").readlink() == Path("folder/held.extxyz")
+    assert np.isfinite(read("folder/held.extxyz").get_potential_energy())
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["held.extxyz"]
 
 
 def test_predict_replaces_only_by_force_and_whole(run, tmp_path, monkeypatch):
@@ -246,7 +269,8 @@ def test_relax_of_a_molecule_shows_no_volume(run):
         (("salt.extxyz", "--frame", "3"), "no frame 3"),
         (("salt.extxyz", "--fmax", "0"), "expected positive"),
         (("absent.cif",), "absent.cif: no such file"),
-        (("iron.cif",), "iron.cif: frame -1: atom 0 is Fe"),
+        (("iron.cif",), "iron.cif: frame 0: atom 0 is Fe"),
+        (("salt.extxyz", "--frame", "1", "-o", "POSCAR_w"), "POSCAR_w: the format 'vasp' cannot hold this"),
         (("empty.extxyz",), "empty.extxyz: "),
         (("salt.extxyz", "--output", "salt.extxyz"), "is an input file"),
     ],
@@ -258,6 +282,14 @@ def test_relax_refuses_what_cannot_be_relaxed(run, tmp_path, arguments, says):
     assert code == 1
     assert says in err
     assert "converged" not in out
+
+
+def test_relax_counts_frames_in_one_way(run):
+    write("bad.extxyz", [small.water(), _bad(), small.slab()])
+    code, _, err = run("relax", "bad.extxyz", "--frame", "-2", *COMMON)
+    assert code == 1
+    assert "bad.extxyz: frame 1 of 3, counted from 0" in err
+    assert "error: bad.extxyz: frame 1: atom 5 is U" in err
 
 
 @pytest.mark.parametrize(

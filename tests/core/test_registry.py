@@ -206,6 +206,15 @@ def test_a_mirror_of_another_kind_is_refused(mirror, monkeypatch):
         registry.load_weights("nequix-mp-1")
 
 
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_mirror_without_the_file_is_named(scheme, tmp_path, monkeypatch):
+    monkeypatch.setitem(registry.ENTRIES, "small", entry("https://example.invalid/small.nqx"))
+    monkeypatch.setenv("NEQUIX_MIRROR", f"{scheme}{tmp_path}/none")
+    with pytest.raises(WeightsError, match=r"mirror NEQUIX_MIRROR=.*none; put small\.nqx there") as caught:
+        registry.load_weights("small")
+    assert "nequix models" not in str(caught.value)
+
+
 def test_two_processes_download_once(origin):
     origin.behaviour = "stalled"
     children = [_start(origin.url) for _ in range(2)]

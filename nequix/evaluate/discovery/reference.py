@@ -108,6 +108,8 @@ def read_elements(path: Path) -> dict[str, float]:
         with reading(path.name), (gzip.open if path.suffix == ".gz" else open)(path, "rb") as handle:
             held = json.loads(handle.read())
         return {symbol: round(_energy_per_atom(entry), DECIMALS) for symbol, entry in held.items()}
+    except DataError:  # a ValueError, too, that says all by itself
+        raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
             f"{path}: expected an entry or an energy for each element ({error!r}); see docs/evaluate.md"

@@ -13,8 +13,9 @@ from nequix.calculator import NequixCalculator
 from nequix.core.errors import DataError, GraphError
 from nequix.core.graph import Graph
 from nequix.data.batch import graph_of
+from nequix.data.labels import tell_unread
 from nequix.data.sources import Source, open_source
-from nequix.data.structure import LabelKeys, Structure, refuse_not_finite
+from nequix.data.structure import LABELS, LabelKeys, Structure, refuse_not_finite
 from nequix.evaluate.batches import MAX_ATOMS, evaluate_graphs
 from nequix.evaluate.digests import describe_paths
 from nequix.evaluate.errors.predictions import Predictions
@@ -54,6 +55,28 @@ class Errors:
         if not n:
             raise DataError(f"{', '.join(self.paths)}: holds no structure; is it whole?")
         return [f"structures-{start:08d}" for start in range(0, n, BLOCK)]
+
+    def refuse_unfound(self) -> None:
+        """Refuse keys of labels that were named, but that no structure has.
+
+        Raises:
+            DataError: Naming the key, and what else the first structure has.
+        """
+        named = self.keys.named()
+        if not named:
+            return
+        source = _source(self.paths, self.keys)
+        missing = set(named)
+        for index in range(len(source)):
+            structure = source[index]
+            missing = {label for label in missing if getattr(structure, label) is None}
+            if not missing:
+                return
+        keys = " or ".join(f"{named[label]!r} ({label})" for label in LABELS if label in missing)
+        raise DataError(
+            f"{', '.join(self.paths)}: none of {len(source)} structures has {keys}; "
+            f"{tell_unread(source[0])}; name another key, or leave the option out"
+        )
 
     def evaluate(self, item: str, calculator: NequixCalculator) -> Outcome:
         """Predict the structures of a block; those that cannot be evaluated are listed with the reason.

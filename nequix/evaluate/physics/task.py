@@ -88,6 +88,24 @@ class Physics:
             names += [f"elastic-{name}" for name in chosen]
         return names
 
+    def refuse_unmade(self) -> None:
+        """Refuse checks that come to nothing, for those who asked for them by name.
+
+        Raises:
+            DataError: If ``eos`` or ``elastic`` is among the checks, but no item of it.
+        """
+        items = self.items()
+        for check in ("eos", "elastic"):
+            if check not in self.checks or any(item.startswith(PREFIXES[check]) for item in items):
+                continue
+            if self.data is None:
+                raise DataError(
+                    f"check {check!r} compares with DFT; give the folder of the references (--data)"
+                )
+            if self.reference(check) is None:
+                raise DataError(f"{self.data}: has no reference of check {check!r}; see docs/evaluate.md")
+            raise DataError(f"check {check!r}: no crystal is left to check; choose other data or --n-elastic")
+
     def evaluate(self, item: str, calculator: NequixCalculator) -> Outcome:
         """Make one check.
 

@@ -230,3 +230,26 @@ def test_workers_do_the_same(tmp_path, monkeypatch):
         held = [store.read(item) for store in stores]
         assert held[0].values == held[1].values
         np.testing.assert_array_equal(held[0].arrays["positions"], held[1].arrays["positions"])
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--elements", "e.json"), "give --reference, too"),
+        (("--kappa-srme", "0.4"), "give --reference and --relaxed, too"),
+        (("--kappa-srme", "0.4", "--reference", "r.csv"), "give --reference and --relaxed, too"),
+        (("--reference", "r.csv", "--shard", "1/2"), "nothing is compared with --shard"),
+        (("--relaxed", "r.zip", "--shard", "1/2"), "nothing is compared with --shard"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(tmp_path, capsys, options, says):
+    assert evaluate("discovery", tmp_path / "s.xyz", "-o", tmp_path / "run", *options) == 1
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("read", "name"), [(reference.read_elements, "e.json"), (reference.read_reference, "r.csv")]
+)
+def test_a_missing_reference_is_called_missing(tmp_path, read, name):
+    with pytest.raises(DataError, match=rf"^{name}: no such file; check the path$"):
+        read(tmp_path / name)

@@ -105,3 +105,12 @@ def test_other_data_is_another_run(tmp_path, engine):
     labelled(tmp_path / "data.xyz", engine.calculator(), n=2, shift=1.0)
     with pytest.raises(DataError, match="holds a run with"):
         run(task, engine, tmp_path / "run")
+
+
+def test_a_named_key_that_no_structure_has_is_an_error(tmp_path, engine, capsys):
+    labelled(tmp_path / "data.xyz", engine.calculator(), n=2)
+    model = ("--model", engine.model, "--backend", "torch")
+    code = evaluate("errors", tmp_path / "data.xyz", "-o", tmp_path / "run", "--energy-key", "nope", *model)
+    assert code == 1
+    assert "none of 2 structures has 'nope' (energy)" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -82,3 +82,13 @@ def test_without_references_their_checks_are_left_out(tmp_path):
     task = Physics(("dimers", "eos", "elastic"), ("Cu", "O"))
     assert task.items() == ["dimer-Cu", "dimer-O"]
     assert task.settings()["references"] == {}
+
+
+@pytest.mark.parametrize("check", ["eos", "elastic"])
+def test_a_check_asked_for_by_name_that_cannot_be_made_is_an_error(tmp_path, monkeypatch, capsys, check):
+    common = ("--model", str(write_small(tmp_path)), "--backend", "torch", "-o", str(tmp_path / "run"))
+    (tmp_path / "empty").mkdir()
+    for data, says in (((), "--data"), (("--data", str(tmp_path / "empty")), "has no reference of check")):
+        assert run(monkeypatch, *common, "--checks", check, *data) == 1
+        assert says in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
