@@ -102,6 +102,16 @@ def test_a_failing_item_is_recorded_and_the_others_go_on(tmp_path, engine, worke
     assert store.read("item-1").error is None
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_values_that_are_not_finite_are_a_failure_of_their_item_alone(tmp_path, engine, workers):
+    task = Toy(str(tmp_path), n_items=3)
+    (tmp_path / "nan-item-1").touch()
+    store, seen = run(task, engine, tmp_path / "run", workers)
+    assert seen == task.items()
+    assert store.read("item-1").error == "values that are no numbers: rows[1].energy = nan"
+    assert store.read("item-0").error is store.read("item-2").error is None
+
+
 @pytest.mark.parametrize(("deaths", "told"), [(1, None), (5, "exit code -9")])
 def test_a_worker_that_is_killed_is_replaced(tmp_path, engine, deaths, told):
     task = Toy(str(tmp_path), n_items=3)
