@@ -14,7 +14,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from nequix.core.errors import DataError
-from nequix.core.files import TEMPORARY, write_atomic
+from nequix.core.files import TEMPORARY, make_folder, write_atomic
 from nequix.evaluate.task import Outcome
 
 RUN = "run.json"
@@ -44,9 +44,11 @@ class Store:
             identity: What the numbers depend on, for JSON.
 
         Raises:
-            DataError: If the folder holds a run of something else, or another process runs there.
+            DataError: If the folder cannot be made, holds a run of something else, or another process runs
+                there.
         """
-        (self.folder / ITEMS).mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
+        make_folder(self.folder / ITEMS)
         lock = FileLock(self.folder / ".lock")
         try:
             lock.acquire(timeout=0)
@@ -54,6 +56,8 @@ class Store:
             raise DataError(
                 f"{self.folder}: another process is running there; wait for it, or choose another folder"
             ) from None
+        except OSError as error:
+            raise DataError(f"{self.folder}: cannot be locked ({error}); choose another folder") from None
         try:
             self._check(json.loads(json.dumps(identity)))
             for left in (self.folder / ITEMS).glob(TEMPORARY):

@@ -72,3 +72,11 @@ def test_errors_say_how_to_go_on(run):
     assert "no such file" in run("coverage", "missing.extxyz", *COMMON)[2]
     code, out, _ = run("coverage", "--help")
     assert "build" in out
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_the_work(run, monkeypatch):
+    run("coverage", "build", "train.extxyz", "--no-features", *COMMON)
+    monkeypatch.setattr("nequix.coverage.judge.judge", None)
+    for name in ("POSCAR", "POSCAR/report"):
+        code, _, err = run("coverage", "usual.extxyz", "-o", name, "--no-features", *COMMON)
+        assert (code, err.count("\n"), "cannot be made a folder" in err) == (1, 1, True)

@@ -149,6 +149,22 @@ def test_a_folder_keeps_to_one_run(tmp_path, engine):
         run(Toy(str(tmp_path), n_items=2), engine, tmp_path / "run")
 
 
+@pytest.mark.parametrize("name", ["file", "file/run"])
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot be made a folder"), Store(tmp_path / name).begin({}):
+        pass
+
+
+def test_a_folder_that_cannot_be_locked_is_refused(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    with (
+        pytest.raises(DataError, match=r"cannot be locked .* choose another folder"),
+        Store(tmp_path).begin({}),
+    ):
+        pass
+
+
 def test_a_folder_in_use_is_refused(tmp_path):
     with (
         Store(tmp_path).begin({}),
