@@ -26,6 +26,9 @@ HOPELESS = 0.1
 ANOTHER_SCALE = 0.5
 """eV an atom; energies so far away belong to another functional, other pseudo-potentials or all electrons."""
 
+NO_FORCE = 0.01
+"""meV/A; labelled forces that are smaller on average are zero but for rounding."""
+
 SOME = 20
 """Structures to label where no number follows from the errors."""
 
@@ -127,7 +130,12 @@ def _by_errors(measured: Measured, protocol: Protocol, tuned: bool) -> Verdict:
         return Verdict("undecided", reasons=["the decision is made by force errors, and there are none"])
     limit = protocol.tuned_force if tuned else protocol.zero_shot_force
     told = f"force MAE {_span(forces)} meV/A, threshold {limit:g}"
-    if forces.upper <= limit:
+    size = measured.force_size
+    no_force = size is not None and size < NO_FORCE
+    if forces.upper <= limit and no_force:
+        verdict = Verdict("undecided", reasons=[f"{told}: below it, but of forces that are zero", _DISPLACE])
+        _weigh_energies(verdict, measured, protocol, tuned)
+    elif forces.upper <= limit:
         verdict = Verdict("tuned" if tuned else "zero-shot", reasons=[f"{told}: below it"])
         _weigh_energies(verdict, measured, protocol, tuned)
     elif forces.lower > limit:
@@ -140,8 +148,11 @@ def _by_errors(measured: Measured, protocol: Protocol, tuned: bool) -> Verdict:
     else:
         verdict = Verdict("undecided", reasons=[f"{told}: within the interval"])
         verdict.reasons.append(_how_many_more(measured, limit))
-    size = measured.force_size
-    if size is not None and forces.value > size / 2:
+    if no_force:
+        verdict.doubts.append(
+            "labelled forces are all zero: symmetry or a relaxed structure; they say nothing of forces"
+        )
+    elif size is not None and forces.value > size / 2:
         verdict.doubts.append(
             f"labelled forces are only {size:.3g} meV/A on average: an error of {forces.value:.3g} is "
             f"{100 * forces.value / size:.0f} % of them"
@@ -197,6 +208,7 @@ def _fine_tuning(error: float, protocol: Protocol) -> Verdict:
     )
 
 
+_DISPLACE = "label snapshots whose atoms are displaced, as those of dynamics are"
 _AGAIN = "label as many again, and fine-tune the original model on all of them; compare what each step gained"
 _CURVE_NOTE = (
     "elsewhere is MoNbTaW with nequix-mp-1 (docs/finetuning.md): a first guess; measure your own curve"

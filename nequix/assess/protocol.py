@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from nequix.core.errors import DataError
-from nequix.core.files import write_atomic
+from nequix.core.files import make_folder, write_atomic
 
 PROTOCOL = "protocol.json"
 """Where they are recorded, in the folder of the run."""
@@ -60,9 +60,10 @@ class Protocol:
             When it was first recorded.
 
         Raises:
-            DataError: If another protocol is recorded there: thresholds are not changed after the fact.
+            DataError: If another protocol is recorded there, as thresholds are not changed after the fact, or
+                the folder cannot be made.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         path, own = folder / PROTOCOL, asdict(self)
         if not path.exists():
             recorded = datetime.now(UTC).isoformat(timespec="seconds")

@@ -68,6 +68,7 @@ def check(
     from rich.console import Console
 
     from nequix.cli.frames import read_structures
+    from nequix.core.files import make_folder
     from nequix.coverage.judge import judge
     from nequix.coverage.report import print_coverage
 
@@ -75,16 +76,17 @@ def check(
     calculator = None
     if features and known.features is not None:
         calculator = make_calculator(model, backend, dtype, kernel, device)
+    if output is not None:  # what is in the way is said now, not after the work
+        with _needs_extra():
+            import matplotlib  # noqa: F401
+        make_folder(output)
     with _progress("coverage", None) as advance:
         structures = read_structures(target, lambda: advance(1))
         found = judge(structures, known, None if calculator is None else calculator.potential)
     print_coverage(found, Console())
     if output is not None:
-        with _needs_extra():
-            import matplotlib  # noqa: F401 - said now, not after the work
         from nequix.coverage.report import write_report
 
-        output.mkdir(parents=True, exist_ok=True)
         write_report(output, found, known, identity_of(target, known, model, calculator, str(dtype)))
         print(output / "report.md")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nequix.cli.run import Backend, BackendOption
 from nequix.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def check(
         str | None, typer.Option(help="A reference: a name that `nequix models` lists, or a weight file.")
     ] = None,
     evaluations: Annotated[int, typer.Option(min=1, help="Structures that the model evaluates.")] = 200,
-    backend: Annotated[str, typer.Option(help="auto, jax or torch.")] = "auto",
+    backend: BackendOption = Backend.auto,
     output: _Json = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     force: _Force = False,
@@ -183,11 +184,11 @@ def _read_energies(path: Path) -> dict[int, float]:
         raise DataError(f"{path}: {error} is no element; give symbols") from None
 
 
-def _load(model: str, backend: str) -> Any:
+def _load(model: str, backend: Backend) -> Any:
     from nequix.models import installed_backends, load_model
 
     installed = installed_backends()
-    return load_model(model, (installed or ["jax"])[0] if backend == "auto" else backend)
+    return load_model(model, (installed or ["jax"])[0] if backend == Backend.auto else str(backend))
 
 
 def _length(source: Source) -> int | None:

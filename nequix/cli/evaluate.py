@@ -267,7 +267,11 @@ def speed(
         raise DataError(f"--sizes {sizes}: expected numbers of atoms, separated by commas") from None
     task = Speed((of_engine(engine), *others), numbers, rounds, memory)
     store, identity = _run(task, engine, output, 0)
-    for row in write_report(store, task, identity):
+    rows = write_report(store, task, identity)
+    for item in task.items():
+        if (error := store.read(item).error) is not None:
+            print(f"{item}: {error}")
+    for row in rows:
         if row["error"] is None:
             print(
                 f"{row['n_atoms']:7} atoms  {row['steps_per_day'][0]:12,.0f} steps a day  {row['contender']}"

@@ -40,7 +40,7 @@ def select(
     spread: Annotated[
         str | None, typer.Option(help="Key of an ensemble's spread in CANDIDATES, an array or one number.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the strategies clusters and random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the strategies clusters and random.")] = 0,
     reference: ReferenceOption = None,
     model: Model = "nequix-mp-1",
     backend: BackendOption = Backend.auto,

@@ -12,7 +12,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
-from nequix.core.errors import WeightsError
+from nequix.core.errors import DataError, WeightsError
 
 TEMPORARY = ".nequix-*.tmp"
 """Pattern of the names of half-written files, which only a killed process leaves behind."""
@@ -64,6 +64,21 @@ def read_exactly(handle: BinaryIO, n_bytes: int, where: str, what: str) -> bytes
             f"{where}: truncated: {what} has {len(data)} of {n_bytes} bytes; copy or convert it anew"
         )
     return data
+
+
+def make_folder(path: str | os.PathLike[str]) -> None:
+    """Make a folder and those above it, if they are not there.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        DataError: If it cannot be made, as where a file has its name.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be made a folder ({error}); choose another name") from None
 
 
 def write_atomic(path: str | os.PathLike[str], chunks: Iterable[bytes]) -> None:

@@ -6,15 +6,18 @@ import contextlib
 import io
 import json
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from filelock import FileLock, Timeout
+from numpy.lib.npyio import NpzFile
 
 from nequix.core.errors import DataError
-from nequix.core.files import TEMPORARY, write_atomic
+from nequix.core.files import TEMPORARY, make_folder, write_atomic
 from nequix.evaluate.task import Outcome
 
 RUN = "run.json"
@@ -23,11 +26,14 @@ RUN = "run.json"
 ITEMS = "items"
 """The folder of the outcomes: ``ITEM.json``, and ``ITEM.npz`` beside it where there are arrays."""
 
+_DAMAGE = (OSError, ValueError, EOFError, BadZipFile, zlib.error, NotImplementedError)
+"""What reading arrays from a missing or damaged file raises."""
+
 _NAME = re.compile(r"[\w+-][\w.+-]*")
 
 
 class Store:
-    """The outcomes of a run, each written whole or not at all: an item is done when its JSON is there.
+    """The outcomes of a run, each written whole or not at all: an item is done when its files can be read.
 
     Args:
         folder: The folder of the run, which :meth:`begin` made.
@@ -44,9 +50,11 @@ class Store:
             identity: What the numbers depend on, for JSON.
 
         Raises:
-            DataError: If the folder holds a run of something else, or another process runs there.
+            DataError: If the folder cannot be made, holds a run of something else or a damaged ``run.json``,
+                or another process runs there.
         """
-        (self.folder / ITEMS).mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
+        make_folder(self.folder / ITEMS)
         lock = FileLock(self.folder / ".lock")
         try:
             lock.acquire(timeout=0)
@@ -54,6 +62,8 @@ class Store:
             raise DataError(
                 f"{self.folder}: another process is running there; wait for it, or choose another folder"
             ) from None
+        except OSError as error:
+            raise DataError(f"{self.folder}: cannot be locked ({error}); choose another folder") from None
         try:
             self._check(json.loads(json.dumps(identity)))
             for left in (self.folder / ITEMS).glob(TEMPORARY):
@@ -67,7 +77,7 @@ class Store:
         if not path.exists():
             write_atomic(path, [_json(identity)])
             return
-        held = json.loads(path.read_bytes())
+        held = _read_json(path)
         if held != identity:
             told = differences(held, identity)
             raise DataError(f"{self.folder}: holds a run with {told}; choose another folder")
@@ -86,26 +96,50 @@ class Store:
         return self.folder / ITEMS / f"{item}.json"
 
     def done(self, item: str) -> bool:
-        """Tell whether an item has an outcome, be it a failure.
+        """Tell whether an item has an outcome that can be read, be it a failure.
 
         Args:
             item: Its name.
         """
-        return self.path(item).exists()
+        try:
+            with self._open(item):
+                return True
+        except DataError:
+            return False
 
     def read(self, item: str) -> Outcome:
         """Read the outcome of an item that is done.
 
         Args:
             item: Its name.
+
+        Raises:
+            DataError: If its files are missing or damaged.
         """
+        with self._open(item) as (held, stored):
+            arrays = {name: stored[name] for name in stored.files} if stored is not None else {}
+            return Outcome(held["values"], arrays, held["error"])
+
+    @contextlib.contextmanager
+    def _open(self, item: str) -> Iterator[tuple[dict[str, Any], NpzFile | None]]:
+        """Give what an item's JSON holds, and its arrays, which are not read yet."""
         path = self.path(item)
-        held = json.loads(path.read_bytes())
-        arrays: dict[str, np.ndarray] = {}
-        if path.with_suffix(".npz").exists():
-            with np.load(path.with_suffix(".npz"), allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-        return Outcome(held["values"], arrays, held["error"])
+        held = _read_json(path)
+        if missing := {"values", "error"} - held.keys():
+            raise _damaged(path, f"without {', '.join(sorted(missing))}")
+        path = path.with_suffix(".npz")
+        # Runs of earlier versions do not tell whether there are arrays.
+        names = held.get("arrays")
+        if names == [] or (names is None and not path.exists()):
+            yield held, None
+            return
+        try:
+            with path.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
+                if names is not None and sorted(stored.files) != names:
+                    raise ValueError(f"holds {', '.join(stored.files)}")
+                yield held, stored
+        except _DAMAGE as error:
+            raise _damaged(path, error) from None
 
     def write(self, item: str, outcome: Outcome, seconds: float) -> None:
         """Write the outcome of an item.
@@ -123,8 +157,8 @@ class Store:
             content = io.BytesIO()
             np.savez_compressed(content, allow_pickle=False, **dict(outcome.arrays))
             write_atomic(path.with_suffix(".npz"), [content.getvalue()])
-        held = {"item": item, "error": outcome.error, "seconds": seconds, "values": dict(outcome.values)}
-        write_atomic(path, [_json(held)])
+        held = {"item": item, "error": outcome.error, "seconds": seconds, "arrays": sorted(outcome.arrays)}
+        write_atomic(path, [_json({**held, "values": dict(outcome.values)})])
 
     def forget(self, item: str) -> None:
         """Remove the outcome of an item, so that it is evaluated again.
@@ -139,6 +173,21 @@ class Store:
 
 def _json(values: dict[str, Any]) -> bytes:
     return json.dumps(values, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Read a file that holds an object."""
+    try:
+        held = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from None
+    if not isinstance(held, dict):
+        raise _damaged(path, "no object")
+    return held
+
+
+def _damaged(path: Path, why: object) -> DataError:
+    return DataError(f"{path}: damaged ({why}); delete it and give the same command again")
 
 
 def differences(held: dict[str, Any], asked: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ import jax
 from filelock import FileLock, Timeout
 
 from nequix.core.errors import DataError, NequixError
-from nequix.core.files import write_atomic
+from nequix.core.files import make_folder, write_atomic
 from nequix.train.config import TrainConfig, changes
 from nequix.train.processes import anywhere
 
@@ -38,10 +38,7 @@ class Folder:
     def __init__(self, path: Path, config: TrainConfig) -> None:
         self._path = path
         self.text = json.dumps(asdict(config), indent=1)
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"{path}: cannot be made a folder ({error}); choose another name") from None
+        make_folder(path)
         noted = path / CONFIG
         changed = changes(noted.read_text(), self.text) if noted.exists() else []
         self._seen = self.checkpoints()

@@ -123,6 +123,20 @@ def test_errors_as_large_as_the_forces_are_told():
     assert any("labelled forces are only" in doubt for doubt in verdict.doubts)
 
 
+@pytest.mark.parametrize("size", [0.0, 1e-9])
+@pytest.mark.parametrize("tuned", [False, True])
+def test_labelled_forces_that_are_all_zero_do_not_decide_that_forces_are_good(tuned, size):
+    structures = snapshots()
+    still = [replace_forces(s, size * s.true) for s in structures]
+    for error, action in ((0.0, "undecided"), (0.3, "few-shot")):
+        planted = Planted(structures)
+        planted.answers = [(energy, np.full_like(forces, error)) for energy, forces in planted.answers]
+        measured = measure(still, planted, PROTOCOL)
+        verdict = decide(measured, PROTOCOL, coverage=None, tuned=tuned)
+        assert verdict.action == action
+        assert any("labelled forces are all zero" in doubt for doubt in verdict.doubts)
+
+
 def replace_forces(structure, forces):
     return Labelled(**{**vars(structure), "forces": forces})
 

@@ -33,3 +33,10 @@ def test_fine_tuning_does_not_aim_above_what_is_good_enough_without():
     with pytest.raises(DataError, match="tuned_force = 50 meV/A, expected at most zero_shot_force = 30"):
         Protocol(zero_shot_force=30.0)
     assert Protocol(zero_shot_force=50.0).tuned_force == 50
+
+
+@pytest.mark.parametrize("name", ["file", "file/page"])
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot be made a folder"):
+        Protocol().record(tmp_path / name)

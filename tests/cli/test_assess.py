@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 import pytest
+from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
@@ -68,6 +69,17 @@ def test_unlabelled_structures_get_an_answer(run):
     assert code == 0
     assert "Undecided" in out
     assert "no snapshot has labelled forces" in " ".join(out.split())
+    assert json.loads(Path("page/results.json").read_bytes())["results"]["verdict"]["action"] == "undecided"
+
+
+@pytest.mark.parametrize("dft", [(), ("--dft", "still.extxyz")])
+def test_labelled_forces_that_are_all_zero_get_an_answer(run, dft):
+    atoms = bulk("NaCl", "rocksalt", 5.64, cubic=True)
+    atoms.calc = SinglePointCalculator(atoms, energy=-27.0, forces=0.0 * atoms.positions)
+    write("still.extxyz", atoms)
+    code, out, _ = run("assess", "still.extxyz", *dft, "-o", "page", *COMMON)
+    assert code == 0
+    assert "labelled forces are all zero" in " ".join(out.split())
     assert json.loads(Path("page/results.json").read_bytes())["results"]["verdict"]["action"] == "undecided"
 
 

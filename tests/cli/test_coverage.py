@@ -82,3 +82,11 @@ def test_brackets_in_names_are_printed_as_they_are(run):
     _, out, _ = run("coverage", "a[b].extxyz", "--model", "model.safetensors")
     line = next(line for line in out.splitlines() if line.startswith("not judged: "))
     assert line.count("a[b].extxyz 1") == 1
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_the_work(run, monkeypatch):
+    run("coverage", "build", "train.extxyz", "--no-features", *COMMON)
+    monkeypatch.setattr("nequix.coverage.judge.judge", None)
+    for name in ("POSCAR", "POSCAR/report"):
+        code, _, err = run("coverage", "usual.extxyz", "-o", name, "--no-features", *COMMON)
+        assert (code, err.count("\n"), "cannot be made a folder" in err) == (1, 1, True)

@@ -145,3 +145,9 @@ def test_select_needs_a_reference_for_gaps_and_enough_candidates(run):
     assert (code, "nequix coverage build" in err) == (1, True)
     code, _, err = run("select", "md.extxyz", "-n", "9", "-o", "c.extxyz", *COMMON)
     assert (code, "expected 1 to 7" in err) == (1, True)
+
+
+def test_a_seed_below_zero_is_refused(run):
+    arguments = ("select", "md.extxyz", "-n", "2", "-o", "chosen.extxyz", "--strategy", "random")
+    code, _, err = run(*arguments, "--seed", "-1")
+    assert (code, "--seed" in err) == (2, True)

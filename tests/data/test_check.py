@@ -352,6 +352,14 @@ def test_check_exits_with_one_for_errors_alone(run, tmp_path, frames):
     assert (outcome.returncode, "exists already" in outcome.stderr) == (1, True)
 
 
+def test_an_unknown_backend_is_refused(run, tmp_path, frames):
+    outcome = run(
+        "check", saved(tmp_path / "set.extxyz", frames), "--model", "nequix-nano", "--backend", "foo"
+    )
+    assert (outcome.returncode, "--backend" in outcome.stderr) == (2, True)
+    assert "Traceback" not in outcome.stderr
+
+
 def test_stats_are_printed_and_stored(run, tmp_path, frames):
     data = saved(tmp_path / "set.extxyz", frames)
     (tmp_path / "energies.json").write_text('{"Cu": -3.0}')

@@ -102,6 +102,96 @@ def test_a_failing_item_is_recorded_and_the_others_go_on(tmp_path, engine, worke
     assert store.read("item-1").error is None
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_values_that_are_not_finite_are_a_failure_of_their_item_alone(tmp_path, engine, workers):
+    task = Toy(str(tmp_path), n_items=3)
+    (tmp_path / "nan-item-1").touch()
+    store, seen = run(task, engine, tmp_path / "run", workers)
+    assert seen == task.items()
+    assert store.read("item-1").error == "values that are no numbers: rows[1].energy = nan"
+    assert store.read("item-0").error is store.read("item-2").error is None
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def _swap(path):
+    np.savez(path, other=np.zeros(2))
+
+
+DAMAGES = {
+    "json": ("json", lambda path: path.write_text("{")),
+    "json-list": ("json", lambda path: path.write_text("[]")),
+    "json-without": ("json", lambda path: path.write_text("{}")),
+    "npz-deleted": ("npz", Path.unlink),
+    "npz-empty": ("npz", lambda path: path.write_bytes(b"")),
+    "npz-cut": ("npz", _cut),
+    "npz-of-others": ("npz", _swap),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_an_item_whose_files_are_damaged_is_not_done(tmp_path, engine, damage):
+    task = Toy(str(tmp_path), n_items=2)
+    store, _ = run(task, engine, tmp_path / "run")
+    before = outcomes(store, task)
+    ending, harm = DAMAGES[damage]
+    path = tmp_path / "run" / "items" / f"item-1.{ending}"
+    harm(path)
+    assert [store.done(item) for item in task.items()] == [True, False]
+    with pytest.raises(DataError, match=rf"item-1\.{ending}: damaged .* delete it and give the same command"):
+        store.read("item-1")
+    assert run(task, engine, tmp_path / "run")[1] == ["item-1"]
+    assert outcomes(store, task) == before
+
+
+def test_damage_within_arrays_is_told(tmp_path, engine):
+    task = Toy(str(tmp_path), n_items=1)
+    store, _ = run(task, engine, tmp_path / "run")
+    path = tmp_path / "run" / "items" / "item-0.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"item-0\.npz: damaged .* delete it"):
+        store.read("item-0")
+    path.unlink()
+    assert run(task, engine, tmp_path / "run")[1] == ["item-0"]
+
+
+def test_arrays_of_an_outcome_before_are_not_those_of_a_failure(tmp_path):
+    store = Store(tmp_path)
+    with store.begin({}):
+        store.write("x", Outcome({}, {"a": np.zeros(2)}), 1.0)
+        store.write("x", Outcome(error="failed"), 1.0)
+    assert (store.read("x").error, store.read("x").arrays) == ("failed", {})
+
+
+def test_outcomes_that_do_not_name_their_arrays_are_read(tmp_path):
+    store = Store(tmp_path)
+    with store.begin({}):
+        store.write("x", Outcome({}, {"a": np.arange(2)}), 1.0)
+        store.write("y", Outcome({"n": 1}), 1.0)
+    for item in "xy":
+        held = json.loads(store.path(item).read_bytes())
+        del held["arrays"]
+        store.path(item).write_text(json.dumps(held))
+    assert store.done("x")
+    assert store.read("x").arrays["a"].tolist() == [0, 1]
+    assert (store.read("y").values, store.read("y").arrays) == ({"n": 1}, {})
+
+
+@pytest.mark.parametrize("content", ["{", "[]", ""])
+def test_a_damaged_identity_says_how_to_go_on(tmp_path, engine, content):
+    task = Toy(str(tmp_path), n_items=1)
+    run(task, engine, tmp_path / "run")
+    (tmp_path / "run" / "run.json").write_text(content)
+    with pytest.raises(DataError, match=r"run\.json: damaged .* delete it and give the same command again"):
+        run(task, engine, tmp_path / "run")
+    (tmp_path / "run" / "run.json").unlink()
+    assert run(task, engine, tmp_path / "run")[1] == []
+
+
 @pytest.mark.parametrize(("deaths", "told"), [(1, None), (5, "exit code -9")])
 def test_a_worker_that_is_killed_is_replaced(tmp_path, engine, deaths, told):
     task = Toy(str(tmp_path), n_items=3)
@@ -137,6 +227,22 @@ def test_a_folder_keeps_to_one_run(tmp_path, engine):
     run(Toy(str(tmp_path), n_items=1), engine, tmp_path / "run")
     with pytest.raises(DataError, match=r"n_items = 1 \(got 2\)"):
         run(Toy(str(tmp_path), n_items=2), engine, tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["file", "file/run"])
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot be made a folder"), Store(tmp_path / name).begin({}):
+        pass
+
+
+def test_a_folder_that_cannot_be_locked_is_refused(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    with (
+        pytest.raises(DataError, match=r"cannot be locked .* choose another folder"),
+        Store(tmp_path).begin({}),
+    ):
+        pass
 
 
 def test_a_folder_in_use_is_refused(tmp_path):

@@ -166,6 +166,8 @@ def reduced_formulas(predictions: Predictions) -> list[str]:
     """
     from ase.data import chemical_symbols
 
+    if not len(predictions.n_atoms):
+        return []  # np.split would give one part of nothing
     formulas = []
     for numbers in np.split(predictions.numbers, np.cumsum(predictions.n_atoms)[:-1]):
         elements, counts = np.unique(numbers, return_counts=True)

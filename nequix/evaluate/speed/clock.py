@@ -99,8 +99,12 @@ def race(contenders: list[tuple[str, Calculator]], n_atoms: int, rounds: int) ->
         except Exception as error:  # of any kind, by any calculator: the others go on
             held[label] = {"error": f"{type(error).__name__}: {error}"}
     for _ in range(rounds):
-        for label, runner in runners.items():
-            held[label]["seconds"].append(runner.turn())
+        for label, runner in list(runners.items()):
+            try:
+                held[label]["seconds"].append(runner.turn())
+            except Exception as error:  # as above: its own times are lost, no others
+                held[label] = {"error": f"{type(error).__name__}: {error}"}
+                del runners[label]
     return held
 
 

@@ -161,3 +161,4 @@ def test_nothing_at_all_has_a_summary():
     held = metrics.summarise(Predictions.join([]))
     assert held["n_structures"] == 0
     assert held["energy"]["mae"] is None
+    assert metrics.by_element(Predictions.join([])) == metrics.by_composition(Predictions.join([])) == []

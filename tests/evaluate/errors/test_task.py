@@ -80,6 +80,18 @@ def test_a_structure_that_cannot_be_evaluated_is_named_and_the_others_go_on(tmp_
     assert "U (Z = 92)" in reason
 
 
+def test_structures_of_which_none_can_be_evaluated_are_listed(tmp_path, engine):
+    (atoms,) = labelled(tmp_path / "data.xyz", engine.calculator(), n=1)
+    atoms.symbols[:] = "U"
+    write(tmp_path / "data.xyz", atoms)
+    arguments = ("errors", tmp_path / "data.xyz", "-o", tmp_path / "run", "--model", engine.model)
+    assert evaluate(*arguments, "--backend", "torch") == 0
+    held = json.loads((tmp_path / "run" / "results.json").read_bytes())["results"]
+    ((name, reason),) = held["failures"]
+    assert (name, "U (Z = 92)" in reason, held["by_composition"]) == ("data.xyz:0", True, [])
+    assert "U (Z = 92)" in (tmp_path / "run" / "report.md").read_text()
+
+
 def test_a_run_goes_on_with_another_number_of_threads(tmp_path, engine, monkeypatch):
     monkeypatch.setattr(errors_task, "BLOCK", 1)
     labelled(tmp_path / "data.xyz", engine.calculator(), n=2)

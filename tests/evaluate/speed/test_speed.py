@@ -57,6 +57,32 @@ def test_one_that_breaks_does_not_stop_the_others():
     assert len(held["100"]["seconds"]) == 2
 
 
+def test_one_that_breaks_in_its_turns_does_not_stop_the_others():
+    # Before the turns there are the start and three steps; of 0.1 s each, a turn is one.
+    options = ({"seconds": 0.1, "steps": 5}, {"seconds": 0.01})
+    ready = [(str(o), parse_calculator(f"{SLOW}={json.dumps(o)}").calculator()) for o in options]
+    short, whole = clock.race(ready, 8, 3).values()
+    assert short == {"error": "RuntimeError: no more steps"}
+    assert len(whole["seconds"]) == 3
+    (row, other) = rows_of({"n_atoms": 8, "contenders": {"short": short, "whole": whole}}, "short")
+    assert (row["error"], row["steps_per_day"]) == ("RuntimeError: no more steps", None)
+    assert (other["error"], other["ratio"]) == (None, None)
+
+
+def test_sizes_that_failed_are_printed(tmp_path, monkeypatch, capsys):
+    def race(contenders, n_atoms, rounds, race=clock.race):
+        if n_atoms == 16:
+            raise RuntimeError("on purpose")
+        return race(contenders, n_atoms, rounds)
+
+    monkeypatch.setattr(clock, "race", race)
+    arguments = ("speed", "-o", tmp_path / "run", "--model", write_small(tmp_path), "--backend", "torch")
+    assert evaluate(*arguments, "--sizes", "8,16", "--rounds", "1", "--no-memory") == 0
+    printed = capsys.readouterr().out
+    assert "atoms-0000016: RuntimeError: on purpose" in printed
+    assert "steps a day" in printed
+
+
 def test_memory_is_that_of_a_process_of_its_own():
     small, large = (clock.memory(parse_calculator(f'{SLOW}={{"megabytes": {n}}}'), 8) for n in (1, 400))
     assert large["peak"] - large["loaded"] > 300 * 2**20
