@@ -33,7 +33,7 @@ thirtieth of the largest of all. Slopes count per half a segment."""
 COARSEST = 32
 """Equal parts of ``[0, cutoff]`` that may be halved."""
 
-_MOST_HALVINGS = 8
+_MOST_HALVINGS = 10
 
 
 @dataclass(frozen=True, eq=False)

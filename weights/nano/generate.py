@@ -64,8 +64,6 @@ PLANS = (
     Plan(n_ionic=(3000, 4000), n_metallic=(6000, 2000), derived=0.3, seed=2),
     Plan(n_ionic=(3000, 4000), n_metallic=(6000, 2000), derived=0.3, seed=3),
     Plan(n_ionic=(1000, 10000), n_metallic=(1000, 3000), derived=0.3, seed=4),  # few pairs are left
-    Plan(n_ionic=(1000, 10000), n_metallic=(1000, 3000), derived=0.3, seed=5),
-    Plan(n_ionic=(1000, 10000), n_metallic=(1000, 3000), derived=0.3, seed=6),
 )
 """What nequix-nano learns from. The first gives the test set; what one holds out, no other trains on."""
 
