@@ -31,7 +31,7 @@ class NequixCalculator(Calculator):
     Args:
         model: A name of :func:`nequix.list_models`, the path of a ``.safetensors`` or ``.nqx`` file, or
             weights or a potential that were loaded before; a potential has its backend, kernel, precision,
-            device and threads already.
+            device and threads already, and others than the defaults here must be its own.
         backend: ``jax`` or ``torch``; the other one is never imported.
         kernel: ``auto`` or the name of a convolution kernel.
         dtype: Precision of the layers, ``float32`` or ``float64``; results are float64 in either.
@@ -176,13 +176,14 @@ def _refuse_others(
     potential: Potential, kernel: str, dtype: str, device: str | None, threads: int | None
 ) -> None:
     """Refuse what a potential does not have, where it would be ignored."""
+    places = (None, str(potential.device), getattr(potential, "platform", None))
     wanted = {
-        "kernel": kernel if kernel not in ("auto", potential.kernel.name) else None,
-        "dtype": dtype if dtype not in ("float32", potential.dtype) else None,
-        "device": device,
-        "threads": threads,
+        "kernel": (kernel, ("auto", potential.kernel.name)),
+        "dtype": (dtype, ("float32", potential.dtype)),
+        "device": (device, places),
+        "threads": (threads, (None, getattr(potential.kernel, "threads", None))),
     }
-    told = ", ".join(f"{name} = {value!r}" for name, value in wanted.items() if value is not None)
+    told = ", ".join(f"{name} = {value!r}" for name, (value, right) in wanted.items() if value not in right)
     if told:
         raise ValueError(
             f"{told} cannot be given with a potential, which runs {potential.kernel.name!r} in "

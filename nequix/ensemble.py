@@ -145,7 +145,7 @@ class SpreadGuard:
         )
         self.limit = float(ends[0] if limit is None else limit)
         self.energy_limit = float(ends[1] if energy_limit is None else energy_limit)
-        self._given = (limit is not None or known is None, energy_limit is not None or known is None)
+        self._calibrated = (np.nan, np.nan) if known is None else ends
         self.atoms, self.action = atoms, action
         self._calculator = calculator
         self.exceeded = 0
@@ -176,11 +176,12 @@ class SpreadGuard:
         forces = np.asarray(self._calculator.get_property("forces_spread", self.atoms))
         energy = np.asarray(self._calculator.get_property("energy_spread", self.atoms)) / len(self.atoms)
         atom = int(forces.argmax())
-        for what, spread, limit, unit, given in (
-            (f"forces on atom {atom}", forces[atom], self.limit, "eV/A", self._given[0]),
-            ("energies", energy, self.energy_limit, "eV an atom", self._given[1]),
+        for what, spread, limit, calibrated, unit in (
+            (f"forces on atom {atom}", forces[atom], self.limit, self._calibrated[0], "eV/A"),
+            ("energies", energy, self.energy_limit, self._calibrated[1], "eV an atom"),
         ):
             if not spread <= limit:  # nor is what is no number
-                whence = "that were given as the limit" if given else "up to which they were calibrated"
+                own = limit == calibrated
+                whence = "up to which they were calibrated" if own else "that were given as the limit"
                 return f"{what} differ by {spread:.3g} {unit}, more than the {limit:.3g} {unit} {whence}"
         return None

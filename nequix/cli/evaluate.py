@@ -66,7 +66,8 @@ def errors(
         from nequix.evaluate.errors.task import Errors
     task = Errors(tuple(map(str, sources)), LabelKeys.of(energy_key, forces_key, stress_key))
     engine = _engine(model, backend, dtype, kernel, device, threads)
-    task.refuse_unfound()
+    if not output.exists():
+        task.refuse_unfound()
     store, identity = _run(task, engine, output, _workers(workers, scheduler))
     summary = write_report(store, task.items(), identity)
     for quantity, unit, n, mae, rmse, *_ in summary_rows(summary):

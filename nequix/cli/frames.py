@@ -164,7 +164,7 @@ def try_format(target: Path, atoms: Atoms) -> None:
     tried.calc = SinglePointCalculator(tried, energy=0.0, forces=np.zeros((len(atoms), 3)), **stress)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            write(Path(folder) / f"tried{target.suffix}", [tried], format=output_format(target))
+            write(Path(folder) / f"tried{target.suffix}", [with_results(tried)], format=output_format(target))
         except Exception as error:  # ASE's writers raise whatever they met
             reason = str(error) or type(error).__name__
             raise DataError(

@@ -252,7 +252,7 @@ def batch(graphs: Sequence[Graph]) -> Graph:
     cutoffs = sorted({graph.cutoff for graph in graphs})
     if len(cutoffs) > 1:
         raise GraphError(f"cannot batch graphs of different cutoffs {cutoffs} A; build them with one spec")
-    elements = {graph.atomic_numbers for graph in graphs}
+    elements = {graph.atomic_numbers for graph in graphs if graph.atomic_numbers}
     if len(elements) > 1:
         raise GraphError("cannot batch graphs for models of different elements; build them with one spec")
     starts = np.cumsum([0, *(graph.n_nodes for graph in graphs[:-1])], dtype=np.int32)
@@ -264,4 +264,4 @@ def batch(graphs: Sequence[Graph]) -> Graph:
         pieces[name] = np.concatenate(
             [getattr(graph, name) + start for graph, start in zip(graphs, starts, strict=True)]
         )
-    return Graph(**pieces, cutoff=cutoffs[0], atomic_numbers=graphs[0].atomic_numbers)
+    return Graph(**pieces, cutoff=cutoffs[0], atomic_numbers=next(iter(elements), ()))

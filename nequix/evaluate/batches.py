@@ -64,7 +64,7 @@ def evaluate_atoms(
     Raises:
         GraphError: For a structure that the model cannot evaluate, or of which it says what is no number.
     """
-    graphs = [graph_from_atoms(atoms, potential.spec) for atoms in frames]
+    graphs = (graph_from_atoms(atoms, potential.spec) for atoms in frames)
     evaluated = list(evaluate_graphs(potential, graphs, max_atoms))
     for number, results in enumerate(evaluated):
         if not (np.isfinite(results.energies).all() and np.isfinite(results.forces).all()):

@@ -34,7 +34,9 @@ def describe_paths(paths: Iterable[str | Path]) -> dict[str, str]:
 
 
 def digest_path(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, or of the names and digests of all files below a folder.
+    """Return the SHA-256 of a file's bytes, or of the names and digests of the files in a folder.
+
+    Hidden files do not count, nor what lies in folders of the folder: sources do not read them.
 
     Args:
         path: A file or folder.
@@ -47,6 +49,9 @@ def digest_path(path: Path) -> str:
     if not path.is_dir():
         raise DataError(f"{path}: no such file or folder; check the path")
     # Databases keep lock files beside them, which readers make and change.
-    files = (file for file in sorted(path.rglob("*")) if file.is_file() and not file.name.endswith("-lock"))
-    listing = [(file.relative_to(path).as_posix(), digest_file(file)) for file in files]
+    listing = [
+        (file.name, digest_file(file))
+        for file in sorted(path.iterdir())
+        if file.is_file() and not file.name.startswith(".") and not file.name.endswith("-lock")
+    ]
     return hashlib.sha256(repr(listing).encode()).hexdigest()

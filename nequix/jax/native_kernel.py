@@ -153,6 +153,8 @@ def _index(array: Array) -> Array:
     """Return 32-bit numbers, of which -1 stands for what they cannot hold; the library refuses it."""
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"an array of atoms or species holds {array.dtype}, expected whole numbers")
+    if jnp.iinfo(array.dtype).bits < 32:
+        return array.astype(jnp.int32)
     fits = (array >= 0) & (array <= np.iinfo(np.int32).max)
     return jnp.where(fits, array, -1).astype(jnp.int32)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import threading
+import weakref
 from collections.abc import Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -37,6 +39,8 @@ _TABLES: WeakValueDictionary[int, Tables] = WeakValueDictionary()
 
 _SHARED: WeakValueDictionary[int, NativeModel] = WeakValueDictionary()
 """Of :func:`shared_model`, by their keys."""
+
+_SHARING = threading.Lock()
 
 
 def check_supported(spec: ModelSpec) -> None:
@@ -114,17 +118,14 @@ class NativeModel:
         if message:
             raise SpecError(f"the native kernels refuse this model: {message.decode()}")
         self.handle = handle
+        # By a finalizer, which runs when no weak reference gives the model to another thread any more.
+        weakref.finalize(self, self._library.nequix_destroy, handle).atexit = False
         self._made_of = (weights, dtype, instructions)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies are made anew: a handle has one owner."""
         weights, dtype, instructions = self._made_of
         return (NativeModel, self._made_of) if instructions else (shared_model, (weights, dtype))
-
-    def __del__(self) -> None:
-        handle = getattr(self, "handle", None)
-        if handle:
-            self._library.nequix_destroy(handle)
 
     @property
     def calls(self) -> int:
@@ -273,14 +274,14 @@ def shared_model(weights: Weights, dtype: str) -> NativeModel:
         BackendUnavailable: If the library is not there.
         SpecError: If the specification has no compiled kernels.
     """
-    known = _SHARED.get(_digest(weights, dtype))
-    if known is not None:
-        return known
-    made = NativeModel(weights, dtype)
-    shared = _SHARED.setdefault(made.key, made)  # another thread's, if that was faster
-    if shared is made:
+    with _SHARING:
+        known = _SHARED.get(_digest(weights, dtype))
+        if known is not None:
+            return known
+        made = NativeModel(weights, dtype)
         library.load().nequix_register(made.handle, made.key)
-    return shared
+        _SHARED[made.key] = made
+        return made
 
 
 def find_model(key: int) -> NativeModel:

@@ -37,7 +37,8 @@ def test_a_potential_has_its_own_settings(backend):
     potential = load_model(WEIGHTS, backend, kernel="plain", dtype="float64")
     calc = NequixCalculator(potential, dtype="float64")
     assert calc.backend == calc.parameters["backend"] == backend
-    for settings in ({"kernel": "native"}, {"threads": 3}, {"device": "cpu"}):
+    NequixCalculator(potential, device="cpu")
+    for settings in ({"kernel": "native"}, {"threads": 3}, {"device": "gpu"}):
         with pytest.raises(ValueError, match=r"cannot be given with a potential, which runs 'plain'"):
             NequixCalculator(potential, **settings)
 

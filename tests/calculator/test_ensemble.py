@@ -160,7 +160,7 @@ def test_dynamics_warns_or_stops_where_members_disagree():
     calibrated = SpreadGuard(atoms)
     assert (calibrated.limit, calibrated.energy_limit) == pytest.approx((1.0, 0.3))
     calibrated.limit = 0.5 * largest
-    with pytest.warns(RuntimeWarning, match="up to which they were calibrated"):
+    with pytest.warns(RuntimeWarning, match="that were given as the limit"):
         calibrated()
     atoms.calc = NequixCalculator(WEIGHTS, "torch")
     with pytest.raises(ValueError, match="expected NequixEnsembleCalculator"):

@@ -181,6 +181,15 @@ def test_relax_finds_a_minimum(run, calc, optimizer):
     assert relaxed.get_potential_energy() < calc.results["energy"]
 
 
+def test_relax_replaces_the_labels_of_a_structure(run):
+    atoms = read("oxide.cif")
+    atoms.info["energy"], atoms.arrays["forces"] = -1.0, np.ones((len(atoms), 3))
+    atoms.write("labelled.traj")
+    code, _, err = run("relax", "labelled.traj", "--steps", "1", "-o", "o.extxyz", *COMMON)
+    assert code == NOT_CONVERGED, err
+    assert read("o.extxyz").get_potential_energy() != -1.0
+
+
 def test_relax_says_that_it_did_not_converge_and_writes_what_it_reached(run):
     arguments = ("relax", "salt.extxyz", "--frame", "0", "--fmax", "1e-9", "--steps", "2", "-o", "POSCAR")
     code, out, err = run(*arguments, *COMMON)

@@ -200,6 +200,8 @@ def test_batch_refuses_nothing_and_mixed_cutoffs():
     graphs = [build_graph([1], [[0, 0, 0]], None, False, spec) for spec in (SPEC, other)]
     with pytest.raises(GraphError, match="models of different elements"):
         batch(graphs)
+    untold = replace(graphs[0], atomic_numbers=())
+    assert batch([untold, graphs[0]]).atomic_numbers == SPEC.atomic_numbers
 
 
 def test_a_vanishing_height_of_a_slab_is_no_volume():

@@ -24,11 +24,13 @@ def test_files_of_one_name_are_told_apart(tmp_path):
 
 
 def test_folders_are_told_by_what_is_in_their_files_wherever_they_are(tmp_path):
-    file = tmp_path / "data/below/x.xyz"
-    file.parent.mkdir(parents=True)
+    file = tmp_path / "data/x.xyz"
+    file.parent.mkdir()
     file.write_text("energy=-27")
     before, times = describe_paths([tmp_path / "data"]), file.stat()
     (tmp_path / "data/x.aselmdb-lock").write_text("")
+    (tmp_path / "data/run").mkdir()  # of an evaluation
+    (tmp_path / "data/run/report.md").write_text("")
     assert describe_paths([tmp_path / "data"]) == before
     file.write_text("energy=-97")
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))

@@ -104,6 +104,9 @@ def test_atoms_beyond_32_bits_are_refused(name):
     with jax.enable_x64(True):
         with pytest.raises(Exception, match=r"4294967\d+ at 0|edge 0 runs from atom -1"):
             np.asarray(kernel.energies(*map(place, (ARRAYS[0], senders, *ARRAYS[2:]))))
+        narrow = (array.astype(np.int8) for array in ARRAYS[1:])
+        alike = kernel.energies(*map(place, (ARRAYS[0], *narrow)))
+        np.testing.assert_array_equal(np.asarray(alike), np.asarray(kernel.energies(*map(place, ARRAYS))))
         with pytest.raises((GraphError, TypeError), match="whole numbers"):
             np.asarray(kernel.energies(*map(place, (*ARRAYS[:3], GRAPH.species + 0.9))))
 

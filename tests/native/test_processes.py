@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nequix.native.model import NativeModel
+from nequix.native.model import NativeModel, shared_model
 from tests.native.test_model import WEIGHTS, graph_of
 
 FORK = """
@@ -60,6 +60,26 @@ def test_memory_does_not_grow_with_threads_times_atoms():
     assert ran.returncode == 0, ran.stderr
     few, many = map(int, ran.stdout.split())
     assert many < 4 * few  # of 64 threads that hear from a small part of the atoms; 60 times, if each had all
+
+
+def test_shared_models_come_and_go_among_threads():
+    graph = graph_of()
+    expected = shared_model(WEIGHTS, "float64").evaluate_graph(graph, threads=1)[1]
+    differing = []
+
+    def work():
+        for _ in range(150):
+            model = shared_model(WEIGHTS, "float64")
+            if not np.array_equal(model.evaluate_graph(graph, threads=1)[1], expected):
+                differing.append(model)
+            del model
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not differing
 
 
 def test_models_are_evaluated_by_several_threads_at_once():

@@ -63,6 +63,8 @@ def read_relaxed(
     for item in items:
         store = next((store for store in stores if store.done(item)), None)
         if store is None:
+            for damaged in (store for store in stores if store.path(item).exists()):
+                damaged.read(item)  # says what is wrong
             continue
         outcome = store.read(item)
         if outcome.error is not None:

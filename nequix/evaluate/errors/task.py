@@ -68,7 +68,10 @@ class Errors:
         source = _source(self.paths, self.keys)
         missing = set(named)
         for index in range(len(source)):
-            structure = source[index]
+            try:
+                structure = source[index]
+            except DataError:  # the report lists it, with its reason
+                return
             missing = {label for label in missing if getattr(structure, label) is None}
             if not missing:
                 return

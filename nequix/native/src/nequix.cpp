@@ -405,8 +405,8 @@ void Made<T>::evaluate(const std::vector<const Base*>& members, int shared, int6
     }
     // Without derivatives every other layer has the same memory: while one is written, others read the last one.
     T* turns[2] = {};
-    for (int i = 0; !gradient && i < 2; i++) turns[i] = take(rows * most_in);
-    for (int t = 1; t < n_layers; t++) x[t * DEGREES + l] = gradient ? take(rows * layers_[t].in[l]) : turns[t % 2];
+    for (int i = 0; !gradient && i < std::min(2, n_layers - 1); i++) turns[i] = take(rows * most_in);
+    for (int t = 1; t < n_layers; t++) x[t * DEGREES + l] = gradient ? take(rows * layers_[t].in[l]) : turns[(t - 1) % 2];
     for (int i = 0; i < 2; i++) {
       T* buffer = take(most_out);
       for (int t = i; t <= n_layers; t += 2) h[t * DEGREES + l] = buffer;
