@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nequix.core.errors import BackendUnavailable
+from nequix.core.errors import BackendUnavailable, GraphError
 from nequix.core.graph import Graph
 from nequix.core.paths import LayerPlan
 from nequix.core.weights import Weights
@@ -122,7 +122,8 @@ class NativeKernel(Kernel):
 
         Raises:
             BackendUnavailable: If no model was prepared.
-            TypeError: For atoms or species that are no whole numbers.
+            GraphError: For atoms or edges that cannot be; JAX tells of most by an error of its own.
+            NotImplementedError: If it is differentiated forwards; in JAX a TypeError.
         """
         ends = map(_index, (senders, receivers, species))
         return _energies((self._prepared().key, self.threads or 0), vectors, *ends)
@@ -152,7 +153,7 @@ class NativeKernel(Kernel):
 def _index(array: Array) -> Array:
     """Return 32-bit numbers, of which -1 stands for what they cannot hold; the library refuses it."""
     if not jnp.issubdtype(array.dtype, jnp.integer):
-        raise TypeError(f"an array of atoms or species holds {array.dtype}, expected whole numbers")
+        raise GraphError(f"an array of atoms or species holds {array.dtype}, expected whole numbers")
     if jnp.iinfo(array.dtype).bits < 32:
         return array.astype(jnp.int32)
     fits = (array >= 0) & (array <= np.iinfo(np.int32).max)

@@ -121,8 +121,8 @@ class NativeKernel(Kernel):
 
         Raises:
             BackendUnavailable: If no model was prepared.
-            GraphError: For an atom or an edge that cannot be.
-            NotImplementedError: If it is differentiated forwards.
+            GraphError: For atoms or edges that cannot be; JAX tells of most by an error of its own.
+            NotImplementedError: If it is differentiated forwards; in JAX a TypeError.
         """
         if forward_ad.unpack_dual(vectors).tangent is not None:
             raise NotImplementedError(

@@ -107,7 +107,7 @@ def test_atoms_beyond_32_bits_are_refused(name):
         narrow = (array.astype(np.int8) for array in ARRAYS[1:])
         alike = kernel.energies(*map(place, (ARRAYS[0], *narrow)))
         np.testing.assert_array_equal(np.asarray(alike), np.asarray(kernel.energies(*map(place, ARRAYS))))
-        with pytest.raises((GraphError, TypeError), match="whole numbers"):
+        with pytest.raises(GraphError, match="whole numbers"):
             np.asarray(kernel.energies(*map(place, (*ARRAYS[:3], GRAPH.species + 0.9))))
 
 
