@@ -6,7 +6,8 @@ from functools import cache
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, fcc111, molecule
+from ase.build import bcc110, bulk, fcc100, fcc111, hcp0001, molecule
+from ase.build import surface as slab
 
 from nequix.core.graph import batch, build_graph, graph_from_atoms
 from nequix.core.registry import ENTRIES, load_published
@@ -31,19 +32,27 @@ def alloy(seed):
     return atoms
 
 
-def surface():
-    atoms = fcc111("Au", (2, 2, 3), vacuum=6.0)
-    atoms += Atoms("CO", atoms.positions[-1] + [[0.2, 0.1, 1.9], [0.3, 0.0, 3.05]])
-    atoms.rattle(0.1, seed=1)
-    return atoms
+def surfaces():
+    """Slabs, most of them with a molecule of CO on top; so many that luck evens out in float32."""
+    metals = [(fcc111, "Au"), (fcc111, "Cu"), (fcc100, "Pt"), (fcc100, "Al"), (bcc110, "Fe"), (hcp0001, "Mg")]
+    for cut, symbol in metals:
+        atoms = cut(symbol, (2, 2, 3), vacuum=6.0)
+        yield atoms + Atoms("CO", atoms.positions[-1] + [[0.2, 0.1, 1.9], [0.3, 0.0, 3.05]])
+    for formula, lattice, constant in [("MgO", "rocksalt", 4.2), ("GaAs", "zincblende", 5.65)]:
+        yield slab(bulk(formula, lattice, constant, cubic=True), (1, 0, 0), 2, vacuum=6.0)
 
 
-def small_ones(spec):
-    molecules = [molecule("C6H6"), molecule("CH3CH2OH")]
-    made = [*map(alloy, range(6)), surface(), *molecules]  # so many that luck evens out in float32
-    for atoms in molecules:
-        atoms.rattle(0.05, seed=2)
-    return [graph_from_atoms(atoms, spec) for atoms in made]
+def rattled(structures, deviation, seed=1):
+    for atoms in structures:
+        atoms.rattle(deviation, seed=seed)
+        yield atoms
+
+
+KINDS = {
+    "alloys": lambda: map(alloy, range(6)),
+    "surfaces": lambda: rattled(surfaces(), 0.1),
+    "molecules": lambda: rattled(map(molecule, ("C6H6", "CH3CH2OH", "H2O", "CH3CONH2", "SO2", "C2H6SO")), 0.05),
+}
 
 
 def dimers(spec, *numbers):
@@ -87,10 +96,12 @@ def test_reference_structures(name, published_folder, reference_folder):  # noqa
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_alloys_surfaces_and_molecules(name, published_folder):
+@pytest.mark.parametrize("kind", KINDS)
+def test_alloys_surfaces_and_molecules(kind, name, published_folder):
     weights = published(published_folder, name)
     of_native, of_plain = [], []
-    for graph in small_ones(weights.spec):
+    for atoms in KINDS[kind]():
+        graph = graph_from_atoms(atoms, weights.spec)
         exact = plain(weights, graph)
         assert_promised(native(weights, graph), exact, graph.n_nodes)
         of_native.append(errors(native(weights, graph, "float32"), exact))
