@@ -16,6 +16,7 @@ from tests.native.tolerances import AS_NEAR, ENERGY, FORCE, STRESS
 from tests.parity.test_reference_values import reference_folder  # noqa: F401 - a fixture
 
 NAMES = ("nequix-mp-1", "nequix-oam-1-pft")
+MOLECULES = ("C6H6", "CH3CH2OH", "H2O", "CH3CONH2", "SO2", "C2H6SO")
 DISTANCES = np.geomspace(0.4, 5.99, 24)
 
 
@@ -51,7 +52,7 @@ def rattled(structures, deviation, seed=1):
 KINDS = {
     "alloys": lambda: map(alloy, range(6)),
     "surfaces": lambda: rattled(surfaces(), 0.1),
-    "molecules": lambda: rattled(map(molecule, ("C6H6", "CH3CH2OH", "H2O", "CH3CONH2", "SO2", "C2H6SO")), 0.05),
+    "molecules": lambda: rattled(map(molecule, MOLECULES), 0.05),
 }
 
 
