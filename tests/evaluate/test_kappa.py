@@ -1,9 +1,11 @@
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
 from nequix.core.errors import DataError
+from nequix.core.fetch import fetch
 from nequix.evaluate.kappa import conductivity, data
 from nequix.evaluate.kappa.report import write_report
 from nequix.evaluate.kappa.task import Kappa
@@ -38,6 +40,13 @@ def test_the_reference_model_has_no_error_on_its_own_structures(folder):
     assert values["kappa"] == pytest.approx(values["kappa_dft"], rel=WRITTEN)
     assert values["srme"] < WRITTEN
     assert values["kappa"] > 0.1
+
+
+def test_files_are_found_beside_the_locks_of_their_fetching(folder, tmp_path):
+    for path in data.find_files(folder):
+        fetch(str(path), tmp_path / path.name, f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}")
+    assert {path.suffix for path in tmp_path.glob(".*")} == {".lock"}
+    assert [path.name for path in data.find_files(tmp_path)] == [p.name for p in data.find_files(folder)]
 
 
 def test_another_model_has_the_error_of_its_conductivity(folder):

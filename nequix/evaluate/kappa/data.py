@@ -117,7 +117,8 @@ def find_files(folder: Path) -> tuple[Path, Path]:
 
 
 def _find(folder: Path, pattern: str) -> Path:
-    found = sorted(folder.glob(pattern))
+    # A hidden file is none: `nequix data get` leaves its locks there.
+    found = sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
     if not found:
         raise DataError(
             f"{folder}: no file {pattern}; give the folder of k_SRME's or Matbench-Discovery's files"

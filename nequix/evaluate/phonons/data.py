@@ -43,7 +43,7 @@ def find_references(folder: Path) -> dict[str, Path]:
         DataError: If there is none.
     """
     found = {path.parent.name: path.parent for name in FORCES for path in sorted(folder.glob(f"*/{name}"))}
-    for path in sorted(folder.glob("*.yaml*")):
+    for path in sorted(folder.glob("[!.]*.yaml*")):  # none that is hidden
         found[path.name.partition(".yaml")[0]] = path
     if not found:
         raise DataError(f"{folder}: no folder with {FORCES[0]} and no phonopy YAML file; check the path")

@@ -42,7 +42,9 @@ def find(folder: Path, kind: str) -> Path | None:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give the folder of the reference data")
-    return min((path for path in folder.rglob(PATTERNS[kind]) if path.is_file()), default=None)
+    # A hidden file is none: `nequix data get` leaves its locks there.
+    named = (path for path in folder.rglob(PATTERNS[kind]) if not path.name.startswith("."))
+    return min(filter(Path.is_file, named), default=None)
 
 
 @lru_cache(maxsize=1)

@@ -5,7 +5,7 @@ import pytest
 
 from nequix import cli
 from nequix.core.errors import DataError
-from nequix.evaluate.physics import eos
+from nequix.evaluate.physics import eos, references
 from nequix.evaluate.physics.task import Physics
 from tests.calculator.small import write_small
 from tests.evaluate.physics.references import write_references
@@ -82,6 +82,14 @@ def test_without_references_their_checks_are_left_out(tmp_path):
     task = Physics(("dimers", "eos", "elastic"), ("Cu", "O"))
     assert task.items() == ["dimer-Cu", "dimer-O"]
     assert task.settings()["references"] == {}
+
+
+def test_locks_beside_the_references_are_none(tmp_path):
+    write_references(tmp_path)
+    paths = {kind: references.find(tmp_path, kind) for kind in references.PATTERNS}
+    for path in paths.values():
+        path.with_name(f".{path.name}.lock").touch()
+    assert {kind: references.find(tmp_path, kind) for kind in references.PATTERNS} == paths
 
 
 @pytest.mark.parametrize("check", ["eos", "elastic"])
