@@ -112,13 +112,19 @@ def spread_of(atoms: Atoms, name: str, key: str) -> np.ndarray:
         key: Where the spread is.
 
     Raises:
-        DataError: If it is not there.
+        DataError: If it is not there, or is no spread.
     """
     import numpy as np
 
     for place in (atoms.arrays, getattr(atoms.calc, "results", {}), atoms.info):
         if key in place:
-            return np.asarray(place[key], float)
+            found = np.asarray(place[key])
+            if found.dtype.kind not in "iuf" or not (np.isfinite(found) & (found >= 0)).all():
+                raise DataError(
+                    f"{name}: {key!r} is {found.ravel()[:3].tolist()}, expected finite numbers that are not "
+                    "negative; name the key of a spread, or predict this structure anew"
+                )
+            return found.astype(float)
     raise DataError(
         f"{name}: has no {key!r}; `nequix predict --model ENSEMBLE`, the folder of an ensemble, writes "
         "forces_spread and energy_spread; or name another key"

@@ -69,6 +69,18 @@ def test_select_by_the_spread_of_an_ensemble_and_at_random(run):
     assert (code, "'none'" in err) == (1, True)
 
 
+@pytest.mark.parametrize("spread", ["bulk", True, float("nan"), -0.1])
+@pytest.mark.parametrize("command", [("select", "-n", "1", "-o", "chosen.extxyz"), ("assess", "-o", "page")])
+def test_what_is_no_spread_is_refused(run, command, spread):
+    frames = read("md.extxyz", ":")
+    for index, atoms in enumerate(frames):
+        atoms.info["told"] = spread if index == 2 else 0.1
+    write("md.extxyz", frames)
+    options = ("--strategy", "ensemble") if command[0] == "select" else COMMON
+    code, _, err = run(*command, "md.extxyz", "--spread", "told", *options)
+    assert (code, "'told' is [" in err) == (1, True)
+
+
 @pytest.mark.parametrize("ending", ["extxyz", "extxyz.gz"])
 @pytest.mark.parametrize("key", ["forces_spread", "energy_spread"])
 def test_predict_writes_the_spreads_that_select_reads(run, tmp_path, ending, key):
