@@ -110,6 +110,21 @@ def measured_other(
     return _once(path, identity, source, config, _NO_ENERGIES, begun, None)
 
 
+def untouched(config: TrainConfig, folder: Path) -> bool:
+    """Tell whether the files for training and validation are those that were measured, by sizes and times.
+
+    Args:
+        config: The run's configuration.
+        folder: Where what was measured is kept.
+    """
+    data = config.data
+    wanted = {MEASURED: data.train}
+    if data.valid is not None or data.valid_fraction > 0:
+        wanted[VALID] = data.valid or data.train
+    kept = {name: _read(folder / name) for name in wanted}
+    return all(found and found[0] == _identity(config, wanted[name]) for name, found in kept.items())
+
+
 def _once(
     path: Path,
     identity: dict[str, Any],
