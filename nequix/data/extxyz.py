@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -39,6 +39,10 @@ class XyzSource(Source):
         self.path = os.fspath(path)
         self.keys = keys
         self._offsets: np.ndarray | None = None
+        self._held: bytes | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_held": None}
 
     def __len__(self) -> int:
         return len(self._frames()) - 1
@@ -62,8 +66,12 @@ class XyzSource(Source):
         return f"{os.path.basename(self.path)}:{index}"
 
     def _random_access(self) -> IO[bytes]:
-        # Opened anew for each structure: a handle shared with a forked process would share its position.
-        return io.BytesIO(_decompressed(self.path)) if _is_compressed(self.path) else open(self.path, "rb")
+        if not _is_compressed(self.path):
+            # Opened anew for each structure: a handle shared with a forked process would share its position.
+            return open(self.path, "rb")
+        if self._held is None:
+            self._held = _decompressed(self.path)
+        return io.BytesIO(self._held)
 
     def _frames(self) -> np.ndarray:
         """Return the offset of every frame, and the end."""
@@ -95,19 +103,26 @@ class ZipSource(Source):
         index = self._checked(index)
         member = int(np.searchsorted(self._counted(), index, "right")) - 1
         wanted = index - int(self._counted()[member])
-        archive, members = _archive(self.path, os.getpid())
+        archive, members = self._opened()
         name, text = next(item for i, item in enumerate(self._texts(archive, members[member])) if i == wanted)
         return parse(text, name, self.keys)
 
     def read(self, start: int) -> Iterator[Structure]:
         """Read the structures from an index on, holding one at a time."""
         index = 0
-        archive, members = _archive(self.path, os.getpid())
+        archive, members = self._opened()
         for member in members:
             for name, text in self._texts(archive, member):
                 if index >= start:
                     yield parse(text, name, self.keys)
                 index += 1
+
+    def _opened(self) -> tuple[zipfile.ZipFile, list[str]]:
+        with reading(self.path):
+            status = os.stat(self.path)
+        # Which file the path means now: another one may have been written over it.
+        version = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        return _archive(self.path, version, os.getpid())
 
     def _texts(self, archive: zipfile.ZipFile, member: str) -> Iterator[tuple[str, bytes]]:
         """Read the names and texts of the frames of one file."""
@@ -119,7 +134,7 @@ class ZipSource(Source):
     def _counted(self) -> np.ndarray:
         """Return the index of every file's first frame, and the number of frames."""
         if self._starts is None:
-            archive, members = _archive(self.path, os.getpid())
+            archive, members = self._opened()
             counts = [sum(1 for _ in self._texts(archive, member)) for member in members]
             self._starts = np.cumsum([0, *counts])
         return self._starts
@@ -208,7 +223,6 @@ def _stream(path: str) -> IO[bytes]:
     return gzip.open(path) if _is_compressed(path) else open(path, "rb")  # type: ignore[return-value]
 
 
-@lru_cache(maxsize=4)
 def _decompressed(path: str) -> bytes:
     with gzip.open(path) as handle:
         data = handle.read(MAX_IN_MEMORY + 1)
@@ -221,9 +235,9 @@ def _decompressed(path: str) -> bytes:
 
 
 @lru_cache(maxsize=4)
-def _archive(path: str, process: int) -> tuple[zipfile.ZipFile, list[str]]:
+def _archive(path: str, version: tuple[int, ...], process: int) -> tuple[zipfile.ZipFile, list[str]]:
     """Open an archive once for a process: MPtrj's directory of 146 thousand files takes its time."""
-    del process  # part of the key: an inherited handle would share its position with the parent's
+    del version, process  # parts of the key: an inherited handle would share its position with the parent's
     with reading(path):
         archive = zipfile.ZipFile(path)
     # What a desktop adds to the archives that it packs is no data.

@@ -39,7 +39,7 @@ class MPtrjSource(Source):
         usual = LabelKeys()
         self._energy = ENERGY if keys.energy == usual.energy else keys.energy[0]
         self._forces = "force" if keys.forces == usual.forces else keys.forces[0]
-        self._stress = "stress" if keys.stress == usual.stress else keys.stress[0]
+        self._stress = "stress" if keys.stress == usual.stress else (*keys.stress, *keys.virial)[0]
 
     def __len__(self) -> int:
         raise self._only_streamed()

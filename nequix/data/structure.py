@@ -62,17 +62,20 @@ class LabelKeys:
         Args:
             energy: Key of the energy.
             forces: Key of the forces.
-            stress: Key of the stress; a virial is then not looked for.
+            stress: Key of the stress, or a usual one of the virial; the other is then not looked for.
         """
         given: dict[str, tuple[str, ...]] = {}
         for label, key in (("energy", energy), ("forces", forces), ("stress", stress)):
             if key is not None:
                 given[label] = (key,)
-        return cls(**given, **({} if stress is None else {"virial": ()}))
+        if stress is not None:
+            virial = stress in cls().virial  # another unit and sign: it must not be read as a stress
+            given |= {"stress": (), "virial": (stress,)} if virial else {"virial": ()}
+        return cls(**given)
 
     def named(self) -> dict[str, str]:
         """Return the key of each label that is looked for under one key alone."""
-        found = {label: getattr(self, label) for label in LABELS}
+        found = {"energy": self.energy, "forces": self.forces, "stress": (*self.stress, *self.virial)}
         return {label: keys[0] for label, keys in found.items() if len(keys) == 1}
 
 

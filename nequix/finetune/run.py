@@ -28,7 +28,7 @@ from nequix.finetune.refit import baseline, least_change
 from nequix.train.config import same_run
 from nequix.train.folder import CONFIG
 from nequix.train.loop import BEST, MODEL, Report, Run
-from nequix.train.measured import measured_other
+from nequix.train.measured import measured_other, untouched
 from nequix.train.streams import Other, refuse_unlabelled
 
 
@@ -226,7 +226,7 @@ class FineTuning(Run):
 
 
 def finished(config: FinetuneConfig, folder: Path) -> bool:
-    """Tell whether a run of a configuration is complete in a folder.
+    """Tell whether a run of a configuration is complete in a folder, and its data are untouched since.
 
     Args:
         config: The configuration.
@@ -235,7 +235,7 @@ def finished(config: FinetuneConfig, folder: Path) -> bool:
     path = folder / CONFIG
     if not (folder / MODEL).is_file() or not path.is_file():
         return False
-    return same_run(path.read_text(), json.dumps(dataclasses.asdict(config)))
+    return same_run(path.read_text(), json.dumps(dataclasses.asdict(config))) and untouched(config, folder)
 
 
 def refuse_unknown(source: Source, parent: Weights) -> None:

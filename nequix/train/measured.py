@@ -110,6 +110,21 @@ def measured_other(
     return _once(path, identity, source, config, _NO_ENERGIES, begun, None)
 
 
+def untouched(config: TrainConfig, folder: Path) -> bool:
+    """Tell whether the files for training and validation are those that were measured, by sizes and times.
+
+    Args:
+        config: The run's configuration.
+        folder: Where what was measured is kept.
+    """
+    data = config.data
+    wanted = {MEASURED: data.train}
+    if data.valid is not None or data.valid_fraction > 0:
+        wanted[VALID] = data.valid or data.train
+    kept = {name: _read(folder / name) for name in wanted}
+    return all(found and found[0] == _identity(config, wanted[name]) for name, found in kept.items())
+
+
 def _once(
     path: Path,
     identity: dict[str, Any],
@@ -130,18 +145,18 @@ def _once(
         n_workers=config.data.workers,
         progress=progress,
     )
-    _refuse_changed(source, path.parent, kept if begun else None, statistics)
+    if begun and kept is not None:
+        _refuse_changed(source, path.parent, kept[1], statistics)
+        statistics = kept[1]  # of the same data; another processor may round otherwise
     _write(path, identity, statistics, sizes)
     return statistics, sizes
 
 
-def _refuse_changed(
-    source: Source, folder: Path, kept: tuple[dict[str, Any], Statistics, Sizes] | None, now: Statistics
-) -> None:
+def _refuse_changed(source: Source, folder: Path, then: Statistics, now: Statistics) -> None:
     """Refuse data that are not those of which something was kept."""
-    if kept is not None and kept[1] != now:
+    if (then.digest, then.n_structures, then.cutoff) != (now.digest, now.n_structures, now.cutoff):
         raise DataError(
-            f"{source.path}: changed since the run in {folder} began ({kept[1].n_structures} structures "
+            f"{source.path}: changed since the run in {folder} began ({then.n_structures} structures "
             f"then, {now.n_structures} now, or other ones); put the old data back, or choose another folder"
         )
 

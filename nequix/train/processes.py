@@ -23,14 +23,16 @@ VARIABLES = ("NEQUIX_COORDINATOR", "NEQUIX_PROCESSES", "NEQUIX_PROCESS")
 def join_processes() -> None:
     """Join the other processes of this run, if there are any; before JAX is used.
 
-    Under Slurm with more than one task, JAX finds the others by itself. Elsewhere set :data:`VARIABLES`. A
-    process that is lost then is an error in all others, not a wait without end.
+    Under Slurm's ``srun`` with more than one task, JAX finds the others by itself; a batch script's own
+    process is alone, however many tasks the job has. Elsewhere set :data:`VARIABLES`. A process that is lost
+    then is an error in all others, not a wait without end.
 
     Raises:
         DataError: If only some of the variables are set, or a number is none.
     """
     given = {name: os.environ[name] for name in VARIABLES if name in os.environ}
-    slurm = "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1
+    started = "SLURM_STEP_NODELIST" in os.environ  # by srun, which tells its processes where the others are
+    slurm = started and int(os.environ.get("SLURM_NTASKS", "1")) > 1
     if not given and not slurm:
         return
     if os.environ.get("JAX_PLATFORMS", "").startswith("cpu"):

@@ -19,7 +19,7 @@ from nequix.core.errors import DataError
 from nequix.data.convert import convert
 from nequix.data.sources import Subset, open_source, split
 from nequix.data.structure import LabelKeys
-from tests.data.sets import real, saved, strained_copper
+from tests.data.sets import real, relabelled, saved, strained_copper
 
 N = 8
 
@@ -171,6 +171,29 @@ def test_frames_may_be_separated_by_blank_lines(plain, frames, tmp_path):
     source = open_source(tmp_path / "blank.xyz")
     assert len(source) == N
     assert source[1].energy == pytest.approx(frames[1].calc.results["energy"], abs=1e-7)
+
+
+@pytest.mark.parametrize("make", [make_gz, make_zip])
+def test_file_written_over_is_read_anew(plain, frames, tmp_path, make):
+    path = make(plain, frames, tmp_path)
+    before = open_source(path)
+    assert before[-1].energy == list(before)[-1].energy != 7.0
+    changed = [relabelled(atoms, energy=7.0) for atoms in frames[:4]]
+    after = open_source(make(saved(tmp_path / "changed.extxyz", changed), changed, tmp_path))
+    assert [after[index].energy for index in range(len(after))] == 4 * [7.0]
+
+
+def test_compressed_files_are_decompressed_once_however_many(plain, tmp_path, monkeypatch):
+    compressed = gzip.compress(plain.read_bytes())
+    paths = [tmp_path / f"{number}.xyz.gz" for number in range(6)]
+    for path in paths:
+        path.write_bytes(compressed)
+    source, opened, unpack = open_source(paths), [], gzip.open
+    monkeypatch.setattr(gzip, "open", lambda path: opened.append(path) or unpack(path))
+    for _ in range(2):
+        for index in range(0, len(source), 3):
+            source[index]
+    assert sorted(opened) == sorted(map(str, paths))
 
 
 @pytest.mark.parametrize("ending", [".extxyz", ".extxyz.gz"])

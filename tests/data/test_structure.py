@@ -46,6 +46,17 @@ def test_given_keys_replace_the_usual_ones(atoms):
     assert from_atoms(atoms, "x", LabelKeys.of(stress="none")).stress is None
 
 
+@pytest.mark.parametrize("key", LabelKeys().virial)
+def test_virial_that_is_named_is_no_stress(atoms, key):
+    del atoms.calc.results["stress"]
+    atoms.info = {"stress": np.eye(3), key: -2 * np.eye(3) * atoms.get_volume()}
+    keys = LabelKeys.of(stress=key)
+    np.testing.assert_allclose(from_atoms(atoms, "x", keys).stress, 2 * np.eye(3))
+    assert keys.named() == {"stress": key}
+    del atoms.info[key]
+    assert from_atoms(atoms, "x", keys).stress is None
+
+
 def test_two_different_energies_are_refused(atoms):
     atoms.info["REF_energy"] = atoms.calc.results["energy"] + 1.0
     with pytest.raises(DataError, match="energy and REF_energy differ"):

@@ -7,7 +7,9 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
+from nequix.train.processes import join_processes
 from tests.train.emt import write_config
 from tests.train.pair import environments
 
@@ -73,3 +75,11 @@ def test_processes_find_each_other_under_slurm():
         for i in (0, 1)
     ]
     assert [process.wait(300) for process in both] == [0, 0]
+
+
+def test_a_batch_script_without_srun_is_alone(monkeypatch):
+    monkeypatch.delenv("SLURM_STEP_NODELIST", raising=False)
+    for name, value in {"JOB_ID": "7", "PROCID": "0", "LOCALID": "0", "NTASKS": "4"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.setattr("jax.distributed.initialize", lambda *_, **__: pytest.fail("waits for others"))
+    join_processes()

@@ -128,6 +128,14 @@ def test_members_differ_and_are_calibrated_together(tmp_path, monkeypatch, capsy
         cli.main()  # complete members are left as they are
     assert before == {path: path.stat().st_mtime_ns for path in Path("run").glob("member-*/*")}
 
+    # Other data hold out other structures, some of which the members were trained on.
+    ase.io.write("data.extxyz", ase.io.read("data.extxyz", ":")[::-1])
+    calibrated = Path("run/ensemble.json").read_bytes()
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "data.extxyz: changed since the run in run/member-0 began" in capsys.readouterr().err
+    assert Path("run/ensemble.json").read_bytes() == calibrated
+
 
 def test_members_have_the_same_baseline_whatever_they_draw(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import ase.io
+import numpy as np
 import pytest
 
 from nequix.core.errors import DataError
@@ -64,6 +65,20 @@ def test_copied_data_go_on(config, tmp_path, count):
     assert len(count) == 2
     measure(config, tmp_path, begun=True)
     assert len(count) == 2  # the new time was noted
+
+
+def test_rounding_of_another_processor_is_no_change(config, tmp_path, monkeypatch):
+    first, compute = measure(config, tmp_path), module.compute
+
+    def rounded(*arguments, **options):
+        found, sizes = compute(*arguments, **options)
+        energies = {number: np.nextafter(x, 0) for number, x in found.atom_energies.items()}
+        return replace(found, atom_energies=energies, shift=np.nextafter(found.shift, 1)), sizes
+
+    monkeypatch.setattr(module, "compute", rounded)
+    os.utime(tmp_path / "data.extxyz", (1, 1))
+    assert same(measure(config, tmp_path, begun=True), first)
+    assert same(measure(config, tmp_path, begun=True), first)
 
 
 @pytest.mark.parametrize("change", ["sign", "label", "structure", "weight"])
