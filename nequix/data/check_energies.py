@@ -49,10 +49,10 @@ def baseline_residuals(
 
 
 def spread(residuals: Float[np.ndarray, " n"]) -> float:
-    """Estimate a standard deviation that outliers do not enlarge; at least 1 meV.
+    """Estimate a standard deviation that outliers do not enlarge; at least 0.001.
 
     Args:
-        residuals: Around zero, eV.
+        residuals: Around zero.
     """
     return 1.4826 * float(np.median(np.abs(residuals))) + 1e-3
 

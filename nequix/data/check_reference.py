@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     Pair = tuple[Structure, Results]
 
 ENERGY = 0.3
-"""eV/atom, and so many times the spread, that an energy may be away from the reference's."""
+"""eV/atom, and so many spreads, that an energy may be away from the reference's."""
 
-ENERGY_SPREADS = 8.0
+SPREADS = 8.0
+"""How many times the usual difference a single label may be away from the reference's: no model is exact."""
 
 FORCE = 1.0
 """eV/A that the reference has where a label is exactly zero."""
@@ -86,7 +87,7 @@ def _energies(pairs: list[Pair]) -> list[Finding]:
         return []
     per_atom = np.array([((s.energy or 0.0) - energy) / len(s.numbers) for s, energy in labelled])
     residuals = np.abs(baseline_residuals([s.numbers for s, _ in labelled], per_atom))
-    limit = ENERGY + ENERGY_SPREADS * spread(residuals)
+    limit = ENERGY + SPREADS * spread(residuals)
     names = [
         f"{s.name} ({x:.2f} eV/atom)" for (s, _), x in zip(labelled, residuals, strict=True) if x > limit
     ]
@@ -130,17 +131,18 @@ def _stresses(pairs: list[Pair]) -> list[Finding]:
     ]
     if not labelled:
         return []
-    labels = np.array([label for _, label, _ in labelled]).ravel()
-    expected = np.array([value for _, _, value in labelled]).ravel()
-    factor = best_factor(expected, labels)
+    labels = np.array([label for _, label, _ in labelled])
+    expected = np.array([value for _, _, value in labelled])
+    factor = best_factor(expected.ravel(), labels.ravel())
     if factor != 1.0:
         message = f"compared with the reference, the stress is {FACTORS[factor]}"
         return finding("stress-reference", "error", message, [s.name for s, _, _ in labelled])
+    limit = SPREADS * spread(np.linalg.norm(labels - expected, axis=(1, 2)))
     opposite, scaled = [], []
     for structure, label, value in labelled:
         norms = float(np.linalg.norm(label)), float(np.linalg.norm(value))
         cosine = np.tensordot(label, value) / max(norms[0] * norms[1], 1e-300)
-        if min(norms) > STRESS and cosine < _OPPOSITE:
+        if min(norms) > STRESS and cosine < _OPPOSITE and np.linalg.norm(label - value) > limit:
             opposite.append(structure.name)
         elif norms[0] > STRESS * _RATIO and norms[0] > _RATIO * norms[1]:
             scaled.append(structure.name)

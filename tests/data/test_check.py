@@ -325,6 +325,11 @@ def test_real_data_and_faults_in_them_against_the_published_model(rules, publish
     assert [name.split()[0] for name in found["energy-reference"].names] == [f"set.extxyz:{shifted}"]
 
 
+def test_a_coarse_reference_finds_no_fault_in_good_stresses(rules):
+    frames = real_frames("mlearn/Si_train.extxyz.gz", slice(None, None, 3))
+    assert rules(frames, load_model("nequix-nano", "torch")) == {}
+
+
 # The command.
 
 
