@@ -1,3 +1,6 @@
+import copy
+from multiprocessing.reduction import ForkingPickler
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -100,6 +103,22 @@ def test_hessian_is_of_the_last_structure_unless_one_is_given(calc):
         calc.get_hessian()
     with pytest.raises(GraphError, match="no structure yet"):
         calc.get_property("energy")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kernel", ["plain", "auto"])
+def test_copies_and_what_processes_are_sent_give_the_same(backend, kernel):
+    atoms = small.salt()
+    atoms.calc = NequixCalculator(WEIGHTS, backend, kernel=kernel)
+    energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+    sent = ForkingPickler.loads(ForkingPickler.dumps(atoms))
+    for again in (copy.deepcopy(atoms), sent):
+        assert again.calc is not atoms.calc
+        assert (again.calc.device, again.calc.kernel) == (atoms.calc.device, atoms.calc.kernel)
+        assert again.calc.results["energy"] == energy
+        again.calc.reset()
+        assert again.get_potential_energy() == energy
+        np.testing.assert_array_equal(again.get_forces(), forces)
 
 
 def test_backends_agree():

@@ -1,5 +1,6 @@
 """Ensembles: the mean is the members' mean, shared layers change nothing, and the guard sees its limit."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -49,6 +50,20 @@ def test_the_mean_is_that_of_the_members_alone(backend, kernel, trained):
     np.testing.assert_allclose(together.results["forces_spread"], spread, rtol=1e-7)
     energy = [calculator.results["energy"] for calculator in alone]
     assert together.results["energy_spread"] == pytest.approx(np.std(energy, ddof=1), rel=1e-7)
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("kernel", ["plain", "auto"])
+def test_copies_give_the_same(backend, kernel):
+    atoms = structure()
+    atoms.calc = NequixEnsembleCalculator(members(2, ("readout",)), backend, kernel=kernel)
+    forces, spread = atoms.get_forces(), atoms.calc.results["forces_spread"]
+    again = copy.deepcopy(atoms)
+    again.calc.reset()
+    np.testing.assert_array_equal(again.get_forces(), forces)
+    np.testing.assert_array_equal(again.calc.results["forces_spread"], spread)
+    assert again.calc.potential.kernel is again.calc.potential.potentials[0].kernel
+    assert (again.calc.device, again.calc.kernel) == (atoms.calc.device, atoms.calc.kernel)
 
 
 def test_the_mean_hessian_is_that_of_the_members_alone():
