@@ -368,3 +368,17 @@ def test_torch_works_inside_inference_mode():
         again = NequixCalculator(WEIGHTS, "torch")
         np.testing.assert_array_equal(again.get_forces(atoms), expected)
         assert again.get_hessian(atoms).shape == (6, 6)
+
+
+def test_torch_works_inside_autocast():
+    import torch
+
+    atoms = small.triclinic()
+    calc = NequixCalculator(WEIGHTS, "torch", kernel="plain")
+    graph = graph_from_atoms(atoms, SPEC)
+    expected = calc.get_forces(atoms), calc.get_hessian(atoms), calc.potential.features(graph)
+    calc.reset()
+    with torch.autocast("cpu"):
+        found = calc.get_forces(atoms), calc.get_hessian(atoms), calc.potential.features(graph)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
