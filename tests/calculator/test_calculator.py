@@ -41,6 +41,10 @@ def test_a_potential_has_its_own_settings(backend):
     calc = NequixCalculator(potential, dtype="float64")
     assert calc.backend == calc.parameters["backend"] == backend
     NequixCalculator(potential, device="cpu")
+    NequixCalculator(potential, backend)
+    if backend == "jax":  # which is the default, and so given with a potential of either
+        with pytest.raises(ValueError, match=r"backend = 'torch' cannot be given with a potential"):
+            NequixCalculator(potential, "torch")
     for settings in ({"kernel": "native"}, {"threads": 3}, {"device": "gpu"}):
         with pytest.raises(ValueError, match=r"cannot be given with a potential, which runs 'plain'"):
             NequixCalculator(potential, **settings)
