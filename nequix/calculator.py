@@ -75,7 +75,7 @@ class NequixCalculator(Calculator):
             name = model.provenance.name if isinstance(model, Weights) else os.fspath(model)
             model = load_model(model, backend, kernel=kernel, dtype=dtype, device=device, threads=threads)
         else:
-            _refuse_others(model, kernel, dtype, device, threads)
+            _refuse_others(model, backend, kernel, dtype, device, threads)
         self.potential = model
         self.backend = model.backend
         chosen = {"model": name, "backend": self.backend, "kernel": self.kernel}
@@ -173,11 +173,12 @@ class NequixCalculator(Calculator):
 
 
 def _refuse_others(
-    potential: Potential, kernel: str, dtype: str, device: str | None, threads: int | None
+    potential: Potential, backend: str, kernel: str, dtype: str, device: str | None, threads: int | None
 ) -> None:
     """Refuse what a potential does not have, where it would be ignored."""
     places = (None, str(potential.device), getattr(potential, "platform", None))
     wanted = {
+        "backend": (backend, ("jax", potential.backend)),
         "kernel": (kernel, ("auto", potential.kernel.name)),
         "dtype": (dtype, ("float32", potential.dtype)),
         "device": (device, places),
@@ -187,7 +188,7 @@ def _refuse_others(
     if told:
         raise ValueError(
             f"{told} cannot be given with a potential, which runs {potential.kernel.name!r} in "
-            f"{potential.dtype} on {potential.device}; make it with them"
+            f"{potential.dtype} on {potential.device} by {potential.backend!r}; make it with them"
         )
 
 

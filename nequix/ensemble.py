@@ -48,7 +48,7 @@ class NequixEnsembleCalculator(NequixCalculator):
     Attributes:
         potential: The members on their backend.
         calibration: Of the ensemble; None if it has none.
-        members: What each member says of the last structure.
+        members: What each member says of the last structure; None if there are no results.
 
     Raises:
         BackendUnavailable: If the backend, the kernel or the device is not there.
@@ -87,9 +87,15 @@ class NequixEnsembleCalculator(NequixCalculator):
         super().__init__(self._ensemble, backend, skin=skin)
         self.parameters.update(model=f"{len(weights)} members of {weights[0].provenance.name}")
 
+    def reset(self) -> None:
+        """Forget the last structure, its results, and what the members said of it."""
+        super().reset()
+        self.members = None
+
     def _evaluate(self, graph: Graph) -> dict[str, Any]:
-        self.members = told = self._ensemble.evaluate(graph)
+        told = self._ensemble.evaluate(graph)
         results = named_results(graph, told.mean)
+        self.members = told
         energy_scale = 1.0 if self.calibration is None else self.calibration.energy_scale
         forces_scale = 1.0 if self.calibration is None else self.calibration.forces_scale
         results["energy_spread"] = float(energy_scale * told.energy_spread[0])

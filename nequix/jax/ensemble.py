@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -80,6 +80,18 @@ class EnsemblePotential:
         with first._precision():
             self._own = {n: first._put(np.stack([value[n] for value in values])) for n in names}
             self._shared = {n: first._put(x) for n, x in values[0].items() if n not in names}
+        self._evaluate = jax.jit(partial(_evaluate), static_argnums=(0, 1, 5))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies are on the device of their members and compile anew, as these do."""
+        state = {name: value for name, value in vars(self).items() if name not in ("device", "_evaluate")}
+        return {**state, **{name: jax.tree.map(np.asarray, state[name]) for name in ("_own", "_shared")}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        first = state["potentials"][0]
+        vars(self).update(state, device=first.device)
+        with first._precision():
+            self._own, self._shared = jax.device_put((state["_own"], state["_shared"]), first.device)
         self._evaluate = jax.jit(partial(_evaluate), static_argnums=(0, 1, 5))
 
     def evaluate(self, graph: Graph) -> EnsembleResults:

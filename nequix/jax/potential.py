@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _SPARE = 1.05
 _WASTE = 1.5
+_COMPILED = ("_evaluate", "_product", "_features")
 
 
 class Arrays(NamedTuple):
@@ -186,10 +187,7 @@ class Potential:
         self.device = find_device(device)
         self.kernel = select_kernel(kernel, self.platform, weights.spec)
         self._sizes: list[tuple[int, int, int]] = []
-        # A partial is a function of its own, so that this potential's compilations are counted alone.
-        self._evaluate = jax.jit(partial(_evaluate), static_argnums=(0, 3))
-        self._product = jax.jit(partial(_product), static_argnums=0)
-        self._features = jax.jit(partial(_features), static_argnums=0)
+        self._compile()
         with self._precision():
             self.model = Model(weights.spec, jax.device_put(in_precision(weights, dtype), self.device))
         try:
@@ -201,6 +199,22 @@ class Potential:
             self.kernel = select_kernel("plain", self.platform)
         if threads is not None:
             self.kernel.use_threads(threads)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies find the device by its name and compile anew; parameters travel as NumPy's, in full."""
+        state = {name: value for name, value in vars(self).items() if name not in _COMPILED}
+        index = jax.devices(self.platform).index(self.device)
+        return {
+            **state,
+            "device": f"{self.platform}:{index}",
+            "model": jax.tree.map(np.asarray, self.model),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, device=find_device(state["device"]))
+        self._compile()
+        with self._precision():
+            self.model = jax.device_put(state["model"], self.device)
 
     @property
     def platform(self) -> str:
@@ -280,6 +294,13 @@ class Potential:
                 self._product(self.kernel, self.model, arrays, self._put(direction)) for direction in padded
             ]
             return np.stack([np.asarray(product)[: graph.n_nodes] for product in products])
+
+    def _compile(self) -> None:
+        """Make the functions that compile when they are first called with new sizes."""
+        # A partial is a function of its own, so that this potential's compilations are counted alone.
+        self._evaluate = jax.jit(partial(_evaluate), static_argnums=(0, 3))
+        self._product = jax.jit(partial(_product), static_argnums=0)
+        self._features = jax.jit(partial(_features), static_argnums=0)
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         """Allow float64 within, and full-precision matrix products on accelerators; nothing global."""

@@ -86,7 +86,7 @@ class EnsemblePotential:
             return EnsembleResults(tuple(collect(graph, *member) for member in together))
         first = self.potentials[0]
         layout = first._arrange(graph)
-        with torch.inference_mode(False), torch.enable_grad():
+        with first._precision(), torch.enable_grad():
             arrays = first._arrays(layout)
             arrays = arrays._replace(vectors=arrays.vectors.requires_grad_())
             told = self._members(arrays, layout.n_graphs)

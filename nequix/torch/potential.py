@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -197,8 +198,7 @@ class Potential:
             check_graph(graph, self.spec)
             return collect(graph, *self.kernel.evaluate(graph))
         layout = self._arrange(graph)
-        # A caller's inference mode would forbid the derivatives that forces are.
-        with torch.inference_mode(False), torch.no_grad():
+        with self._precision(), torch.no_grad():
             arrays = self._arrays(layout)
             energies, gradient = energy_gradient(self.model, self.kernel, arrays)
             forces = forces_from_gradient(gradient, arrays)
@@ -217,7 +217,7 @@ class Potential:
             GraphError: If the graph was built with another cutoff or other elements.
         """
         layout = self._arrange(graph)
-        with torch.inference_mode(False), torch.no_grad():
+        with self._precision(), torch.no_grad():
             features = invariant_features(self.model, self.kernel, self._arrays(layout))
         return features.cpu().numpy().astype(np.float64)
 
@@ -251,13 +251,20 @@ class Potential:
 
     def _hessian_products(self, graph: Graph, directions: np.ndarray) -> np.ndarray:
         layout = self._arrange(graph)
-        with torch.inference_mode(False), torch.enable_grad():
+        with self._precision(), torch.enable_grad():
             arrays = self._arrays(layout)
             products = [
                 hessian_product(self.model, self.kernel, arrays, self._put(direction))
                 for direction in directions
             ]
             return torch.stack(products).cpu().numpy()
+
+    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+        """Undo what a caller's autocast or inference mode would do: round layers, forbid derivatives."""
+        stack = contextlib.ExitStack()
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.autocast(self.platform, enabled=False))
+        return stack
 
     def _put(self, array: np.ndarray) -> Array:
         return torch.tensor(array, device=self.device)

@@ -1,3 +1,6 @@
+import copy
+from multiprocessing.reduction import ForkingPickler
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -38,6 +41,10 @@ def test_a_potential_has_its_own_settings(backend):
     calc = NequixCalculator(potential, dtype="float64")
     assert calc.backend == calc.parameters["backend"] == backend
     NequixCalculator(potential, device="cpu")
+    NequixCalculator(potential, backend)
+    if backend == "jax":  # which is the default, and so given with a potential of either
+        with pytest.raises(ValueError, match=r"backend = 'torch' cannot be given with a potential"):
+            NequixCalculator(potential, "torch")
     for settings in ({"kernel": "native"}, {"threads": 3}, {"device": "gpu"}):
         with pytest.raises(ValueError, match=r"cannot be given with a potential, which runs 'plain'"):
             NequixCalculator(potential, **settings)
@@ -100,6 +107,22 @@ def test_hessian_is_of_the_last_structure_unless_one_is_given(calc):
         calc.get_hessian()
     with pytest.raises(GraphError, match="no structure yet"):
         calc.get_property("energy")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kernel", ["plain", "auto"])
+def test_copies_and_what_processes_are_sent_give_the_same(backend, kernel):
+    atoms = small.salt()
+    atoms.calc = NequixCalculator(WEIGHTS, backend, kernel=kernel)
+    energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+    sent = ForkingPickler.loads(ForkingPickler.dumps(atoms))
+    for again in (copy.deepcopy(atoms), sent):
+        assert again.calc is not atoms.calc
+        assert (again.calc.device, again.calc.kernel) == (atoms.calc.device, atoms.calc.kernel)
+        assert again.calc.results["energy"] == energy
+        again.calc.reset()
+        assert again.get_potential_energy() == energy
+        np.testing.assert_array_equal(again.get_forces(), forces)
 
 
 def test_backends_agree():
@@ -349,3 +372,17 @@ def test_torch_works_inside_inference_mode():
         again = NequixCalculator(WEIGHTS, "torch")
         np.testing.assert_array_equal(again.get_forces(atoms), expected)
         assert again.get_hessian(atoms).shape == (6, 6)
+
+
+def test_torch_works_inside_autocast():
+    import torch
+
+    atoms = small.triclinic()
+    calc = NequixCalculator(WEIGHTS, "torch", kernel="plain")
+    graph = graph_from_atoms(atoms, SPEC)
+    expected = calc.get_forces(atoms), calc.get_hessian(atoms), calc.potential.features(graph)
+    calc.reset()
+    with torch.autocast("cpu"):
+        found = calc.get_forces(atoms), calc.get_hessian(atoms), calc.potential.features(graph)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -1,5 +1,6 @@
 """Ensembles: the mean is the members' mean, shared layers change nothing, and the guard sees its limit."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -8,7 +9,7 @@ from ase import units
 from ase.build import bulk
 from ase.md.verlet import VelocityVerlet
 
-from nequix import NequixCalculator, NequixEnsembleCalculator, SpreadGuard, WeightsError
+from nequix import GraphError, NequixCalculator, NequixEnsembleCalculator, SpreadGuard, WeightsError
 from nequix.core.ensemble import (
     EnsembleResults,
     n_shared_layers,
@@ -49,6 +50,31 @@ def test_the_mean_is_that_of_the_members_alone(backend, kernel, trained):
     np.testing.assert_allclose(together.results["forces_spread"], spread, rtol=1e-7)
     energy = [calculator.results["energy"] for calculator in alone]
     assert together.results["energy_spread"] == pytest.approx(np.std(energy, ddof=1), rel=1e-7)
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("kernel", ["plain", "auto"])
+def test_copies_give_the_same(backend, kernel):
+    atoms = structure()
+    atoms.calc = NequixEnsembleCalculator(members(2, ("readout",)), backend, kernel=kernel)
+    forces, spread = atoms.get_forces(), atoms.calc.results["forces_spread"]
+    again = copy.deepcopy(atoms)
+    again.calc.reset()
+    np.testing.assert_array_equal(again.get_forces(), forces)
+    np.testing.assert_array_equal(again.calc.results["forces_spread"], spread)
+    assert again.calc.potential.kernel is again.calc.potential.potentials[0].kernel
+    assert (again.calc.device, again.calc.kernel) == (atoms.calc.device, atoms.calc.kernel)
+
+
+def test_members_say_nothing_of_an_older_structure():
+    atoms = structure()
+    atoms.calc = calc = NequixEnsembleCalculator(members(2, ("readout",)), "torch")
+    atoms.get_forces()
+    assert calc.members is not None
+    atoms.positions[0] = np.nan
+    with pytest.raises(GraphError, match="atom 0 lies at"):
+        atoms.get_forces()
+    assert (calc.results, calc.members) == ({}, None)
 
 
 def test_the_mean_hessian_is_that_of_the_members_alone():
