@@ -23,6 +23,9 @@ from nequix.evaluate.task import Outcome
 RUN = "run.json"
 """What the folder is a run of; it is written first."""
 
+TRAINING = "config.json"
+"""What the folder of a training has."""
+
 ITEMS = "items"
 """The folder of the outcomes: ``ITEM.json``, and ``ITEM.npz`` beside it where there are arrays."""
 
@@ -50,9 +53,13 @@ class Store:
             identity: What the numbers depend on, for JSON.
 
         Raises:
-            DataError: If the folder cannot be made, holds a run of something else or a damaged ``run.json``,
-                or another process runs there.
+            DataError: If the folder cannot be made, holds a training, a run of something else or a damaged
+                ``run.json``, or another process runs there.
         """
+        if (self.folder / TRAINING).exists() and not (self.folder / RUN).exists():
+            raise DataError(
+                f"{self.folder}: holds a training, whose figures would be lost; choose another folder"
+            )
         make_folder(self.folder)
         make_folder(self.folder / ITEMS)
         lock = FileLock(self.folder / ".lock")

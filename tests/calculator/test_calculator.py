@@ -1,5 +1,5 @@
 import copy
-from multiprocessing.reduction import ForkingPickler
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -115,8 +115,9 @@ def test_copies_and_what_processes_are_sent_give_the_same(backend, kernel):
     atoms = small.salt()
     atoms.calc = NequixCalculator(WEIGHTS, backend, kernel=kernel)
     energy, forces = atoms.get_potential_energy(), atoms.get_forces()
-    sent = ForkingPickler.loads(ForkingPickler.dumps(atoms))
-    for again in (copy.deepcopy(atoms), sent):
+    queue = multiprocessing.Queue()
+    queue.put(atoms)
+    for again in (copy.deepcopy(atoms), queue.get(timeout=60)):
         assert again.calc is not atoms.calc
         assert (again.calc.device, again.calc.kernel) == (atoms.calc.device, atoms.calc.kernel)
         assert again.calc.results["energy"] == energy

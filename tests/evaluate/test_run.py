@@ -245,6 +245,15 @@ def test_a_folder_that_cannot_be_locked_is_refused(tmp_path):
         pass
 
 
+def test_the_folder_of_a_training_is_refused_and_left_alone(tmp_path):
+    before = {name: f"{name}, of a training" for name in ("config.json", "parity.png")}
+    for name, text in before.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match="holds a training"), Store(tmp_path).begin({}):
+        pass
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+
+
 def test_a_folder_in_use_is_refused(tmp_path):
     with (
         Store(tmp_path).begin({}),
