@@ -110,7 +110,8 @@ def discovery(
     task = Discovery(structures, limit=limit)
     engine = _engine(model, backend, dtype, kernel, device, threads)
     items = take_shard(task.items(), shard)
-    store, identity = _run(task, engine, output, _workers(workers, scheduler), [] if report_only else items)
+    work = _unless_reported(items, report_only, output)
+    store, identity = _run(task, engine, output, _workers(workers, scheduler), work)
     given = References() if shard else References(reference, elements, relaxed, kappa_srme)
     with _needs_extra(), open_shards(join or [], identity) as others:
         summary = write_report([store, *others], items, identity, given)
@@ -146,7 +147,7 @@ def kappa(
         from nequix.evaluate.kappa.task import Kappa
     task = Kappa(data) if fmax is None else Kappa(data, fmax)
     engine = _engine(model, backend, dtype, kernel, device, threads)
-    items = [] if report_only else _chosen(task, only)
+    items = _unless_reported(_chosen(task, only), report_only, output, only, retry_failed)
     store, identity = _run(task, engine, output, _workers(workers, scheduler), items, retry_failed)
     summary = write_report(store, task.items(), identity, data)
     if summary["n"]:
@@ -220,7 +221,7 @@ def phonons(
         from nequix.evaluate.phonons.task import Phonons
     task = Phonons(data, tuple(_names("--fixed-cell", fixed_cell, Phonons(data).items())))
     engine = _engine(model, backend, dtype, kernel, device, threads)
-    items = [] if report_only else _chosen(task, only)
+    items = _unless_reported(_chosen(task, only), report_only, output, only, retry_failed)
     store, identity = _run(task, engine, output, _workers(workers, scheduler), items, retry_failed)
     summary = write_report(store, task.items(), identity)
     for name, title in COMPARED.items() if summary["n"] else ():
@@ -311,6 +312,21 @@ def _refuse_ignored(
 def _chosen(task: Task, only: str | None) -> list[str]:
     """Return the items that ``--only`` names, or all."""
     return task.items() if only is None else _names("--only", only, task.items())
+
+
+def _unless_reported(
+    items: list[str], report_only: bool, output: Path, only: str | None = None, retry_failed: bool = False
+) -> list[str]:
+    """Return the items to evaluate: with ``--report-only`` none, of a run that must be there."""
+    from nequix.evaluate.store import RUN
+
+    if not report_only:
+        return items
+    if only is not None or retry_failed:
+        raise DataError("--report-only evaluates nothing; leave out --only and --retry-failed")
+    if not (output / RUN).exists():
+        raise DataError(f"{output}: holds no run to report; leave out --report-only")
+    return []
 
 
 def _names(option: str, given: str, known: list[str]) -> list[str]:

@@ -83,3 +83,14 @@ def test_a_killed_race_keeps_what_it_has_timed(tmp_path, engine):
     assert outcomes(tmp_path / "run")["atoms-0000008.json"] == held
     rows = results(tmp_path / "run")["rows"]
     assert [(row["n_atoms"], row["error"]) for row in rows] == [(8, None), (16, None)]
+
+
+@pytest.mark.parametrize("command", [discovery, kappa, phonons])
+def test_what_cannot_be_reported_is_refused(tmp_path, engine, capsys, command):
+    arguments = (*command(tmp_path), *engine, "-o", tmp_path / "none", "--report-only")
+    assert evaluate(*arguments) == 1
+    assert "holds no run to report" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+    if command is not discovery:
+        assert evaluate(*arguments, "--retry-failed") == 1
+        assert "leave out --only and --retry-failed" in capsys.readouterr().err
