@@ -110,6 +110,15 @@ def test_a_folder_without_the_data_is_told(tmp_path):
         Kappa(tmp_path).items()
 
 
+@pytest.mark.parametrize("content", [b"", b"\x1f\x8b\x08 cut short"])
+def test_structures_that_cannot_be_read_are_told(tmp_path, content):
+    write_crystals(tmp_path, PairPotential())
+    path, _ = data.find_files(tmp_path)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="cannot be read .* fetch it anew"):
+        Kappa(tmp_path).items()
+
+
 def test_the_real_reference_is_consistent_with_what_is_published():
     path = real("kappa103/kappas_phononDB_PBE_noNAC.json.gz")
     reference = data.read_reference(path.parent)

@@ -51,12 +51,15 @@ def read_structures(folder: Path) -> dict[str, Atoms]:
         folder: Where the file is.
 
     Raises:
-        DataError: If it is not there, or lacks something.
+        DataError: If it is not there, cannot be read, or lacks something.
     """
     import ase.io
 
     path = _find(folder, STRUCTURES)
-    frames = ase.io.read(path, ":")
+    try:
+        frames = ase.io.read(path, ":")
+    except Exception as error:  # ASE's readers raise whatever their parsing met
+        raise DataError(f"{path}: cannot be read ({type(error).__name__}: {error}); fetch it anew") from error
     structures: dict[str, Atoms] = {}
     for index, atoms in enumerate(frames if isinstance(frames, list) else [frames]):
         info = atoms.info

@@ -129,12 +129,19 @@ def read_elastic(path: Path) -> dict[str, Atoms]:
 
     Returns:
         A structure for each identifier.
+
+    Raises:
+        DataError: If it cannot be read, or lacks something.
     """
-    from ase.io import iread
+    import ase.io
 
     needed = ("mp_id", "bulk_modulus_vrh", "shear_modulus_vrh")
+    try:
+        frames = ase.io.read(path, ":")
+    except Exception as error:  # ASE's readers raise whatever their parsing met
+        raise DataError(f"{path}: cannot be read ({type(error).__name__}: {error}); fetch it anew") from error
     found = {}
-    for index, atoms in enumerate(iread(path, ":")):
+    for index, atoms in enumerate(frames if isinstance(frames, list) else [frames]):
         missing = [name for name in needed if name not in atoms.info]
         if missing:
             raise DataError(f"{path}: frame {index} has no {', '.join(missing)}")

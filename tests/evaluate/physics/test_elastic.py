@@ -5,9 +5,11 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from pymatgen.analysis.elasticity import ElasticTensor
 
+from nequix.core.errors import DataError
 from nequix.evaluate.physics import eos
 from nequix.evaluate.physics.elastic import GPA, Elasticity, elasticity
 from nequix.evaluate.physics.judge import summarise_elastic
+from nequix.evaluate.physics.references import read_elastic
 from nequix.evaluate.task import Outcome
 
 
@@ -127,3 +129,10 @@ def test_softening_is_what_the_median_ratio_lacks():
     assert found["shear modulus error"] == pytest.approx(20.0)
     assert found["bulk softening"] == pytest.approx(20.0)  # of 0.8 1.2 0.7
     assert found["shear softening"] == pytest.approx(20.0)  # of 0.9 0.8 0.7
+
+
+def test_a_reference_that_cannot_be_read_is_told(tmp_path):
+    path = tmp_path / "elastic.extxyz"
+    path.write_text("2\nLattice=")
+    with pytest.raises(DataError, match="cannot be read .* fetch it anew"):
+        read_elastic(path)
