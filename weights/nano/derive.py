@@ -14,7 +14,8 @@ from ase.data import chemical_symbols, covalent_radii
 from weights.nano import perturb
 from weights.nano.chemistry import ELEMENTS, Base
 
-KINDS = ("crystal", "strained", "rattled", "mixed", "vacancy", "surface", "molecule", "dimer", "atom")
+KINDS = ("crystal", "strained", "rattled", "mixed", "vacancy", "surface", "packed",
+         "molecule", "dimer", "atom")  # fmt: skip
 """What is made: the first word of a structure's name."""
 
 SPLITS = {"valid": 0.015, "test": 0.045}

@@ -27,7 +27,7 @@ from nequix.core.errors import DataError
 from nequix.core.files import write_atomic
 from nequix.data.convert import convert
 from nequix.models import load_model
-from weights.nano import chemistry, derive
+from weights.nano import chemistry, derive, packings
 from weights.nano.perturb import is_sound
 from weights.nano.teacher import Teach, equilibrate, labelled, teach_with
 
@@ -47,6 +47,7 @@ class Plan:
         n_metallic: Compounds of metals: binary, ternary.
         n_pairs: Pairs of elements.
         derived: Share of the crystals that other structures are derived from.
+        n_packed: Random packings of ions and molecules.
         seed: Of all draws.
     """
 
@@ -55,6 +56,7 @@ class Plan:
     n_metallic: tuple[int, int] = (1760, 440)
     n_pairs: int = 350
     derived: float = 1.0
+    n_packed: int = 0
     seed: int = 0
 
 
@@ -64,6 +66,9 @@ PLANS = (
     Plan(n_ionic=(3000, 4000), n_metallic=(6000, 2000), derived=0.3, seed=2),
     Plan(n_ionic=(3000, 4000), n_metallic=(6000, 2000), derived=0.3, seed=3),
     Plan(n_ionic=(1000, 10000), n_metallic=(1000, 3000), derived=0.3, seed=4),  # few pairs are left
+    Plan(n_ionic=(1000, 10000), n_metallic=(1000, 3000), derived=0.3, seed=5),
+    Plan(n_ionic=(1000, 10000), n_metallic=(1000, 3000), derived=0.3, seed=6),
+    Plan(n_unary=0, n_ionic=(0, 0), n_metallic=(0, 0), n_pairs=0, n_packed=6000, seed=7),
 )
 """What nequix-nano learns from. The first gives the test set; what one holds out, no other trains on."""
 
@@ -95,6 +100,7 @@ def chunks(plan: Plan) -> list[Callable[[Teach], list[Atoms]]]:
                 )
             )
     made.append(lambda teach: _label(derive.alone(), teach))
+    made += [lambda teach, some=some: _packed(some, teach, plan) for some in _cut([*range(plan.n_packed)])]
     return made
 
 
@@ -119,6 +125,14 @@ def _crystals(bases: list[tuple[int, chemistry.Base]], teach: Teach, plan: Plan)
         if chosen and is_sound(crystal):  # not collapsed
             derived += derive.from_crystal(base, crystal, rng)
     return kept + _label(derived, teach)
+
+
+def _packed(indices: list[int], teach: Teach, plan: Plan) -> list[Atoms]:
+    """Label random packings on their way to the minimum, and what is derived from them."""
+    rngs = [np.random.default_rng([plan.seed, 7, index]) for index in indices]
+    found = packings.relaxed([packings.draw(rng) for rng in rngs], rngs, teach)
+    kept = [labelled(atoms, label) for atoms, label in found if label is not None and label.is_sound]
+    return kept + _label([atoms for atoms, label in found if label is None], teach)
 
 
 def _label(structures: list[Atoms], teach: Teach) -> list[Atoms]:

@@ -115,10 +115,10 @@ def equilibrate(
         energies = [label.energy for label in labels[n * i : n * (i + 1)]]
         current.append(rescale(atoms, _lowest(energies)))
     for _ in range(STEPS - 1):
-        current = [_step(atoms, label) for atoms, label in zip(current, teach(current), strict=True)]
+        current = [step(atoms, label) for atoms, label in zip(current, teach(current), strict=True)]
     labels = teach(current)
     seen += [(i, *last) for i, last in enumerate(zip(current, labels, strict=True))]
-    return [_step(*last) for last in zip(current, labels, strict=True)], seen
+    return [step(*last) for last in zip(current, labels, strict=True)], seen
 
 
 def _lowest(energies: list[float]) -> float:
@@ -129,10 +129,16 @@ def _lowest(energies: list[float]) -> float:
     return float(np.clip(lowest, 0.85, 1.18))
 
 
-def _step(atoms: Atoms, label: Label) -> Atoms:
-    """Move along forces and stress, as if all springs were of common stiffness."""
+def step(atoms: Atoms, label: Label, size: float = 0.04) -> Atoms:
+    """Move along forces and stress, as if all springs were of common stiffness.
+
+    Args:
+        atoms: The structure.
+        label: What the teacher says of it.
+        size: A^2/eV, of the atoms.
+    """
     copy = atoms.copy()
-    copy.positions += np.clip(0.04 * label.forces, -0.1, 0.1)
+    copy.positions += np.clip(size * label.forces, -0.1, 0.1)
     if label.stress is not None:
         matrix = np.eye(3) - np.clip(label.stress / 1.2, -0.03, 0.03)
         copy.set_cell(copy.cell.array @ matrix, scale_atoms=True)
