@@ -118,7 +118,7 @@ ENTRIES: dict[str, Entry] = {
 }
 """Every published model by its name."""
 
-BUNDLED = {"nequix-nano": "b1ee739544fb3bff94dfedd7c51b1419268e87d1c5562b4d40e06687ba3df84e"}
+BUNDLED = {"nequix-nano": "5350159c0685986c58b24f6f1b6591859c862abd678d8de2fdc0386b9788cd48"}
 """The models that come with the package, in ``nequix/weights``, and the digests of their files."""
 
 

@@ -57,7 +57,7 @@ def test_planted_cases_are_caught_and_named(found, features):
     cases = {
         "Li-Li": contact,
         "Cu to Cu": rattled("Cu", "fcc", a=3.62, scale=0.8),
-        "B-Mg": bulk("MgB", "cesiumchloride", a=2.7) * (2, 2, 2),
+        "B-Fe": bulk("FeB", "cesiumchloride", a=2.5) * (2, 2, 2),  # no boride of iron was trained on
     }
     for name, atoms in cases.items():
         judged = judge(structures([atoms]), reference, potential if features else None)

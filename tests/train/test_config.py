@@ -11,7 +11,9 @@ from nequix.finetune.config import configure
 from nequix.train.config import read_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-OVERLAYS = (CONFIGS / "finetune.yml", CONFIGS / "nequix-nano-further.yml")
+OVERLAYS = tuple(
+    CONFIGS / f"{name}.yml" for name in ("finetune", "nequix-nano-further", "nequix-nano-packed")
+)
 OF_TRAINING = sorted({*CONFIGS.glob("*.yml")} - {*OVERLAYS})
 
 
