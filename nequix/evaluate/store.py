@@ -24,7 +24,7 @@ RUN = "run.json"
 """What the folder is a run of; it is written first."""
 
 TRAINING = "config.json"
-"""What the folder of a training has."""
+"""What the folder of a training has (``nequix.train.folder.CONFIG``, which would import JAX)."""
 
 ITEMS = "items"
 """The folder of the outcomes: ``ITEM.json``, and ``ITEM.npz`` beside it where there are arrays."""

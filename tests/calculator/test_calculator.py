@@ -111,7 +111,7 @@ def test_hessian_is_of_the_last_structure_unless_one_is_given(calc):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kernel", ["plain", "auto"])
-def test_copies_and_what_processes_are_sent_give_the_same(backend, kernel):
+def test_copies_and_what_a_queue_was_sent_give_the_same(backend, kernel):
     atoms = small.salt()
     atoms.calc = NequixCalculator(WEIGHTS, backend, kernel=kernel)
     energy, forces = atoms.get_potential_energy(), atoms.get_forces()

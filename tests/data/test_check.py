@@ -87,6 +87,16 @@ def test_a_single_flipped_stress_is_found_by_the_reference(rules, frames):
     assert rules(frames, Reference())["stress-sign"].names == (f"set.extxyz:{index}",)
 
 
+def test_stresses_of_which_half_are_flipped_are_found_by_the_reference(rules, frames):
+    flipped = [
+        relabelled(atoms, stress=-atoms.calc.results["stress"]) if index % 2 else atoms
+        for index, atoms in enumerate(frames)
+    ]
+    names = rules(flipped, Reference())["stress-sign"].names
+    assert names
+    assert all(int(name.split(":")[1]) % 2 for name in names)
+
+
 def test_a_single_stress_in_kbar_is_found(rules, frames):
     frames[7] = relabelled(frames[7], stress=frames[7].calc.results["stress"] / KBAR)
     found = rules(frames, Reference())

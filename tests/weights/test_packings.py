@@ -1,4 +1,4 @@
-"""Random packings: what they are made of, that nothing overlaps, that they relax."""
+"""Random packings: what they are made of, that few overlap, that they relax."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ def test_charges_mostly_balance_and_all_elements_are_known():
 
 
 @pytest.mark.parametrize("index", range(12))
-def test_parts_keep_their_shape_and_others_their_distance(index):
+def test_parts_keep_their_shape(index):
     ((parts, rng),) = drawn(index + 1)[index:]
     atoms = packings.pack(parts, rng)
     assert atoms.pbc.all()

@@ -160,7 +160,7 @@ def make_chunks(
     """
     (folder / "chunks").mkdir(parents=True, exist_ok=True)
     note, ours = folder / "plan.json", json.dumps(asdict(plan), indent=1)
-    if note.exists() and note.read_text() != ours:
+    if note.exists() and {"n_packed": 0, **json.loads(note.read_text())} != json.loads(ours):
         raise DataError(f"{note}: is of another plan; choose another folder")
     write_atomic(note, [ours.encode()])
     for number, make in enumerate(chunks(plan)):

@@ -21,7 +21,7 @@ LARGEST = 20
 """Most atoms of a packing."""
 
 KEPT = (8, 16, 30)
-"""Steps towards the minimum after which a structure is kept; the last is the last."""
+"""Evaluations on the way to the minimum at which a structure is kept; it ends at the last."""
 
 TRIALS = 40
 """Positions and orientations that are tried for each part: the roomiest is taken."""
@@ -62,7 +62,7 @@ IONS: dict[str, tuple[tuple[str, str, int], ...]] = {
 
 NEUTRAL = ("H2O", "H2O", "H2O", "H2O", "NH3", "CO2", "CO", "CH4", "CH3OH", "H2CO", "HCOOH", "C2H2", "C2H4",
            "HCN", "N2H4", "H2", "N2", "O2", "CH3NO2", "CH3CN", "SO2", "CH3Cl", "H2O2", "C2H6")  # fmt: skip
-"""Molecules of ASE's collection; none of much more than the others' size."""
+"""Molecules of ASE's collection, of at most eight atoms."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def pack(parts: Sequence[Part], rng: np.random.Generator) -> Atoms:
     for i in order:
         body = np.array(parts[i].positions)
         start, end = len(positions), len(positions) + len(body)
-        turns = Rotation.random(TRIALS, rng=rng).as_matrix() if len(body) > 1 else np.eye(3)[None]
+        turns = Rotation.random(TRIALS, rng).as_matrix() if len(body) > 1 else np.eye(3)[None]
         placed = (body @ turns) + (rng.random((TRIALS, 1, 3)) @ cell)
         known = (positions[:, None] + images).reshape(-1, 3)
         wanted = reach[start:end, None] + np.repeat(reach[:start], len(images))

@@ -47,7 +47,7 @@ def equivariance(potential: Potential) -> dict[str, float]:
     molecule = structures.rattled(structures.molecule_of(potential.spec))
     worst = {"energy": 0.0, "forces": 0.0, "stress": 0.0}
     for atoms in (crystal, molecule):
-        rotations = Rotation.random(2, rng=rng).as_matrix()
+        rotations = Rotation.random(2, rng).as_matrix()
         for matrix in (*rotations, -np.eye(3), -rotations[0]):
             order = rng.permutation(len(atoms))
             moved = _transformed(atoms, matrix, rng.uniform(-9, 9, 3), order)
