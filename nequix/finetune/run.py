@@ -235,7 +235,10 @@ def finished(config: FinetuneConfig, folder: Path) -> bool:
     path = folder / CONFIG
     if not (folder / MODEL).is_file() or not path.is_file():
         return False
-    return same_run(path.read_text(), json.dumps(dataclasses.asdict(config))) and untouched(config, folder)
+    sections = {"phonons": config.phonons, "replay": config.replay}
+    others = {name: section.train for name, section in sections.items() if section is not None}
+    same = same_run(path.read_text(), json.dumps(dataclasses.asdict(config)))
+    return same and untouched(config, folder, others)
 
 
 def refuse_unknown(source: Source, parent: Weights) -> None:

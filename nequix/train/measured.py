@@ -110,15 +110,16 @@ def measured_other(
     return _once(path, identity, source, config, _NO_ENERGIES, begun, None)
 
 
-def untouched(config: TrainConfig, folder: Path) -> bool:
-    """Tell whether the files for training and validation are those that were measured, by sizes and times.
+def untouched(config: TrainConfig, folder: Path, others: Mapping[str, Sequence[str]]) -> bool:
+    """Tell whether the files of a run are those that were measured, by sizes and times.
 
     Args:
         config: The run's configuration.
         folder: Where what was measured is kept.
+        others: Files besides those for training and validation, by the names of :func:`measured_other`.
     """
     data = config.data
-    wanted = {MEASURED: data.train}
+    wanted = {MEASURED: data.train, **{f"{name}.npz": paths for name, paths in others.items()}}
     if data.valid is not None or data.valid_fraction > 0:
         wanted[VALID] = data.valid or data.train
     kept = {name: _read(folder / name) for name in wanted}

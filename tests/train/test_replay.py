@@ -17,7 +17,7 @@ from nequix.core.parameters import initialise
 from nequix.core.weights import Provenance, Weights, read_weights, write_weights
 from nequix.finetune import teacher
 from nequix.finetune.config import ReplayConfig, configure
-from nequix.finetune.run import FineTuning
+from nequix.finetune.run import FineTuning, finished
 from nequix.finetune.teacher import write_teacher_data
 from nequix.train import measured
 from nequix.train.history import History
@@ -125,7 +125,11 @@ def test_replayed_data_that_changed_are_noticed_once_steps_were_taken(monkeypatc
     with monkeypatch.context() as patched:
         patched.setattr(measured, "compute", None)  # nothing is measured twice
         tuning("run", share=0.5)
+    run.write()
+    run._own.note()
+    assert finished(run.config, Path("run"))
     label_by_parent("data.extxyz", "replayed.extxyz", 0.1)
+    assert not finished(run.config, Path("run"))
     with pytest.raises(DataError, match=r"replayed\.extxyz: changed since the run in run began"):
         tuning("run", share=0.5)
 
