@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nequix.cli.coverage import Also, ReferenceOption, identity_of, load_reference
-from nequix.cli.evaluate import _needs_extra
+from nequix.cli.items import needs_extra
 from nequix.cli.run import Backend, BackendOption, Device, Dtype, DtypeOption, Kernel, Model, make_calculator
 from nequix.cli.select import spread_of
 from nequix.core.errors import WeightsError
@@ -45,7 +45,7 @@ def assess(
     """Decide: use a model as it is, fine-tune it on few structures, or train; with reasons and doubts."""
     from nequix.assess.protocol import Protocol
 
-    with _needs_extra():
+    with needs_extra():
         from nequix.assess.report import print_verdict, write_report
     protocol = Protocol(zero_shot_force, tuned_energy, tuned_force)
     recorded = protocol.record(output)  # before any structure is read

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from nequix.cli.data import _length, _progress
-from nequix.cli.evaluate import _needs_extra
+from nequix.cli.items import needs_extra
 from nequix.cli.run import Backend, BackendOption, Device, Dtype, DtypeOption, Kernel, Model, make_calculator
 from nequix.core.errors import DataError
 
@@ -77,7 +77,7 @@ def check(
     if features and known.features is not None:
         calculator = make_calculator(model, backend, dtype, kernel, device)
     if output is not None:  # what is in the way is said now, not after the work
-        with _needs_extra():
+        with needs_extra():
             import matplotlib  # noqa: F401
         make_folder(output)
     with _progress("coverage", None) as advance:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from nequix.cli.run import Backend, BackendOption, Device, Dtype, DtypeOption, Kernel, Model, make_calculator
-from nequix.core.errors import BackendUnavailable, DataError
-
-if TYPE_CHECKING:
-    from nequix.evaluate.store import Store
-    from nequix.evaluate.task import Engine, Task
+from nequix.cli.items import choose_engine, chosen_items, listed, needs_extra, run, unless_reported, who_works
+from nequix.cli.run import Backend, BackendOption, Device, Dtype, DtypeOption, Kernel, Model
+from nequix.core.errors import DataError
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Compare a model with references; see docs/evaluate.md."
@@ -60,15 +54,15 @@ def errors(
     stress_key: _Key = None,
 ) -> None:
     """Compare energies, forces and stresses with labels; interrupted, the same command goes on."""
-    with _needs_extra():
+    with needs_extra():
         from nequix.data.structure import LabelKeys
         from nequix.evaluate.errors.report import summary_rows, write_report
         from nequix.evaluate.errors.task import Errors
     task = Errors(tuple(map(str, sources)), LabelKeys.of(energy_key, forces_key, stress_key))
-    engine = _engine(model, backend, dtype, kernel, device, threads)
+    engine = choose_engine(model, backend, dtype, kernel, device, threads)
     if not output.exists():
         task.refuse_unfound()
-    store, identity = _run(task, engine, output, _workers(workers, scheduler))
+    store, identity = run(task, engine, output, who_works(workers, scheduler))
     summary = write_report(store, task.items(), identity)
     for quantity, unit, n, mae, rmse, *_ in summary_rows(summary):
         if n:
@@ -102,18 +96,18 @@ def discovery(
     report_only: _ReportOnly = False,
 ) -> None:
     """Relax structures and tell which are stable, as Matbench-Discovery does; interrupted, it goes on."""
-    with _needs_extra():
+    with needs_extra():
         from nequix.evaluate.discovery.report import References, write_report
         from nequix.evaluate.discovery.shards import open_shards, take_shard
         from nequix.evaluate.discovery.task import Discovery
     _refuse_ignored(reference, elements, relaxed, kappa_srme, shard)
     task = Discovery(structures, limit=limit)
-    engine = _engine(model, backend, dtype, kernel, device, threads)
+    engine = choose_engine(model, backend, dtype, kernel, device, threads)
     items = take_shard(task.items(), shard)
-    work = _unless_reported(items, report_only, output)
-    store, identity = _run(task, engine, output, _workers(workers, scheduler), work)
+    work = unless_reported(items, report_only, output)
+    store, identity = run(task, engine, output, who_works(workers, scheduler), work)
     given = References() if shard else References(reference, elements, relaxed, kappa_srme)
-    with _needs_extra(), open_shards(join or [], identity) as others:
+    with needs_extra(), open_shards(join or [], identity) as others:
         summary = write_report([store, *others], items, identity, given)
     for name in ("F1", "DAF", "Precision", "Recall", "Accuracy") if "discovery" in summary else ():
         print(f"{name:10} {summary['discovery']['unique_prototypes'][name]}")
@@ -142,13 +136,13 @@ def kappa(
     report_only: _ReportOnly = False,
 ) -> None:
     """Compare thermal conductivities with DFT (kappa_SRME); interrupted, the same command goes on."""
-    with _needs_extra():
+    with needs_extra():
         from nequix.evaluate.kappa.report import write_report
         from nequix.evaluate.kappa.task import Kappa
     task = Kappa(data) if fmax is None else Kappa(data, fmax)
-    engine = _engine(model, backend, dtype, kernel, device, threads)
-    items = _unless_reported(_chosen(task, only), report_only, output, only, retry_failed)
-    store, identity = _run(task, engine, output, _workers(workers, scheduler), items, retry_failed)
+    engine = choose_engine(model, backend, dtype, kernel, device, threads)
+    items = unless_reported(chosen_items(task, only), report_only, output, only, retry_failed)
+    store, identity = run(task, engine, output, who_works(workers, scheduler), items, retry_failed)
     summary = write_report(store, task.items(), identity, data)
     if summary["n"]:
         print(f"kappa_SRME {summary['kappa_srme']:.4f}  kappa_SRE {summary['kappa_sre']:.4f}")
@@ -176,18 +170,18 @@ def physics(
     scheduler: _Scheduler = None,
 ) -> None:
     """Find out whether a model can be trusted for dynamics; exit code 3 if a check has failed."""
-    with _needs_extra():
+    with needs_extra():
         from nequix.core.registry import load_weights
         from nequix.evaluate.physics.report import write_report
         from nequix.evaluate.physics.task import CHECKS, Physics, elements_of
         from nequix.evaluate.physics.verdicts import Verdict
     chosen = CHECKS if checks is None else tuple(name.strip() for name in checks.split(","))
-    engine = _engine(model, backend, dtype, kernel, device, threads)
+    engine = choose_engine(model, backend, dtype, kernel, device, threads)
     elements = elements_of(load_weights(model).spec.atomic_numbers)
     task = Physics(chosen, elements, data, n_elastic, picoseconds)
     if checks is not None:
         task.refuse_unmade()
-    store, identity = _run(task, engine, output, _workers(workers, scheduler))
+    store, identity = run(task, engine, output, who_works(workers, scheduler))
     verdicts = write_report(store, task, identity)
     for check, verdict in verdicts.items():
         print(f"{verdict.value:5} {check}")
@@ -216,13 +210,13 @@ def phonons(
     report_only: _ReportOnly = False,
 ) -> None:
     """Compare phonons and thermal properties with DFT; interrupted, the same command goes on."""
-    with _needs_extra():
+    with needs_extra():
         from nequix.evaluate.phonons.report import COMPARED, METHODS, write_report
         from nequix.evaluate.phonons.task import Phonons
-    task = Phonons(data, tuple(_names("--fixed-cell", fixed_cell, Phonons(data).items())))
-    engine = _engine(model, backend, dtype, kernel, device, threads)
-    items = _unless_reported(_chosen(task, only), report_only, output, only, retry_failed)
-    store, identity = _run(task, engine, output, _workers(workers, scheduler), items, retry_failed)
+    task = Phonons(data, tuple(listed("--fixed-cell", fixed_cell, Phonons(data).items())))
+    engine = choose_engine(model, backend, dtype, kernel, device, threads)
+    items = unless_reported(chosen_items(task, only), report_only, output, only, retry_failed)
+    store, identity = run(task, engine, output, who_works(workers, scheduler), items, retry_failed)
     summary = write_report(store, task.items(), identity)
     for name, title in COMPARED.items() if summary["n"] else ():
         errors = (f"{summary['mae'][method][name]:.4g} ({method})" for method in METHODS)
@@ -256,11 +250,11 @@ def speed(
     ] = None,
 ) -> None:
     """Time steps of dynamics on diamond, several engines and other calculators in turn."""
-    with _needs_extra():
+    with needs_extra():
         from nequix.evaluate.speed.contenders import of_engine, parse_calculator, parse_engine
         from nequix.evaluate.speed.report import write_report
         from nequix.evaluate.speed.task import Speed
-    engine = _engine(model, backend, dtype, kernel, device, threads)
+    engine = choose_engine(model, backend, dtype, kernel, device, threads)
     others = [parse_engine(text, model, device, threads) for text in beside or []]
     others += [parse_calculator(text) for text in calculator or []]
     try:
@@ -268,7 +262,7 @@ def speed(
     except ValueError:
         raise DataError(f"--sizes {sizes}: expected numbers of atoms, separated by commas") from None
     task = Speed((of_engine(engine), *others), numbers, rounds, memory)
-    store, identity = _run(task, engine, output, 0)
+    store, identity = run(task, engine, output, 0)
     rows = write_report(store, task, identity)
     for item in task.items():
         if (error := store.read(item).error) is not None:
@@ -307,96 +301,3 @@ def _refuse_ignored(
         raise DataError("--elements: nothing to compare with; give --reference, too")
     if kappa_srme is not None and (reference is None or relaxed is None):
         raise DataError("--kappa-srme: CPS-1 needs F1 and the RMSD; give --reference and --relaxed, too")
-
-
-def _chosen(task: Task, only: str | None) -> list[str]:
-    """Return the items that ``--only`` names, or all."""
-    return task.items() if only is None else _names("--only", only, task.items())
-
-
-def _unless_reported(
-    items: list[str], report_only: bool, output: Path, only: str | None = None, retry_failed: bool = False
-) -> list[str]:
-    """Return the items to evaluate: with ``--report-only`` none, of a run that must be there."""
-    from nequix.evaluate.store import RUN
-
-    if not report_only:
-        return items
-    if only is not None or retry_failed:
-        raise DataError("--report-only evaluates nothing; leave out --only and --retry-failed")
-    if not (output / RUN).exists():
-        raise DataError(f"{output}: holds no run to report; leave out --report-only")
-    return []
-
-
-def _names(option: str, given: str, known: list[str]) -> list[str]:
-    """Split what an option lists, and refuse names that are not known."""
-    names = [name.strip() for name in given.split(",") if name.strip()]
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise DataError(f"{option}: there is no item {unknown[0]!r}; the items are {', '.join(known)}")
-    return names
-
-
-def _engine(
-    model: str, backend: Backend, dtype: Dtype, kernel: str, device: str | None, threads: int | None
-) -> Engine:
-    """Choose the engine that the options ask for, and check that it is there."""
-    from nequix.evaluate.task import Engine
-
-    calculator = make_calculator(model, backend, dtype, kernel, device, threads)
-    return Engine(model, calculator.backend, calculator.kernel, str(dtype), device, threads)
-
-
-def _workers(workers: int, scheduler: str | None) -> int | str:
-    """Return who does the work: a number of processes, or where a scheduler is."""
-    if scheduler is not None and workers:
-        raise DataError("--workers and --scheduler: choose one; `dask worker` has its own --nworkers")
-    return workers if scheduler is None else scheduler
-
-
-def _run(
-    task: Task,
-    engine: Engine,
-    output: Path,
-    workers: int | str,
-    items: list[str] | None = None,
-    retry_failed: bool = False,
-) -> tuple[Store, dict[str, Any]]:
-    """Evaluate what is left of a task or of some items; return the run, and what it is a run of."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from nequix.evaluate.run import run_items
-    from nequix.evaluate.store import Store
-
-    items = task.items() if items is None else items
-    described = engine.describe(engine.calculator())
-    identity = {"task": task.name, "settings": task.settings(), "engine": described}
-    store = Store(output)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with (
-        store.begin(identity),
-        Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bar,
-    ):
-        if retry_failed:
-            for item in filter(store.done, items):
-                if store.read(item).error is not None:
-                    store.forget(item)
-        done = sum(map(store.done, items))
-        row = bar.add_task(task.name, total=len(items), completed=done)
-        with _needs_extra("dask") if isinstance(workers, str) else nullcontext():
-            run_items(task, engine, store, items, workers, lambda _: bar.advance(row))
-    return store, identity
-
-
-@contextmanager
-def _needs_extra(extra: str = "evaluate") -> Iterator[None]:
-    """Say how to install what an evaluation needs."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise BackendUnavailable(
-            f"this evaluation needs {error.name}: pip install 'nequix[{extra}]'"
-        ) from None

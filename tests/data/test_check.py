@@ -1,8 +1,6 @@
 """Every planted fault is found under its own rule, and clean data, real ones too, pass."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -338,68 +336,3 @@ def test_real_data_and_faults_in_them_against_the_published_model(rules, publish
 def test_a_coarse_reference_finds_no_fault_in_good_stresses(rules):
     frames = real_frames("mlearn/Si_train.extxyz.gz", slice(None, None, 3))
     assert rules(frames, load_model("nequix-nano", "torch")) == {}
-
-
-# The command.
-
-
-@pytest.fixture
-def run():
-    def run(*arguments):
-        command = [sys.executable, "-c", "from nequix.cli import main; main()", "data", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120)
-
-    return run
-
-
-def test_check_exits_with_one_for_errors_alone(run, tmp_path, frames):
-    good = saved(tmp_path / "good.extxyz", frames)
-    outcome = run("check", good)
-    assert (outcome.returncode, outcome.stdout.splitlines()[-1]) == (0, "0 errors, 0 warnings")
-    bad = saved(tmp_path / "bad.extxyz", [*frames, frames[0]])
-    outcome = run("check", bad, "-o", tmp_path / "report.json")
-    assert outcome.returncode == 1
-    assert "duplicate" in outcome.stdout
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert (report["errors"], report["findings"][0]["rule"]) == (1, "duplicate")
-    assert json.loads(run("check", bad, "--json").stdout) == report
-    outcome = run("check", bad, "-o", tmp_path / "report.json")
-    assert (outcome.returncode, "exists already" in outcome.stderr) == (1, True)
-
-
-def test_an_unknown_backend_is_refused(run, tmp_path, frames):
-    outcome = run(
-        "check", saved(tmp_path / "set.extxyz", frames), "--model", "nequix-nano", "--backend", "foo"
-    )
-    assert (outcome.returncode, "--backend" in outcome.stderr) == (2, True)
-    assert "Traceback" not in outcome.stderr
-
-
-def test_stats_are_printed_and_stored(run, tmp_path, frames):
-    data = saved(tmp_path / "set.extxyz", frames)
-    (tmp_path / "energies.json").write_text('{"Cu": -3.0}')
-    outcome = run(
-        "stats", data, "--cutoff", 4, "--batch-size", 8, "-o", tmp_path / "stats.json",
-        "--atom-energies", tmp_path / "energies.json",
-    )  # fmt: skip
-    assert outcome.returncode == 0, outcome.stderr
-    stored = json.loads((tmp_path / "stats.json").read_text())
-    assert stored == json.loads(outcome.stdout)
-    assert stored["atom_energies"] == {"Cu": -3.0}
-    assert stored["packing"]["budget"].keys() == {"n_nodes", "n_tiles", "n_graphs"}
-    (tmp_path / "energies.json").write_text('{"Xx": -3.0}')
-    outcome = run("stats", data, "--atom-energies", tmp_path / "energies.json")
-    assert (outcome.returncode, "no element" in outcome.stderr) == (1, True)
-
-
-def test_convert_takes_keys(run, tmp_path, frames):
-    for atoms in frames:
-        atoms.info["pbe"] = -1.0
-    data = saved(tmp_path / "set.extxyz", frames)
-    outcome = run("convert", data, "-o", tmp_path / "out", "--energy-key", "pbe")
-    told = f"{tmp_path}/out: 40 structures, 40 with an energy, 40 with forces, 40 with a stress\n"
-    assert (outcome.returncode, outcome.stdout) == (0, told)
-    assert open_source(tmp_path / "out")[0].energy == -1.0
-    outcome = run("convert", data, "-o", tmp_path / "wrong", "--energy-key", "bpe")
-    assert outcome.returncode == 1
-    assert "'bpe', named for energy; set.extxyz:0 has energy, pbe" in " ".join(outcome.stderr.split())
