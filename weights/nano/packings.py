@@ -18,7 +18,7 @@ from weights.nano.derive import named
 from weights.nano.teacher import Label, Teach, step
 
 LARGEST = 20
-"""Most atoms of a packing."""
+"""Most atoms of a packing, unless asked for more."""
 
 KEPT = (8, 16, 30)
 """Evaluations on the way to the minimum at which a structure is kept; it ends at the last."""
@@ -114,15 +114,16 @@ def neutral() -> tuple[Part, ...]:
     return tuple(made)
 
 
-def draw(rng: np.random.Generator) -> list[Part]:
+def draw(rng: np.random.Generator, largest: int = LARGEST) -> list[Part]:
     """Draw the parts of a cell: nine times out of ten such that charges balance.
 
     Args:
         rng: Draws.
+        largest: Most atoms.
     """
     if rng.random() < 0.06:
         kind = neutral()[rng.integers(len(neutral()))]
-        return [kind] * int(rng.integers(1, max(2, min(4, LARGEST // len(kind.symbols)) + 1)))
+        return [kind] * int(rng.integers(1, max(2, min(4, largest // len(kind.symbols)) + 1)))
     balanced = rng.random() < 0.9
     while True:
         negative = [_anion(rng) for _ in range(1 + (rng.random() < 0.3))]
@@ -132,7 +133,7 @@ def draw(rng: np.random.Generator) -> list[Part]:
             kinds = [*positive, *negative, *water]
             parts = [kind for kind in kinds for _ in range(int(rng.choice((1, 1, 2, 2, 3, 4))))]
             size = sum(len(part.symbols) for part in parts)
-            if size <= LARGEST and (not balanced or sum(part.charge for part in parts) == 0):
+            if size <= largest and (not balanced or sum(part.charge for part in parts) == 0):
                 return parts
 
 
