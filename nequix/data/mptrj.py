@@ -32,6 +32,9 @@ class MPtrjSource(Source):
     Args:
         path: The ``.json`` file, or ``.json.gz``.
         keys: Where the labels are; the usual keys stand for those of this file.
+
+    Raises:
+        DataError: If a virial is asked for.
     """
 
     def __init__(self, path: str | os.PathLike[str], keys: LabelKeys) -> None:
@@ -39,7 +42,12 @@ class MPtrjSource(Source):
         usual = LabelKeys()
         self._energy = ENERGY if keys.energy == usual.energy else keys.energy[0]
         self._forces = "force" if keys.forces == usual.forces else keys.forces[0]
-        self._stress = "stress" if keys.stress == usual.stress else (*keys.stress, *keys.virial)[0]
+        if not keys.stress:
+            raise DataError(
+                f"{self.path}: holds stresses, in kB, and no virial {' or '.join(keys.virial)}; leave the key "
+                "of the stress out, or name a stress"
+            )
+        self._stress = "stress" if keys.stress == usual.stress else keys.stress[0]
 
     def __len__(self) -> int:
         raise self._only_streamed()

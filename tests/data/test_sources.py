@@ -283,6 +283,11 @@ def test_mptrj_can_give_the_corrected_energy(mptrj, frames):
         assert first.energy == pytest.approx(frames[0].calc.results["energy"] - 1.0)
 
 
+def test_mptrj_has_no_virial(mptrj):
+    with pytest.raises(DataError, match=r"holds stresses, in kB, and no virial"):
+        open_source(mptrj, LabelKeys.of(stress="virial"))
+
+
 def test_mptrj_has_no_random_access(mptrj):
     with pytest.raises(DataError, match="convert it first"):
         len(open_source(mptrj))

@@ -51,6 +51,7 @@ class Errors:
         Raises:
             DataError: If the data cannot be read, or only streamed.
         """
+        _source.cache_clear()  # a new run, for which the files may have been written anew
         n = len(_source(self.paths, self.keys))
         if not n:
             raise DataError(f"{', '.join(self.paths)}: holds no structure; is it whole?")
@@ -123,5 +124,5 @@ def _prepare(
 
 @lru_cache(maxsize=1)
 def _source(paths: tuple[str, ...], keys: LabelKeys) -> Source:
-    """Open the data once a process: compressed files are read whole."""
+    """Open the data once a run and process: compressed files are read whole."""
     return open_source(paths, keys)

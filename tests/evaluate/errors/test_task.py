@@ -67,6 +67,15 @@ def test_predictions_against_the_models_own_results_are_off_by_the_known_shift(t
     assert str(tmp_path) not in (tmp_path / "run" / "results.json").read_text().replace(engine.model, "")
 
 
+def test_data_written_anew_are_read_anew_by_the_next_run_of_a_process(tmp_path, engine):
+    data = tmp_path / "data.xyz"
+    for n in (4, 3):
+        labelled(data, engine.calculator(), n)
+        task = Errors((str(data),))
+        predictions, failures = read_predictions(run(task, engine, tmp_path / f"run-{n}"), task.items())
+        assert (len(predictions.names), failures) == (n, [])
+
+
 def test_a_structure_that_cannot_be_evaluated_is_named_and_the_others_go_on(tmp_path, engine):
     frames = labelled(tmp_path / "data.xyz", engine.calculator(), n=3)
     foreign = frames[0].copy()
