@@ -18,7 +18,7 @@ def missing(*tools):
 
 
 def build(folder, *options):
-    given = (f"-DPython_EXECUTABLE={sys.executable}", "-DNEQUIX_OPTIMISE=-O1", *options)
+    given = (f"-DPython_EXECUTABLE={sys.executable}", "-DNEQUIX_OPTIMISE=-O0", *options)
     for command in (
         ["cmake", "-S", SOURCE, "-B", folder, *given],
         ["cmake", "--build", folder, "--parallel", "2"],
