@@ -8,6 +8,7 @@ import os
 import threading
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -120,7 +121,9 @@ class NativeModel:
         self.handle = handle
         # By a finalizer, which runs when no weak reference gives the model to another thread any more.
         weakref.finalize(self, self._library.nequix_destroy, handle).atexit = False
-        self._made_of = (weights, dtype, instructions)
+        # The caller's arrays may change; copies are of the parameters that the library has.
+        own = {name: np.array(values) for name, values in weights.parameters.items()}
+        self._made_of = (replace(weights, parameters=own), dtype, instructions)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies are made anew: a handle has one owner."""
