@@ -89,6 +89,16 @@ def check_threads(threads: int) -> int:
     return int(threads)
 
 
+def choose_threads(wanted: int | None, n_edges: int) -> int:
+    """Choose how many threads a system gets.
+
+    Args:
+        wanted: How many were asked for; None for as many as there are, if the system is large.
+        n_edges: Edges of the system.
+    """
+    return max(1, min(default_threads(), n_edges // EDGES_PER_THREAD)) if wanted is None else wanted
+
+
 class NativeModel:
     """A model whose energies and forces are computed by the library (docs/native.md).
 
@@ -198,7 +208,7 @@ class NativeModel:
         energies = np.empty(n_nodes)
         slopes = np.empty((n_edges, 3)) if gradient else None
         arrays = map(_address, (*given, seed, energies, slopes))
-        threads = _threads(threads, n_edges)
+        threads = choose_threads(threads, n_edges)
         _check(self._library.nequix_evaluate(self.handle, n_nodes, n_edges, *arrays, threads))
         return energies, slopes
 
@@ -224,7 +234,7 @@ class NativeModel:
         handles = (ctypes.c_void_p * len(models))(*(model.handle.value for model in models))
         arrays = map(_address, (*given, energies, slopes))
         message = self._library.nequix_evaluate_members(
-            handles, len(models), n_shared, n_nodes, n_edges, *arrays, _threads(threads, n_edges)
+            handles, len(models), n_shared, n_nodes, n_edges, *arrays, choose_threads(threads, n_edges)
         )
         _check(message)
         return [
@@ -314,10 +324,6 @@ def _system(vectors: Any, senders: Any, receivers: Any, species: Any) -> list[np
     n_nodes, n_edges = len(species), len(senders)
     ends = [_array(values, np.int32, (n_edges,)) for values in (senders, receivers)]
     return [_array(vectors, np.float64, (n_edges, 3)), *ends, _array(species, np.int32, (n_nodes,))]
-
-
-def _threads(wanted: int | None, n_edges: int) -> int:
-    return max(1, min(default_threads(), n_edges // EDGES_PER_THREAD)) if wanted is None else wanted
 
 
 def _array(values: Any, dtype: type, shape: tuple[int, ...]) -> np.ndarray:

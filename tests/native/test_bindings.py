@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import gc
+import re
 
 import jax
 import jax.numpy as jnp
@@ -230,6 +231,21 @@ def test_potential_takes_a_number_of_threads(name, taken):
             make(WEIGHTS, kernel="native", device="cpu", threads=threads)
     with pytest.raises(ValueError, match=r"threads = 2, but kernel 'plain'.*OMP_NUM_THREADS"):
         make(WEIGHTS, kernel="plain", device="cpu", threads=2)
+
+
+def test_jax_function_gets_threads_by_its_size(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    kernel, arrays = kernel_of("jax"), [jnp.asarray(array) for array in ARRAYS]
+
+    def threads():
+        text = jax.jit(lambda *given: kernel.energies(*given)).lower(*arrays).as_text()
+        return re.search(r"threads = (\d+)", text)[1]
+
+    assert threads() == "1"
+    monkeypatch.setattr("nequix.native.model.EDGES_PER_THREAD", GRAPH.n_edges // 2)
+    assert threads() == "2"
+    kernel.use_threads(3)
+    assert threads() == "3"
 
 
 @pytest.mark.parametrize("name", ENGINES)
