@@ -41,7 +41,11 @@ _TABLES: WeakValueDictionary[int, Tables] = WeakValueDictionary()
 _SHARED: WeakValueDictionary[int, NativeModel] = WeakValueDictionary()
 """Of :func:`shared_model`, by their keys."""
 
-_SHARING = threading.Lock()
+_SHARING = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a child would wait for ever for a lock that another thread held
+    os.register_at_fork(
+        before=_SHARING.acquire, after_in_parent=_SHARING.release, after_in_child=_SHARING.release
+    )
 
 
 def check_supported(spec: ModelSpec) -> None:
