@@ -93,6 +93,19 @@ def check_threads(threads: int) -> int:
     return int(threads)
 
 
+def check_precision(dtype: str) -> None:
+    """Refuse edge vectors in whose precision energies would be rounded away.
+
+    Args:
+        dtype: Of the vectors.
+
+    Raises:
+        GraphError: Unless it is ``float32`` or ``float64``.
+    """
+    if dtype not in ("float32", "float64"):
+        raise GraphError(f"the edge vectors hold {dtype}, expected float32 or float64: convert them")
+
+
 def choose_threads(wanted: int | None, n_edges: int) -> int:
     """Choose how many threads a system gets.
 

@@ -113,6 +113,15 @@ def test_atoms_beyond_32_bits_are_refused(name):
 
 
 @pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("dtype", ["int32", "float16", "bfloat16", "complex64"])
+def test_vectors_that_would_round_energies_are_refused(name, dtype):
+    kernel, (vectors, *rest) = kernel_of(name), map(engine(name).place, ARRAYS)
+    given = vectors.to(getattr(torch, dtype)) if name == "torch" else vectors.astype(dtype)
+    with pytest.raises(GraphError, match=f"the edge vectors hold {dtype}, expected float32 or float64"):
+        kernel.energies(given, *rest)
+
+
+@pytest.mark.parametrize("name", ENGINES)
 def test_a_program_goes_on_when_another_potential_of_its_weights_is_gone(name):
     kernel, other = kernel_of(name), kernel_of(name)
     arrays = [engine(name).place(array) for array in ARRAYS]
