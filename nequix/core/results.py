@@ -100,7 +100,9 @@ def check_direction(graph: Graph, direction: np.ndarray) -> Float[np.ndarray, "n
 
 
 def in_precision(weights: Weights, dtype: str) -> dict[str, np.ndarray]:
-    """Convert a model's parameters to a precision; the atom energies stay float64.
+    """Copy a model's parameters in a precision; the atom energies stay float64.
+
+    JAX may read a NumPy array where it lies: the caller's own could change afterwards.
 
     Args:
         weights: The model.
@@ -111,5 +113,5 @@ def in_precision(weights: Weights, dtype: str) -> dict[str, np.ndarray]:
     """
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype = {dtype!r}, but the precisions are 'float32' and 'float64'")
-    converted = {name: np.asarray(values, dtype) for name, values in weights.parameters.items()}
-    return {**converted, "atom_energies": np.asarray(weights.parameters["atom_energies"], np.float64)}
+    converted = {name: np.array(values, dtype) for name, values in weights.parameters.items()}
+    return {**converted, "atom_energies": np.array(weights.parameters["atom_energies"], np.float64)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     Positions = Float[np.ndarray, "n 3"]
     Cell = Float[np.ndarray, "3 3"]
     Edges = tuple[Int32[np.ndarray, " e"], Int32[np.ndarray, " e"], Int32[np.ndarray, "e 3"]]
+
+
+class _Search(NamedTuple):
+    """Edges, and of what they are."""
+
+    edges: Edges
+    positions: Positions
+    cell: Cell
+    pbc: Bool[np.ndarray, " 3"]
+    cutoff: float
 
 
 class LastingNeighbors:
@@ -33,11 +43,8 @@ class LastingNeighbors:
     def __init__(self, skin: float) -> None:
         self.skin = skin
         self.searches = 0
-        self._pbc = np.zeros(3, bool)
-        self._cutoff = 0.0
-        self._positions = np.zeros((0, 3))
-        self._cell = np.zeros((3, 3))
-        self._edges: Edges | None = None
+        # One value: an interrupt, or another thread, must find no edges beside a structure that has others.
+        self._last: _Search | None = None
 
     def __call__(self, positions: Positions, cell: Cell, pbc: Bool[np.ndarray, " 3"], cutoff: float) -> Edges:
         """Find senders, receivers and shifts of all edges, as ``neighbor_list`` does.
@@ -51,11 +58,14 @@ class LastingNeighbors:
         Raises:
             GraphError: As ``neighbor_list``.
         """
-        if self._edges is None or not self._covers(positions, cell, pbc, cutoff):
-            self._search(positions, cell, pbc, cutoff)
-        if self._edges is None:  # with the skin it cannot be searched
+        last = self._last
+        if last is not None and not self._covers(last, positions, cell, pbc, cutoff):
+            last = None  # nor kept in memory while the next is searched
+        if last is None:
+            last = self._search(positions, cell, pbc, cutoff)
+        if last is None:  # with the skin it cannot be searched
             return _sorted(*neighbor_list(positions, cell, pbc, cutoff))
-        senders, receivers, shifts = self._edges
+        senders, receivers, shifts = last.edges
         vectors = positions[senders] - positions[receivers] + shifts @ cell
         squares = np.einsum("ec,ec->e", vectors, vectors)
         if squares.min(initial=np.inf) < TOO_CLOSE**2:
@@ -63,34 +73,32 @@ class LastingNeighbors:
         inside = np.flatnonzero(squares < cutoff**2)
         return senders[inside], receivers[inside], np.take(shifts, inside, axis=0)
 
-    def _search(self, positions: Positions, cell: Cell, pbc: np.ndarray, cutoff: float) -> None:
+    def _search(self, positions: Positions, cell: Cell, pbc: np.ndarray, cutoff: float) -> _Search | None:
         self.searches += 1
-        self._edges = None
+        self._last = None
         try:
-            self._edges = _sorted(*neighbor_list(positions, cell, pbc, cutoff + self.skin))
+            edges = _sorted(*neighbor_list(positions, cell, pbc, cutoff + self.skin))
         except GraphError:  # tell of the cutoff, not of the skin
-            return
-        self._positions, self._cell, self._pbc, self._cutoff = (
-            positions.copy(),
-            cell.copy(),
-            pbc.copy(),
-            cutoff,
-        )
+            return None
+        self._last = last = _Search(edges, positions.copy(), cell.copy(), pbc.copy(), cutoff)
+        return last
 
-    def _covers(self, positions: Positions, cell: Cell, pbc: np.ndarray, cutoff: float) -> bool:
+    def _covers(
+        self, last: _Search, positions: Positions, cell: Cell, pbc: np.ndarray, cutoff: float
+    ) -> bool:
         """Tell whether a pair that was farther than cutoff and skin must still be beyond the cutoff.
 
         With the cell deformed by ``F`` and atoms displaced by ``d`` beyond that, an edge ``r`` has become
         ``r F + d_j - d_i``: no shorter than ``|r|`` times the least singular value, less two longest ``d``.
         """
-        if len(positions) != len(self._positions) or (pbc != self._pbc).any() or cutoff != self._cutoff:
+        if len(positions) != len(last.positions) or (pbc != last.pbc).any() or cutoff != last.cutoff:
             return False
-        least, moved = 1.0, positions - self._positions
-        if (cell != self._cell).any():
-            before, after = complete_cell(self._cell, pbc), complete_cell(cell, pbc)
+        least, moved = 1.0, positions - last.positions
+        if (cell != last.cell).any():
+            before, after = complete_cell(last.cell, pbc), complete_cell(cell, pbc)
             deformation = np.linalg.solve(before, after)
             least = float(np.linalg.svd(deformation, compute_uv=False)[-1])
-            moved = positions - self._positions @ deformation
+            moved = positions - last.positions @ deformation
         moved = moved - moved.mean(axis=0)  # a drift of all changes no edge
         farthest = float(np.sqrt(np.einsum("ac,ac->a", moved, moved).max()))
         # Rounding of positions far from the origin is well below the margin.

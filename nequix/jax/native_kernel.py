@@ -17,7 +17,7 @@ from nequix.core.weights import Weights
 from nequix.jax.convolution import Edges, Features, Kernel, PlainKernel
 from nequix.jax.ops import Array
 from nequix.native import library
-from nequix.native.model import NativeModel, check_threads, shared_model
+from nequix.native.model import NativeModel, check_precision, check_threads, choose_threads, shared_model
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -125,8 +125,10 @@ class NativeKernel(Kernel):
             GraphError: For atoms or edges that cannot be; JAX tells of most by an error of its own.
             NotImplementedError: If it is differentiated forwards; in JAX a TypeError.
         """
+        check_precision(str(vectors.dtype))
         ends = map(_index, (senders, receivers, species))
-        return _energies((self._prepared().key, self.threads or 0), vectors, *ends)
+        threads = choose_threads(self.threads, len(senders))  # a compiled program keeps them
+        return _energies((self._prepared().key, threads), vectors, *ends)
 
     def convolve(
         self, plan: LayerPlan, features: Features, weights: Array, edges: Edges, n_nodes: int

@@ -8,6 +8,7 @@ import os
 import threading
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -40,7 +41,11 @@ _TABLES: WeakValueDictionary[int, Tables] = WeakValueDictionary()
 _SHARED: WeakValueDictionary[int, NativeModel] = WeakValueDictionary()
 """Of :func:`shared_model`, by their keys."""
 
-_SHARING = threading.Lock()
+_SHARING = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a child would wait for ever for a lock that another thread held
+    os.register_at_fork(
+        before=_SHARING.acquire, after_in_parent=_SHARING.release, after_in_child=_SHARING.release
+    )
 
 
 def check_supported(spec: ModelSpec) -> None:
@@ -88,6 +93,29 @@ def check_threads(threads: int) -> int:
     return int(threads)
 
 
+def check_precision(dtype: str) -> None:
+    """Refuse edge vectors in whose precision energies would be rounded away.
+
+    Args:
+        dtype: Of the vectors.
+
+    Raises:
+        GraphError: Unless it is ``float32`` or ``float64``.
+    """
+    if dtype not in ("float32", "float64"):
+        raise GraphError(f"the edge vectors hold {dtype}, expected float32 or float64: convert them")
+
+
+def choose_threads(wanted: int | None, n_edges: int) -> int:
+    """Choose how many threads a system gets.
+
+    Args:
+        wanted: How many were asked for; None for as many as there are, if the system is large.
+        n_edges: Edges of the system.
+    """
+    return max(1, min(default_threads(), n_edges // EDGES_PER_THREAD)) if wanted is None else wanted
+
+
 class NativeModel:
     """A model whose energies and forces are computed by the library (docs/native.md).
 
@@ -120,7 +148,9 @@ class NativeModel:
         self.handle = handle
         # By a finalizer, which runs when no weak reference gives the model to another thread any more.
         weakref.finalize(self, self._library.nequix_destroy, handle).atexit = False
-        self._made_of = (weights, dtype, instructions)
+        # The caller's arrays may change; copies are of the parameters that the library has.
+        own = {name: np.array(values) for name, values in weights.parameters.items()}
+        self._made_of = (replace(weights, parameters=own), dtype, instructions)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies are made anew: a handle has one owner."""
@@ -195,7 +225,7 @@ class NativeModel:
         energies = np.empty(n_nodes)
         slopes = np.empty((n_edges, 3)) if gradient else None
         arrays = map(_address, (*given, seed, energies, slopes))
-        threads = _threads(threads, n_edges)
+        threads = choose_threads(threads, n_edges)
         _check(self._library.nequix_evaluate(self.handle, n_nodes, n_edges, *arrays, threads))
         return energies, slopes
 
@@ -221,7 +251,7 @@ class NativeModel:
         handles = (ctypes.c_void_p * len(models))(*(model.handle.value for model in models))
         arrays = map(_address, (*given, energies, slopes))
         message = self._library.nequix_evaluate_members(
-            handles, len(models), n_shared, n_nodes, n_edges, *arrays, _threads(threads, n_edges)
+            handles, len(models), n_shared, n_nodes, n_edges, *arrays, choose_threads(threads, n_edges)
         )
         _check(message)
         return [
@@ -311,10 +341,6 @@ def _system(vectors: Any, senders: Any, receivers: Any, species: Any) -> list[np
     n_nodes, n_edges = len(species), len(senders)
     ends = [_array(values, np.int32, (n_edges,)) for values in (senders, receivers)]
     return [_array(vectors, np.float64, (n_edges, 3)), *ends, _array(species, np.int32, (n_nodes,))]
-
-
-def _threads(wanted: int | None, n_edges: int) -> int:
-    return max(1, min(default_threads(), n_edges // EDGES_PER_THREAD)) if wanted is None else wanted
 
 
 def _array(values: Any, dtype: type, shape: tuple[int, ...]) -> np.ndarray:

@@ -14,7 +14,7 @@ from nequix.core.graph import Graph
 from nequix.core.paths import LayerPlan
 from nequix.core.weights import Weights
 from nequix.native import library
-from nequix.native.model import NativeModel, check_threads, find_model, shared_model
+from nequix.native.model import NativeModel, check_precision, check_threads, find_model, shared_model
 from nequix.torch.convolution import Edges, Features, Kernel, PlainKernel
 from nequix.torch.ops import Array
 
@@ -124,6 +124,7 @@ class NativeKernel(Kernel):
             GraphError: For atoms or edges that cannot be; JAX tells of most by an error of its own.
             NotImplementedError: If it is differentiated forwards; in JAX a TypeError.
         """
+        check_precision(str(vectors.dtype).removeprefix("torch."))
         if forward_ad.unpack_dual(vectors).tangent is not None:
             raise NotImplementedError(
                 "the native kernel has no forward derivatives: go backwards, or take kernel='plain'"

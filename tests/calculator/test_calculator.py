@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import multiprocessing
 
 import numpy as np
@@ -107,6 +108,26 @@ def test_hessian_is_of_the_last_structure_unless_one_is_given(calc):
         calc.get_hessian()
     with pytest.raises(GraphError, match="no structure yet"):
         calc.get_property("energy")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kernel", ["plain", "auto"])
+def test_weights_that_change_afterwards_change_neither_a_calculator_nor_its_copies(backend, kernel):
+    def aligned(values):  # which JAX would read where it lies
+        room = np.zeros(values.size + 16, np.float32)
+        start = -room.ctypes.data % 64 // 4
+        placed = room[start : start + values.size].reshape(values.shape)
+        placed[:] = values
+        return placed
+
+    parameters = {name: aligned(values) for name, values in WEIGHTS.parameters.items()}
+    calc = NequixCalculator(dataclasses.replace(WEIGHTS, parameters=parameters), backend, kernel=kernel)
+    expected = calc.get_potential_energy(small.salt())
+    for values in parameters.values():
+        values *= 2
+    for again in (calc, copy.deepcopy(calc)):
+        again.reset()
+        assert again.get_potential_energy(small.salt()) == expected
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -86,3 +86,33 @@ def test_atoms_that_come_too_close_are_named(made):
     close[1] = close[0] + 1e-5
     with pytest.raises(GraphError, match=r"atom \d and atom \d are .* apart"):
         lasting(close, cell, made.pbc, 6.0)
+
+
+def test_an_interrupted_search_is_made_anew():
+    class Interrupting(np.ndarray):
+        def copy(self, *args):
+            raise KeyboardInterrupt
+
+    rng, lasting = np.random.default_rng(0), LastingNeighbors(0.5)
+    positions, elsewhere = rng.uniform(0, 6, (2, 8, 3))
+    rest = (6.0 * np.eye(3), np.ones(3, bool), CUTOFF)
+    lasting(positions, *rest)
+    with pytest.raises(KeyboardInterrupt):
+        lasting(elsewhere.view(Interrupting), *rest)
+    assert_same(lasting(positions, *rest), LastingNeighbors(0.0)(positions, *rest))
+
+
+def test_threads_that_share_a_list_have_their_own_edges(monkeypatch):
+    rng, lasting = np.random.default_rng(0), LastingNeighbors(0.5)
+    here, there = rng.uniform(0, 6, (2, 8, 3))
+    rest = (6.0 * np.eye(3), np.ones(3, bool), CUTOFF)
+    expected, search = LastingNeighbors(0.0)(here, *rest), LastingNeighbors._search
+
+    def interleaved(self, *given):
+        found = search(self, *given)
+        if given[0] is here:
+            self(there, *rest)  # by another thread, just now
+        return found
+
+    monkeypatch.setattr(LastingNeighbors, "_search", interleaved)
+    assert_same(lasting(here, *rest), expected)

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import gc
+import re
 
 import jax
 import jax.numpy as jnp
@@ -109,6 +110,15 @@ def test_atoms_beyond_32_bits_are_refused(name):
         np.testing.assert_array_equal(np.asarray(alike), np.asarray(kernel.energies(*map(place, ARRAYS))))
         with pytest.raises(GraphError, match="whole numbers"):
             np.asarray(kernel.energies(*map(place, (*ARRAYS[:3], GRAPH.species + 0.9))))
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("dtype", ["int32", "float16", "bfloat16", "complex64"])
+def test_vectors_that_would_round_energies_are_refused(name, dtype):
+    kernel, (vectors, *rest) = kernel_of(name), map(engine(name).place, ARRAYS)
+    given = vectors.to(getattr(torch, dtype)) if name == "torch" else vectors.astype(dtype)
+    with pytest.raises(GraphError, match=f"the edge vectors hold {dtype}, expected float32 or float64"):
+        kernel.energies(given, *rest)
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -230,6 +240,21 @@ def test_potential_takes_a_number_of_threads(name, taken):
             make(WEIGHTS, kernel="native", device="cpu", threads=threads)
     with pytest.raises(ValueError, match=r"threads = 2, but kernel 'plain'.*OMP_NUM_THREADS"):
         make(WEIGHTS, kernel="plain", device="cpu", threads=2)
+
+
+def test_jax_function_gets_threads_by_its_size(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    kernel, arrays = kernel_of("jax"), [jnp.asarray(array) for array in ARRAYS]
+
+    def threads():
+        text = jax.jit(lambda *given: kernel.energies(*given)).lower(*arrays).as_text()
+        return re.search(r"threads = (\d+)", text)[1]
+
+    assert threads() == "1"
+    monkeypatch.setattr("nequix.native.model.EDGES_PER_THREAD", GRAPH.n_edges // 2)
+    assert threads() == "2"
+    kernel.use_threads(3)
+    assert threads() == "3"
 
 
 @pytest.mark.parametrize("name", ENGINES)

@@ -42,11 +42,35 @@ for threads in (1, 64):
 """
 
 
+MAKING = """
+import os, signal, threading, time
+from tests.native.test_model import WEIGHTS
+from nequix.native.model import NativeModel, shared_model
+make, begun = NativeModel.__init__, threading.Event()
+def slowly(*given):
+    begun.set()
+    time.sleep(1)
+    make(*given)
+NativeModel.__init__ = slowly
+maker = threading.Thread(target=shared_model, args=(WEIGHTS, "float64"))
+maker.start()
+begun.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    shared_model(WEIGHTS, "float32")
+    os._exit(0)
+maker.join()
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_a_child_after_fork_evaluates_as_its_parent():
+@pytest.mark.parametrize("program", [FORK, MAKING])
+def test_a_child_after_fork_works_as_its_parent(program):
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root)}
-    ran = subprocess.run([sys.executable, "-c", FORK], cwd=root, env=environment, timeout=300)
+    ran = subprocess.run([sys.executable, "-c", program], cwd=root, env=environment, timeout=300)
     assert ran.returncode == 0
 
 
