@@ -30,7 +30,7 @@ from nequix.train.checkpoint import load_newest, save_checkpoint
 from nequix.train.config import TrainConfig
 from nequix.train.evaluation import Evaluation
 from nequix.train.figures import draw
-from nequix.train.folder import Folder
+from nequix.train.folder import MODEL, Folder
 from nequix.train.guard import Guard
 from nequix.train.history import History
 from nequix.train.measured import measured, measured_valid
@@ -49,9 +49,6 @@ from nequix.train.streams import (
     take,
 )
 from nequix.train.trackers import Tracker, close_all, open_trackers
-
-MODEL = "model.safetensors"
-"""The trained file: the moving average of the parameters."""
 
 BEST = "best.safetensors"
 """The same at the best validation so far."""
