@@ -260,6 +260,8 @@ class Run:
     def _train(self, report: Report | None) -> bool:
         run = self.config.run
         with stop_signals() as stopped, loading(self.loader, self.others), self._followed():
+            if self.loader.position == 0:
+                self._before_first()
             while not self.complete:
                 names, placed = self._next()
                 started = time.perf_counter()
@@ -289,6 +291,9 @@ class Run:
         """Whether all steps are done, or validations have been no better for as long as it has patience."""
         patience = self.config.run.patience
         return self.loader.position >= self.n_steps or (patience is not None and self.waited >= patience)
+
+    def _before_first(self) -> None:
+        """Do what comes before the first step."""
 
     def _conclude(self) -> None:
         self.write()
