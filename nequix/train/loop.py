@@ -137,6 +137,11 @@ class Run:
     def _specify(self) -> ModelSpec:
         """Return the specification of the model that is trained."""
         model, data = self.config.model, self.statistics
+        if data.avg_n_neighbors == 0:
+            raise DataError(
+                f"no atom of the {data.n_structures} structures for training has another one within "
+                f"model.cutoff = {model.cutoff:g} A; give a larger one, or positions and cells in A"
+            )
         numbers = tuple(model.atomic_numbers or data.atomic_numbers)
         return model.spec(numbers, data.avg_n_neighbors, data.scale, data.shift)
 
