@@ -50,14 +50,22 @@ def convert(
         The number of structures in the folder.
 
     Raises:
-        DataError: If the folder holds other data, another process converts into it, a structure cannot be
-            read, the only key of a label is in none of the first shard's structures, or the disk is full.
+        DataError: If the folder holds other data, a source was written anew since, another process converts
+            into it, a structure cannot be read, the only key of a label is in none of the first shard's
+            structures, or the disk is full.
     """
     keys, folder = keys or LabelKeys(), Path(folder)
     if shard_size < 1:
         raise DataError(f"shard_size = {shard_size}, expected one structure at least")
     source = open_source(paths, keys)
-    plan = {"version": VERSION, "sources": _identify(paths), "keys": asdict(keys), "shard_size": shard_size}
+    files = _files(paths)
+    plan = {
+        "version": VERSION,
+        "sources": [[file.name, file.stat().st_size] for file in files],
+        "times": [file.stat().st_mtime_ns for file in files],
+        "keys": asdict(keys),
+        "shard_size": shard_size,
+    }
     plan = json.loads(json.dumps(plan))  # tuples become lists, as in the file that it is compared with
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -162,16 +170,15 @@ def _lost(folder: Path, manifest: Mapping[str, Any]) -> list[int]:
     return [number for number in shards if not (folder / _SHARD.format(number)).is_file()]
 
 
-def _identify(paths: Sequence[str | os.PathLike[str]]) -> list[list[Any]]:
-    """List the files of the sources with their sizes, so that a resumed conversion is of the same data.
+def _files(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """List the files of the sources, whose sizes and times tell whether a conversion is of the same data.
 
     Folders within a folder are no data, and one may be that of the conversion. Databases' locks come and go.
     """
     files: list[Path] = []
     for path in map(Path, paths):
         files += sorted(filter(Path.is_file, path.iterdir())) if path.is_dir() else [path]
-    visible = (file for file in files if not file.name.startswith(".") and not file.name.endswith("-lock"))
-    return [[file.name, file.stat().st_size] for file in visible]
+    return [file for file in files if not file.name.startswith(".") and not file.name.endswith("-lock")]
 
 
 def _prepare(folder: Path, plan: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -182,7 +189,15 @@ def _prepare(folder: Path, plan: Mapping[str, Any]) -> Mapping[str, Any]:
             raise DataError(f"{folder}: is not empty; choose another folder")
         _note(folder, plan)
         return plan
-    changed = [key for key, value in plan.items() if manifest.get(key) != value]
+    # Those of older versions have no times.
+    changed = [key for key, value in plan.items() if manifest.get(key, value) != value]
+    if changed == ["times"]:
+        pairs = zip(plan["sources"], plan["times"], manifest["times"], strict=True)
+        names = ", ".join(source[0] for source, now, then in pairs if now != then)
+        raise DataError(
+            f"{folder}: {names} was written anew since the conversion into it began, and may hold other "
+            "labels; choose another folder, or give the file its old time back if nothing in it changed"
+        )
     if changed:
         raise DataError(
             f"{folder}: holds a conversion with other {', '.join(changed)}; give the same arguments as "

@@ -27,7 +27,7 @@ from nequix.finetune.phonons import PhononSource
 from nequix.finetune.refit import baseline, least_change
 from nequix.train.config import same_run
 from nequix.train.folder import CONFIG
-from nequix.train.loop import BEST, MODEL, Report, Run
+from nequix.train.loop import BEST, MODEL, Run
 from nequix.train.measured import measured_other, untouched
 from nequix.train.streams import Other, refuse_unlabelled
 
@@ -185,11 +185,9 @@ class FineTuning(Run):
         loader, kind = other.loader, "columns of Hessians" if other.hessian else "structures of replay"
         return f"{len(loader.sizes) / loader.steps_per_epoch:.3g} of {len(loader.sizes)} {kind}"
 
-    def _train(self, report: Report | None) -> bool:
+    def _before_first(self) -> None:
         """Begin with a validation: the best of them, the parent's included, is the result."""
-        if self.loader.position == 0:
-            self._validate(0)
-        return super()._train(report)
+        self._validate(0)
 
     def _conclude(self) -> None:
         if self.valid is None:

@@ -20,6 +20,9 @@ from nequix.train.processes import anywhere
 CONFIG = "config.json"
 """The configuration that the folder is of."""
 
+MODEL = "model.safetensors"
+"""The trained file: the moving average of the parameters."""
+
 LOCK = ".lock"
 """Locked by the operating system while a process trains, and no longer than it lives."""
 
@@ -42,8 +45,10 @@ class Folder:
         noted = path / CONFIG
         changed = changes(noted.read_text(), self.text) if noted.exists() else []
         self._seen = self.checkpoints()
-        # Before its first checkpoint a run can be replaced by another one, unless it lives.
-        if anywhere(bool(changed) and (bool(self._seen) or self._locked())):
+        # Before its first checkpoint a run can be replaced by another one, unless it lives. When it is
+        # complete, its checkpoints may have been deleted.
+        kept = bool(self._seen) or (path / MODEL).exists()
+        if anywhere(bool(changed) and (kept or self._locked())):
             told = "; ".join(changed) or "as another process of this one finds"
             raise DataError(
                 f"{path}: holds a run of another configuration ({told}); put these values back, or choose "

@@ -30,7 +30,7 @@ from nequix.train.checkpoint import load_newest, save_checkpoint
 from nequix.train.config import TrainConfig
 from nequix.train.evaluation import Evaluation
 from nequix.train.figures import draw
-from nequix.train.folder import Folder
+from nequix.train.folder import MODEL, Folder
 from nequix.train.guard import Guard
 from nequix.train.history import History
 from nequix.train.measured import measured, measured_valid
@@ -49,9 +49,6 @@ from nequix.train.streams import (
     take,
 )
 from nequix.train.trackers import Tracker, close_all, open_trackers
-
-MODEL = "model.safetensors"
-"""The trained file: the moving average of the parameters."""
 
 BEST = "best.safetensors"
 """The same at the best validation so far."""
@@ -140,6 +137,11 @@ class Run:
     def _specify(self) -> ModelSpec:
         """Return the specification of the model that is trained."""
         model, data = self.config.model, self.statistics
+        if data.avg_n_neighbors == 0:
+            raise DataError(
+                f"no atom of the {data.n_structures} structures for training has another one within "
+                f"model.cutoff = {model.cutoff:g} A; give a larger one, or positions and cells in A"
+            )
         numbers = tuple(model.atomic_numbers or data.atomic_numbers)
         return model.spec(numbers, data.avg_n_neighbors, data.scale, data.shift)
 
@@ -263,6 +265,8 @@ class Run:
     def _train(self, report: Report | None) -> bool:
         run = self.config.run
         with stop_signals() as stopped, loading(self.loader, self.others), self._followed():
+            if self.loader.position == 0:
+                self._before_first()
             while not self.complete:
                 names, placed = self._next()
                 started = time.perf_counter()
@@ -292,6 +296,9 @@ class Run:
         """Whether all steps are done, or validations have been no better for as long as it has patience."""
         patience = self.config.run.patience
         return self.loader.position >= self.n_steps or (patience is not None and self.waited >= patience)
+
+    def _before_first(self) -> None:
+        """Do what comes before the first step."""
 
     def _conclude(self) -> None:
         self.write()

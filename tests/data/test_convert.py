@@ -1,6 +1,7 @@
 """Conversion is whole or resumed: killed at any time, the same call finishes it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -166,6 +167,28 @@ def test_folders_of_other_data_are_refused(source, tmp_path):
     saved(source, strained_copper(N + 1))
     with pytest.raises(DataError, match="other sources"):
         convert([source], tmp_path / "out", shard_size=4)
+
+
+def test_a_source_written_anew_in_the_same_size_is_refused(source, tmp_path):
+    before = source.stat()
+    convert([source], tmp_path / "out", shard_size=4)
+    source.write_bytes(source.read_bytes().replace(b"energy=-", b"energy=+"))
+    os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert source.stat().st_size == before.st_size
+    with pytest.raises(DataError, match=rf"{source.name} was written anew since the conversion"):
+        convert([source], tmp_path / "out", shard_size=4)
+    os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert convert([source], tmp_path / "out", shard_size=4) == N
+
+
+def test_a_conversion_of_an_older_version_goes_on_without_times(source, tmp_path):
+    convert([source], tmp_path / "out", shard_size=4)
+    manifest = tmp_path / "out" / "nequix-data.json"
+    kept = json.loads(manifest.read_text())
+    del kept["times"]
+    manifest.write_text(json.dumps(kept))
+    os.utime(source, (1, 1))
+    assert convert([source], tmp_path / "out", shard_size=4) == N
 
 
 def test_two_conversions_into_one_folder_exclude_each_other(source, tmp_path):

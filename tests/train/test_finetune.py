@@ -22,6 +22,7 @@ from nequix.core.weights import Provenance, digest_file, read_weights, write_wei
 from nequix.finetune.config import RATES, configure
 from nequix.finetune.refit import least_change
 from nequix.finetune.run import FineTuning
+from nequix.train import loop
 from nequix.train.config import overlay
 from nequix.train.history import History
 from nequix.train.loop import BEST, MODEL
@@ -187,6 +188,25 @@ def test_patience_ends_a_run_whose_parent_is_the_best():
     assert again.complete
     assert again.train()
     assert History(Path("patient", "history.csv")).rows() == rows
+
+
+def test_trackers_are_told_of_the_parent_s_validation(monkeypatch):
+    told = []
+
+    class Told:
+        def add(self, step, values):
+            told.append((step, set(values)))
+            raise InterruptedError  # before any step
+
+        def close(self):
+            told.append("closed")
+
+    monkeypatch.setattr(loop, "open_trackers", lambda *_: [Told()])
+    run = tuning("head", refit_atom_energies=False)
+    monkeypatch.setattr(run, "errors", lambda *_: {"loss": 1.0})
+    with pytest.raises(InterruptedError):
+        run.train()
+    assert told == [(0, {"valid_loss"}), "closed"]
 
 
 @pytest.mark.parametrize("index", [3, 4])  # one is for validation

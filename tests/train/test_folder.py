@@ -12,7 +12,7 @@ from filelock import FileLock
 from nequix.core.errors import DataError
 from nequix.train import folder as module
 from nequix.train.config import read_config
-from nequix.train.folder import CONFIG, LOCK, Folder
+from nequix.train.folder import CONFIG, LOCK, MODEL, Folder
 from nequix.train.history import History
 from nequix.train.loop import Run
 from tests.train.emt import write_config
@@ -111,6 +111,14 @@ def test_a_run_that_lives_is_not_replaced_before_its_first_checkpoint(config, tm
     with folder.held(), pytest.raises(DataError, match=r"another configuration \(run.seed: 0 then, 3 now\)"):
         Folder(tmp_path / "run", other)
     Folder(tmp_path / "run", other)
+
+
+def test_a_complete_run_without_its_checkpoints_is_not_replaced(config, tmp_path):
+    with Folder(tmp_path / "run", config).held():
+        (tmp_path / "run" / MODEL).touch()
+    Folder(tmp_path / "run", config)
+    with pytest.raises(DataError, match=r"another configuration \(run.seed: 0 then, 3 now\)"):
+        Folder(tmp_path / "run", replace(config, run=replace(config.run, seed=3)))
 
 
 def test_a_folder_without_locks_is_warned_of(config, tmp_path, monkeypatch):

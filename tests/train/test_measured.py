@@ -148,3 +148,10 @@ def test_elements_of_the_validation_data_alone_are_named_before_any_step(tmp_pat
     path.write_text(path.read_text().replace("  valid_", f"  valid: [{tmp_path / 'valid.extxyz'}]\n  valid_"))
     with pytest.raises(DataError, match=r"valid\.extxyz:5: Pt unknown to the model"):
         Run(read_config(path), tmp_path / "run")
+
+
+def test_data_without_any_neighbours_are_refused_with_the_cutoff(tmp_path):
+    path = write_config(tmp_path, 12)
+    path.write_text(path.read_text().replace("cutoff: 4.0", "cutoff: 1.0"))
+    with pytest.raises(DataError, match=r"no atom of the 10 structures .* within model.cutoff = 1 A"):
+        Run(read_config(path), tmp_path / "run")
