@@ -44,8 +44,8 @@ class MPtrjSource(Source):
         self._forces = "force" if keys.forces == usual.forces else keys.forces[0]
         if not keys.stress:
             raise DataError(
-                f"{self.path}: holds stresses, in kB, and no virial {' or '.join(keys.virial)}; leave the key "
-                "of the stress out, or name a stress"
+                f"{self.path}: holds stresses, in kB, and no virial {' or '.join(keys.virial)}; leave the "
+                "key of the stress out, or name a stress"
             )
         self._stress = "stress" if keys.stress == usual.stress else keys.stress[0]
 
