@@ -38,9 +38,11 @@ def read_frames(path: Path) -> Iterator[Atoms]:
         path: A file of any format that ASE reads.
 
     Raises:
-        DataError: If there is no such file or if it cannot be read, naming the frame.
+        DataError: If there is no such file or if it cannot be read, naming the frame, or if it is a CIF file
+            whose sites are not occupied by one whole atom each.
     """
     from ase.io import iread
+    from ase.io.formats import UnknownFileTypeError
 
     if not path.exists():
         raise DataError(f"{path}: no such file; check the path")
@@ -50,15 +52,35 @@ def read_frames(path: Path) -> Iterator[Atoms]:
     index = 0
     try:
         for atoms in iread(path, ":", format=_by_ending(path), do_not_split_by_at_sign=True):
+            if ".cif" in path.suffixes:  # in other files what stands there may be older than the atoms
+                _refuse_partial(atoms, f"{path}: frame {index}")
             yield atoms
             index += 1
     except DataError:
         raise
+    except UnknownFileTypeError as error:
+        raise DataError(
+            f"{path}: not of a format that ASE knows; give the file its format's usual ending, as .extxyz"
+        ) from error
     except Exception as error:  # ASE's readers raise whatever their parsing met
         reason = str(error) or type(error).__name__
+        if isinstance(error, KeyError):
+            reason = f"{reason} is unknown"
         raise DataError(f"{path}: frame {index} cannot be read ({reason}); is the file whole?") from error
     if index == 0:
         raise DataError(f"{path}: holds no structure; is the file whole?")
+
+
+def _refuse_partial(atoms: Atoms, where: str) -> None:
+    """Refuse a disordered crystal, of which ASE keeps one whole atom a site."""
+    for site, occupants in atoms.info.get("occupancy", {}).items():
+        shares = list(occupants.values())
+        if len(shares) != 1 or (isinstance(shares[0], float) and abs(shares[0] - 1) > 1e-3):
+            told = ", ".join(f"{symbol} {share:g}" for symbol, share in occupants.items())
+            raise DataError(
+                f"{where}: site {site} has partial occupancies ({told}); "
+                "give an ordered structure, such as a supercell with a whole atom on each site"
+            )
 
 
 def read_structures(

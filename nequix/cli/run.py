@@ -151,7 +151,10 @@ def relax(
     if len(frames) > 1:
         print(f"{file}: frame {frame} of {len(frames)}, counted from 0", file=sys.stderr)
     if cell and not (atoms.pbc.all() and atoms.cell.rank == 3):
-        raise DataError(f"{file}: pbc = {atoms.pbc.tolist()}: only a cell periodic in all directions relaxes")
+        raise DataError(
+            f"{file}: pbc = {atoms.pbc.tolist()}, {atoms.cell.rank} of 3 independent lattice vectors: only a "
+            "cell periodic in all directions relaxes; complete it, or leave --cell out"
+        )
     try_format(target, atoms)
     ensemble = is_ensemble(model)
     atoms.calc = make_calculator(model, backend, dtype, kernel, device, threads, ensemble=ensemble)

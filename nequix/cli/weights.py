@@ -31,13 +31,18 @@ def convert(
     """Convert a published .nqx file to the safetensors format."""
     import dataclasses
 
-    from nequix.core.registry import load_published
+    from nequix.core.registry import list_models, load_published
     from nequix.core.weights import write_weights
 
     if target.suffix != ".safetensors":
         raise WeightsError(f"{target}: the target must end in .safetensors")
     if target.exists() and not force:
         raise WeightsError(f"{target}: exists already; choose another name, or replace it with --force")
+    if not published.exists() and str(published) in list_models():
+        raise WeightsError(
+            f"{published}: a name, not a .nqx file; known models need no conversion: their names can stand "
+            "wherever a path can"
+        )
     weights = load_published(published)
     options = {
         "name": name,

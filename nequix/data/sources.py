@@ -166,8 +166,13 @@ def split(source: Source, fraction: float, seed: int) -> tuple[Subset, Subset]:
     if not 0 <= fraction < 1:
         raise DataError(f"fraction = {fraction} to hold out, expected a number from 0 to below 1")
     held = max(round(fraction * n), int(fraction > 0))
+    if not n:
+        raise DataError(f"{source.path}: holds no structure; is it whole?")
     if held >= n:
-        raise DataError(f"{source.path}: holding out {held} of {n} structures leaves none; hold out fewer")
+        raise DataError(
+            f"{source.path}: holding out {held} of {n} structures leaves none; add structures, name others "
+            "for validation, or hold out none (valid_fraction: 0)"
+        )
     order = np.random.default_rng(seed).permutation(n)
     return Subset(source, np.sort(order[held:])), Subset(source, np.sort(order[:held]))
 

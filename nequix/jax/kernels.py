@@ -57,7 +57,10 @@ def find_device(name: str | None) -> jax.Device:  # pyright: ignore[reportInvali
         return jax.devices(platform)[index]
     except (RuntimeError, IndexError) as error:
         there = ", ".join(sorted({device.platform for device in jax.devices()} | {"cpu"}))
-        raise BackendUnavailable(f"device {name!r} is not there for JAX (there are: {there})") from error
+        raise BackendUnavailable(
+            f"device {name!r} is not there for JAX (there are: {there}); choose one of them, "
+            "or install a JAX that runs on it"
+        ) from error
 
 
 def select_kernel(name: str, platform: str, spec: ModelSpec | None = None) -> Kernel:

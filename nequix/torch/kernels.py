@@ -53,7 +53,10 @@ def find_device(name: str | None) -> torch.device:
     n_devices = {"cpu": 1, "tpu": 0}.get(platform, torch.cuda.device_count())
     if index >= n_devices:
         there = ", ".join(["cpu", *(f"gpu:{i}" for i in range(torch.cuda.device_count()))])
-        raise BackendUnavailable(f"device {name!r} is not there for PyTorch (there are: {there})")
+        raise BackendUnavailable(
+            f"device {name!r} is not there for PyTorch (there are: {there}); choose one of them, "
+            "or install a PyTorch that runs on it"
+        )
     return torch.device("cpu") if platform == "cpu" else torch.device("cuda", index)
 
 

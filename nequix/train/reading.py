@@ -45,9 +45,22 @@ def read_yaml(kind: Any, path: str | os.PathLike[str], default: Any = None) -> A
     where = os.fspath(path)
     try:
         node = yaml.compose(Path(path).read_text(), yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{where}: cannot be read as YAML: {error}") from None
+    except OSError as error:
+        raise DataError(f"{where}: cannot be read ({error.strerror}); check the path") from None
+    except yaml.MarkedYAMLError as error:
+        raise DataError(_unreadable(error, where)) from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"{where}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     return _build(kind, node, where, default)
+
+
+def _unreadable(error: yaml.MarkedYAMLError, where: str) -> str:
+    """Say in one line what a parser stumbled on, and where."""
+    mark = error.problem_mark or error.context_mark
+    line = f", line {mark.line + 1}" if mark else ""
+    problem = ", ".join(part for part in (error.context, error.problem) if part)
+    fix = "; indent with spaces, not with tabs" if "'\\t'" in problem else ""
+    return f"{where}{line}: cannot be read as YAML: {problem}{fix}"
 
 
 def nearest(word: object, words: Iterable[str]) -> str:

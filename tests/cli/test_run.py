@@ -275,6 +275,10 @@ def test_relax_of_a_molecule_shows_no_volume(run):
     ("arguments", "says"),
     [
         (("salt.extxyz", "--cell"), "pbc = [True, True, False]"),
+        (
+            ("flat.extxyz", "--cell"),
+            "pbc = [True, True, True], 0 of 3 independent lattice vectors: only a cell",
+        ),
         (("salt.extxyz", "--frame", "3"), "no frame 3"),
         (("salt.extxyz", "--fmax", "0"), "expected positive"),
         (("absent.cif",), "absent.cif: no such file"),
@@ -287,10 +291,51 @@ def test_relax_of_a_molecule_shows_no_volume(run):
 def test_relax_refuses_what_cannot_be_relaxed(run, tmp_path, arguments, says):
     write("iron.cif", bulk("Fe"))
     (tmp_path / "empty.extxyz").touch()
+    (tmp_path / "flat.extxyz").write_text('1\npbc="T T T"\nO 0 0 0\n')
     code, out, err = run("relax", *arguments, *COMMON)
     assert code == 1
     assert says in err
     assert "converged" not in out
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        (
+            "a.extxyz",
+            "1\n\nXx 0 0 0\n",
+            "a.extxyz: frame 0 cannot be read ('Xx' is unknown); is the file whole?",
+        ),
+        ("a.text", "hello\n", "a.text: not of a format that ASE knows; give the file"),
+    ],
+)
+def test_what_cannot_be_read_is_said_in_words(run, name, text, says):
+    Path(name).write_text(text)
+    code, _, err = run("predict", name, "-o", "out.extxyz", *COMMON)
+    assert code == 1
+    assert says in err
+
+
+@pytest.mark.parametrize(
+    ("sites", "told"),
+    [
+        (
+            "Cu1 Cu 0 0 0 0.5\nAu1 Au 0 0 0 0.5\nO1 O .5 .5 .5 1.0\n",
+            "site 0 has partial occupancies (Cu 0.5, Au",
+        ),
+        ("Cu1 Cu 0 0 0 1.0\nO1 O .5 .5 .5 0.75\n", "site 1 has partial occupancies (O 0.75)"),
+    ],
+)
+def test_partial_occupancies_are_refused(run, sites, told):
+    cell = "".join(f"_cell_length_{axis} 4\n" for axis in "abc")
+    cell += "".join(f"_cell_angle_{angle} 90\n" for angle in ("alpha", "beta", "gamma"))
+    columns = ("label", "type_symbol", "fract_x", "fract_y", "fract_z", "occupancy")
+    loop = "loop_\n" + "".join(f"_atom_site_{column}\n" for column in columns)
+    Path("mixed.cif").write_text(f"data_x\n{cell}_symmetry_space_group_name_H-M 'P 1'\n{loop}{sites}")
+    code, _, err = run("predict", "mixed.cif", "-o", "out.extxyz", *COMMON)
+    assert code == 1
+    assert f"mixed.cif: frame 0: {told}" in err
+    assert not Path("out.extxyz").exists()
 
 
 def test_relax_counts_frames_in_one_way(run):

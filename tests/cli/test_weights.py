@@ -57,6 +57,7 @@ def test_convert_replaces_only_by_force(run, tmp_path):
     ("arguments", "says"),
     [
         (("convert", "absent.nqx", "new.safetensors"), "absent.nqx: no such file"),
+        (("convert", "nequix-nano", "new.safetensors"), "nequix-nano: a name, not a .nqx file"),
         (("convert", "small.nqx", "new.pt"), "must end in .safetensors"),
         (("convert", "good.safetensors", "new.safetensors"), "does not start with the line of JSON"),
         (("info", "smal"), "did you mean 'small'?"),

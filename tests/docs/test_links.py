@@ -16,6 +16,7 @@ _CODE = re.compile(r"^```.*?^```|^ {4}.*?$|`[^`\n]+`", re.DOTALL | re.MULTILINE)
 _COMMAND = re.compile(
     r"^[`$ ]*(?:\w+=\S+ +)*nequix +([a-z][\w-]*)(?: +([a-z][\w-]*)(?![\w./]))?", re.MULTILINE
 )
+_LINE = re.compile(r"^ {0,4}(nequix +[a-z].*)$", re.MULTILINE)
 
 
 def broken_links(page, text):
@@ -36,6 +37,21 @@ def shown_commands(text):
     return [found for code in _CODE.findall(text) for found in _COMMAND.findall(code)]
 
 
+def unknown_options(text):
+    """List the options of shown commands that the command line does not have."""
+    top, unknown = typer.main.get_command(cli.app), []
+    for line in _LINE.findall(re.sub(r"\\\n\s*", " ", text)):
+        words = line.partition("  #")[0].split()[1:]
+        command = top
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]
+        command = getattr(command, "commands", {"check": command})["check"]  # that of a group is left out
+        options = {name for param in command.params for name in (*param.opts, *param.secondary_opts)}
+        given = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+        unknown += [f"{command.name} {option}" for option in sorted(given - options)]
+    return unknown
+
+
 def unknown_commands(text, known):
     """List the shown commands that do not exist; what follows counts after a group's name only."""
     fine = {pair for name, inner in known for pair in [(name, inner), (name, "")]}
@@ -54,6 +70,11 @@ def test_links_resolve(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_shown_commands_exist(page):
     assert unknown_commands(page.read_text(), commands(cli.app)) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_options_of_shown_commands_exist(page):
+    assert unknown_options(page.read_text()) == []
 
 
 def test_every_command_is_shown():
@@ -79,3 +100,13 @@ nequix data   chekc train.xyz
 ```
 """
     assert unknown_commands(text, commands(cli.app)) == ["verfy", "pridict", "data chekc"]
+
+
+def test_an_unknown_option_is_caught():
+    text = """
+    nequix predict a.xyz -o b.extxyz --modle nequix-nano    # not --this
+    nequix evaluate kappa --data d \\
+        -o e --only=mp-1 --retry
+    nequix coverage a.xyz --no-features
+"""
+    assert unknown_options(text) == ["predict --modle", "kappa --retry"]

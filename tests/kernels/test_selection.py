@@ -101,6 +101,13 @@ def test_native_of_another_version_is_an_error(kernels, monkeypatch):
         kernels.select_kernel("native", "cpu")
 
 
+def test_a_device_that_is_not_there_names_those_that_are(kernels):
+    with pytest.raises(
+        BackendUnavailable, match=r"'tpu' is not there .*there are: cpu.*; choose one of them, or"
+    ):
+        kernels.find_device("tpu")
+
+
 def test_native_on_a_gpu_names_the_kernel_to_use(kernels):
     with pytest.raises(BackendUnavailable, match=r"runs on a CPU.*kernel='plain'"):
         kernels.select_kernel("native", "gpu")

@@ -124,6 +124,12 @@ def test_the_paper_s_configuration_has_the_published_size():
         ),
         ("model:", "model: 3\nmodle:", "expected keys and values|unknown key"),
         ("model:", "model: [", "cannot be read as YAML"),
+        (
+            "  energy: 20",
+            "\tenergy: 20",
+            r"line 19: cannot be read as YAML: .*indent with spaces, not with tabs$",
+        ),
+        ("data:", "---\ndata:", r"line 13: cannot be read as YAML: expected a single document in the stream"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(tmp_path, old, new, message):
@@ -131,8 +137,16 @@ def test_a_mistake_is_named_with_its_line(tmp_path, old, new, message):
     assert old in text
     path = tmp_path / "wrong.yml"
     path.write_text(text.replace(old, new, 1))
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message) as caught:
         read_config(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_configuration_that_is_no_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"absent\.yml: cannot be read \(No such file or directory\)"):
+        read_config(tmp_path / "absent.yml")
+    with pytest.raises(DataError, match=r"cannot be read \(Is a directory\); check the path"):
+        read_config(tmp_path)
 
 
 def test_numbers_without_a_point_and_symbols_are_read(tmp_path):

@@ -170,6 +170,11 @@ def test_phonons_without_force_constants_are_refused(tmp_path):
         PhononSource([tmp_path / "bare.yaml"])
     with pytest.raises(DataError, match="no folder with FORCE_SETS"):
         PhononSource([tmp_path / "nothing"])
+    (tmp_path / "bare.yml").touch()
+    with pytest.raises(
+        DataError, match=r"bare\.yml: neither a phonopy YAML file \(\.yaml, .* nor a folder with"
+    ):
+        PhononSource([tmp_path / "bare.yml"])
 
 
 def test_gradients_of_the_loss_are_its_differences(folder):

@@ -58,14 +58,12 @@ class Errors:
         return [f"structures-{start:08d}" for start in range(0, n, BLOCK)]
 
     def refuse_unfound(self) -> None:
-        """Refuse keys of labels that were named, but that no structure has.
+        """Refuse keys of labels that were named, but that no structure has, and data without any label.
 
         Raises:
             DataError: Naming the key, and what else the first structure has.
         """
         named = self.keys.named()
-        if not named:
-            return
         source = _source(self.paths, self.keys)
         missing = set(named)
         for index in range(len(source)):
@@ -74,8 +72,15 @@ class Errors:
             except DataError:  # the report lists it, with its reason
                 return
             missing = {label for label in missing if getattr(structure, label) is None}
-            if not missing:
+            if not missing and (named or any(getattr(structure, label) is not None for label in LABELS)):
                 return
+        if not len(source):
+            return
+        if not named:
+            raise DataError(
+                f"{', '.join(self.paths)}: none of {len(source)} structures has an energy, forces or a "
+                f"stress; {tell_unread(source[0])}; name the keys (--energy-key, --forces-key, --stress-key)"
+            )
         keys = " or ".join(f"{named[label]!r} ({label})" for label in LABELS if label in missing)
         raise DataError(
             f"{', '.join(self.paths)}: none of {len(source)} structures has {keys}; "

@@ -71,6 +71,11 @@ def read_reference(path: Path) -> Phonopy:
     import phonopy
     from phonopy.physical_units import get_calculator_physical_units
 
+    if not path.is_dir() and path.suffix not in _OPENERS:
+        raise DataError(
+            f"{path}: neither a phonopy YAML file ({', '.join(_OPENERS)}) nor a folder with "
+            f"{' or '.join(FORCES)}; give one of these, or rename it"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of primitive_matrix, which is what we want

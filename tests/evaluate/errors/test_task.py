@@ -135,3 +135,14 @@ def test_a_named_key_that_no_structure_has_is_an_error(tmp_path, engine, capsys)
     assert code == 1
     assert "none of 2 structures has 'nope' (energy)" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_data_without_labels_are_an_error_before_the_run(tmp_path, engine, capsys):
+    atoms = salt()
+    atoms.info["pbe"] = -1.0
+    write(tmp_path / "data.extxyz", atoms)
+    arguments = ("errors", tmp_path / "data.extxyz", "-o", tmp_path / "run", "--model", engine.model)
+    assert evaluate(*arguments, "--backend", "torch") == 1
+    err = capsys.readouterr().err
+    assert "none of 1 structures has an energy, forces or a stress; data.extxyz:0 has pbe beside" in err
+    assert not (tmp_path / "run").exists()
