@@ -68,6 +68,8 @@ def errors(
         if n:
             print(f"{quantity:24} MAE {mae:9.4g}  RMSE {rmse:9.4g} {unit}")
     print(f"{output / 'report.md'}: {summary['n_structures']} structures")
+    if not summary["n_structures"]:
+        raise DataError(f"no structure could be evaluated; {output / 'report.md'} tells why")
 
 
 @app.command()
@@ -114,6 +116,8 @@ def discovery(
     if "formation_energy" in summary and summary["formation_energy"]["MAE"] is not None:
         print(f"formation energies: MAE {1e3 * summary['formation_energy']['MAE']:.4g} meV/atom")
     print(f"{output / 'report.md'}: {summary['n']} structures, {summary['n_failed']} failures")
+    if summary["n_failed"] and not summary["n"]:
+        raise DataError(f"no structure could be relaxed; {output / 'report.md'} tells why")
 
 
 @app.command()

@@ -177,6 +177,14 @@ def test_a_structure_that_fails_is_named_and_the_others_go_on(tmp_path):
     assert "U (Z = 92)" in rows[1]["error"]
 
 
+def test_structures_of_which_none_can_be_relaxed_are_an_error(tmp_path, capsys):
+    write(tmp_path / "d.extxyz", bulk("Cu"))
+    arguments = ("discovery", tmp_path / "d.extxyz", "-o", tmp_path / "run", "--model", write_small(tmp_path))
+    assert evaluate(*arguments, "--backend", "torch") == 1
+    assert "no structure could be relaxed" in capsys.readouterr().err
+    assert "has no material_id" in (tmp_path / "run" / "report.md").read_text()
+
+
 def test_displacements_are_over_the_volume_of_an_atom():
     corners = [(0, 0, 0), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)]
     atoms = Atoms("NaClCuO", scaled_positions=corners, cell=[5.0, 5.2, 5.4], pbc=True)

@@ -89,12 +89,13 @@ def test_a_structure_that_cannot_be_evaluated_is_named_and_the_others_go_on(tmp_
     assert "U (Z = 92)" in reason
 
 
-def test_structures_of_which_none_can_be_evaluated_are_listed(tmp_path, engine):
+def test_structures_of_which_none_can_be_evaluated_are_listed_and_an_error(tmp_path, engine, capsys):
     (atoms,) = labelled(tmp_path / "data.xyz", engine.calculator(), n=1)
     atoms.symbols[:] = "U"
     write(tmp_path / "data.xyz", atoms)
     arguments = ("errors", tmp_path / "data.xyz", "-o", tmp_path / "run", "--model", engine.model)
-    assert evaluate(*arguments, "--backend", "torch") == 0
+    assert evaluate(*arguments, "--backend", "torch") == 1
+    assert "no structure could be evaluated" in capsys.readouterr().err
     held = json.loads((tmp_path / "run" / "results.json").read_bytes())["results"]
     ((name, reason),) = held["failures"]
     assert (name, "U (Z = 92)" in reason, held["by_composition"]) == ("data.xyz:0", True, [])
