@@ -118,7 +118,7 @@ ENTRIES: dict[str, Entry] = {
 }
 """Every published model by its name."""
 
-BUNDLED = {"nequix-nano": "5350159c0685986c58b24f6f1b6591859c862abd678d8de2fdc0386b9788cd48"}
+BUNDLED = {"nequix-nano": "fa53b6df6174e2358fe3549e621b9b4ad3ea82c5504ed8a4ac3840eba8a4e7a1"}
 """The models that come with the package, in ``nequix/weights``, and the digests of their files."""
 
 

@@ -12,7 +12,8 @@ from nequix.train.config import read_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 OVERLAYS = tuple(
-    CONFIGS / f"{name}.yml" for name in ("finetune", "nequix-nano-further", "nequix-nano-packed")
+    CONFIGS / f"{name}.yml"
+    for name in ("finetune", "nequix-nano-further", "nequix-nano-packed", "nequix-nano-whole")
 )
 OF_TRAINING = sorted({*CONFIGS.glob("*.yml")} - {*OVERLAYS})
 
