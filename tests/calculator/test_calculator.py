@@ -205,6 +205,14 @@ def test_each_change_in_place_is_noticed(calc, salt):
         assert np.abs(atoms.get_forces() - before).max() > 1e-6, change
 
 
+def test_the_least_change_is_noticed_unless_a_tolerance_is_given(calc, salt):
+    salt.get_potential_energy()
+    assert calc.check_state(salt) == []
+    salt.positions[0, 0] = np.nextafter(salt.positions[0, 0], 9)
+    assert calc.check_state(salt) == ["positions"]
+    assert calc.check_state(salt, tol=1e-9) == []
+
+
 def test_results_are_kept_while_nothing_changes(calc, salt, monkeypatch):
     salt.get_potential_energy()
     monkeypatch.setattr(calc.potential, "evaluate", None)
