@@ -69,8 +69,9 @@ def sampled(atoms: int) -> dict[str, float]:
         report = subprocess.run(given, check=True, capture_output=True, text=True).stdout
     found = dict.fromkeys(STAGES, 0.0)
     for share, function in re.findall(r"^\s+([\d.]+)%.*\)::(\w+)<", report, re.MULTILINE):
-        stages = {"pull": 0, "push": 1, "radial_weights": 2, "multiply_panel": 3, "multiply": 3}
-        found[STAGES[stages.get(function, 4)]] += float(share)
+        stages = {"pull": 0, "push": 1, "radial_weights": 2}
+        stage = 3 if function.startswith("multiply") else stages.get(function, 4)
+        found[STAGES[stage]] += float(share)
     return {stage: share / sum(found.values()) for stage, share in found.items()}
 
 
