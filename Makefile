@@ -3,8 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # The versions that the tests run with; where pip finds a CPU build of that PyTorch, it is preferred to CUDA.
 CONSTRAINTS ?= constraints/cpu.txt
-# Three test processes of one thread each keep two cores busy: some tests wait for others to die.
-WORKERS ?= 3
+# Two test processes share a small machine best with one thread each; three are a sixth faster, but tests of times may fail.
+WORKERS ?= 2
 
 .PHONY: demo test lint format sanitize thorough clean
 

@@ -225,17 +225,20 @@ class Run:
         """Take a few steps that are not kept, and say what an epoch would take; writes nothing.
 
         Args:
-            n_steps: How many, after one that compiles.
+            n_steps: How many, after one that compiles; more while they have not taken a second together,
+                since other programs may have delayed some.
         """
         if self.complete:
             return f"no steps are left: complete at step {self.loader.position} of {self.n_steps}"
         seconds = []
         with self._precision(), loading(self.loader, self.others):
-            for _ in range(min(n_steps + 1, self.n_steps - self.loader.position)):
+            for _ in range(self.n_steps - self.loader.position):
                 start = time.perf_counter()
                 self.state, metrics = self._step(self.state, *self._next()[1])
                 float(metrics["loss"])
                 seconds.append(time.perf_counter() - start)
+                if anywhere(len(seconds) > n_steps and sum(seconds[1:]) > 1):  # all stop at the same step
+                    break
         epoch = statistics.median(seconds[1:] or seconds) * self.loader.steps_per_epoch
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # kilobytes on Linux
         told = f"{epoch:.3g} s an epoch; {seconds[0]:.3g} s to compile; peak memory {peak:.2f} GiB"
