@@ -25,6 +25,12 @@ SPEC = ModelSpec(
 WEIGHTS = Weights(SPEC, initialise(SPEC, seed=3, atom_energies={8: -2.0, 29: -3.5}), Provenance("small"))
 BACKENDS = ("jax", "torch")
 
+ROUNDING = 1e-11
+"""Float64 results of sums in another order: padding and batching change nothing else."""
+
+BETWEEN_ENGINES = 1e-10
+"""Float64 engines differ by rounding only."""
+
 
 def write_small(folder: Path) -> Path:
     """Write the model as a weight file."""

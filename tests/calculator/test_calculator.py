@@ -16,24 +16,13 @@ from nequix.core.graph import graph_from_atoms
 from nequix.core.skin import LastingNeighbors
 from nequix.models import load_model
 from tests.calculator import small
-from tests.calculator.small import BACKENDS, SPEC, WEIGHTS
-
-ROUNDING = 1e-11
-"""Float64 results of sums in another order: padding and batching change nothing else."""
-
-BETWEEN_ENGINES = 1e-10
-"""Float64 engines differ by rounding only."""
+from tests.calculator.small import BACKENDS, BETWEEN_ENGINES, ROUNDING, SPEC, WEIGHTS
 
 DIFFERENCES = 2e-6
 """Central differences with steps of 1e-4 A against exact derivatives, of energies of some ten eV."""
 
 SINGLE = 2e-5
 """Float32 layers against float64 ones, for forces of some eV/A."""
-
-
-@pytest.fixture(scope="module", params=BACKENDS)
-def calc(request):
-    return NequixCalculator(WEIGHTS, request.param, dtype="float64")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -49,13 +38,6 @@ def test_a_potential_has_its_own_settings(backend):
     for settings in ({"kernel": "native"}, {"threads": 3}, {"device": "gpu"}):
         with pytest.raises(ValueError, match=r"cannot be given with a potential, which runs 'plain'"):
             NequixCalculator(potential, **settings)
-
-
-@pytest.fixture
-def salt(calc):
-    atoms = small.salt()
-    atoms.calc = calc
-    return atoms
 
 
 def test_results_are_the_engines(calc, salt):
@@ -155,72 +137,6 @@ def test_backends_agree():
         results.append((atoms.get_potential_energies(), atoms.get_forces(), atoms.get_stress()))
     for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=BETWEEN_ENGINES)
-
-
-def _chain():
-    """Structures that change in every way, each a step from the one before."""
-    salt, chain = small.salt(), []
-    chain.append(salt.copy())
-    salt.set_cell(salt.cell @ (np.eye(3) + 0.02 * np.arange(9).reshape(3, 3) / 9), scale_atoms=True)
-    chain.append(salt.copy())
-    salt.numbers[[0, 1]] = salt.numbers[[1, 0]]
-    chain.append(salt.copy())
-    salt.pbc = (True, False, True)
-    chain.append(salt.copy())
-    del salt[2]
-    chain.append(salt.copy())
-    return [*chain, small.water(), Atoms("O"), salt.repeat((2, 1, 1)), small.triclinic(), salt, chain[0]]
-
-
-def _properties(atoms, calc):
-    atoms = atoms.copy()
-    atoms.calc = calc
-    values = [atoms.get_potential_energy(), atoms.get_potential_energies(), atoms.get_forces()]
-    return [*values, atoms.get_stress()] if atoms.cell.rank == 3 else values
-
-
-def test_a_chain_of_changing_structures_equals_fresh_calculations(calc):
-    for atoms in _chain():
-        chained = _properties(atoms, calc)
-        # One backend, which need not compile, serves as judge of both.
-        fresh = _properties(atoms, NequixCalculator(WEIGHTS, "torch", dtype="float64"))
-        for one, other in zip(chained, fresh, strict=True):
-            np.testing.assert_allclose(one, other, rtol=0, atol=BETWEEN_ENGINES)
-
-
-def test_each_change_in_place_is_noticed(calc, salt):
-    before = salt.get_forces()
-    for change in ("positions", "numbers", "cell", "pbc"):
-        atoms = salt.copy()
-        atoms.calc = calc
-        np.testing.assert_allclose(atoms.get_forces(), before, rtol=0, atol=ROUNDING)
-        if change == "positions":
-            atoms.positions[0] += 1e-3
-        elif change == "numbers":
-            atoms.numbers[0] = 13
-        elif change == "cell":
-            atoms.cell[0, 0] += 1e-3
-        else:
-            atoms.pbc[2] = False
-        assert np.abs(atoms.get_forces() - before).max() > 1e-6, change
-
-
-def test_the_least_change_is_noticed_unless_a_tolerance_is_given(calc, salt):
-    salt.get_potential_energy()
-    assert calc.check_state(salt) == []
-    salt.positions[0, 0] = np.nextafter(salt.positions[0, 0], 9)
-    assert calc.check_state(salt) == ["positions"]
-    assert calc.check_state(salt, tol=1e-9) == []
-
-
-def test_results_are_kept_while_nothing_changes(calc, salt, monkeypatch):
-    salt.get_potential_energy()
-    monkeypatch.setattr(calc.potential, "evaluate", None)
-    salt.get_forces()[:] = 0.0
-    salt.set_initial_magnetic_moments(np.ones(len(salt)))
-    salt.info["comment"] = "the model knows nothing of it"
-    assert np.abs(salt.get_forces()).max() > 0
-    assert salt.get_stress().shape == (6,)
 
 
 @pytest.mark.parametrize(
