@@ -25,12 +25,12 @@ import optax
 from rich.console import Console
 from rich.table import Table
 
-from nequix.core.files import write_atomic
 from nequix.core.parameters import initialise
 from nequix.data.batch import Batch
 from nequix.data.loader import Loader
 from nequix.data.sources import Subset, open_source
 from nequix.data.stats import compute
+from nequix.io.files import write_atomic
 from nequix.jax.kernels import select_kernel
 from nequix.train.config import read_config
 from nequix.train.loss import TERMS, weighted_loss

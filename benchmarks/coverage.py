@@ -20,16 +20,16 @@ import numpy as np
 from scipy.stats import rankdata, spearmanr
 from sklearn.metrics import roc_auc_score
 
+from nequix.backends import load_model
 from nequix.core.errors import GraphError
-from nequix.core.files import write_atomic
-from nequix.core.registry import load_weights
+from nequix.coverage.assess_coverage import assess_coverage
 from nequix.coverage.features import FeatureSums, last_features
-from nequix.coverage.judge import judge
 from nequix.coverage.sidecar import find_reference
 from nequix.data.batch import graph_of
 from nequix.data.sources import open_source
 from nequix.evaluate.batches import evaluate_graphs
-from nequix.models import load_model
+from nequix.io.catalogue import load_weights
+from nequix.io.files import write_atomic
 
 SETS = {
     "mlearn": [f"mlearn/{element}_test.extxyz.gz" for element in ("Li", "Si", "Cu", "Mo")],
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> None:
         if path.exists():
             continue
         pairs = chosen(name, options.data, weights.spec)
-        found = judge((structure for structure, _ in pairs), reference, potential)
+        found = assess_coverage((structure for structure, _ in pairs), reference, potential)
         results = list(evaluate_graphs(potential, (graph for _, graph in pairs)))
         predicted = np.concatenate([result.forces for result in results])
         labels = np.concatenate([structure.forces for structure, _ in pairs])

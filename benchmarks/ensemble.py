@@ -27,14 +27,14 @@ from ase.build import bulk
 from scipy.stats import spearmanr
 
 from nequix import NequixCalculator, NequixEnsembleCalculator
-from nequix.core.ensemble import read_ensemble
-from nequix.core.registry import load_weights
-from nequix.core.weights import Weights
+from nequix.backends import import_backend
 from nequix.data.batch import graph_of
 from nequix.data.sources import open_source
 from nequix.finetune.calibration import calibrate, energy_pairs, force_pairs, miscalibration_area, reliability
 from nequix.finetune.modes import MODES, trained_names
-from nequix.models import import_backend
+from nequix.io.catalogue import load_weights
+from nequix.io.ensemble import read_ensemble
+from nequix.io.weights import Weights
 
 
 def changed(weights: Weights, mode: str, seed: int) -> Weights:

@@ -25,9 +25,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from nequix.core.files import write_atomic
-from nequix.core.registry import load_weights
-from nequix.core.weights import Weights, read_weights
 from nequix.data.batch import composition
 from nequix.data.loader import Loader
 from nequix.data.sources import Source, Subset, open_source
@@ -36,6 +33,9 @@ from nequix.finetune.config import configure
 from nequix.finetune.modes import MODES, trained_names
 from nequix.finetune.refit import baseline, least_change
 from nequix.finetune.run import FineTuning
+from nequix.io.catalogue import load_weights
+from nequix.io.files import write_atomic
+from nequix.io.weights import Weights, read_weights
 from nequix.jax.compilation import cache_compilations
 from nequix.jax.kernels import select_kernel
 from nequix.train.loop import MODEL

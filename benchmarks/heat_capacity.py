@@ -26,8 +26,8 @@ from nequix.evaluate.phonons.harmonic import DISPLACEMENT, by_displacements, pro
 from nequix.evaluate.phonons.task import FMAX, STEPS
 from nequix.evaluate.relaxation import relax_symmetric
 from nequix.evaluate.run import run_items
-from nequix.evaluate.store import Store
-from nequix.evaluate.task import Engine, Outcome
+from nequix.evaluate.run_directory import RunDirectory
+from nequix.evaluate.task import Engine, ItemResult
 
 FILE = "matcalc_benchmarks/alexandria_binary_cv300.extxyz.gz"
 THICKNESS = 12.0
@@ -56,7 +56,7 @@ class HeatCapacity:
     def items(self) -> list[str]:
         return [str(i) for i in np.random.default_rng(0).permutation(len(self._read(":")))[: self.n]]
 
-    def evaluate(self, item: str, calculator: NequixCalculator) -> Outcome:
+    def evaluate(self, item: str, calculator: NequixCalculator) -> ItemResult:
         atoms = self._read(item)[0]
         relaxed = relax_symmetric(atoms, calculator, FMAX, STEPS)
         cell = relaxed.atoms.cell
@@ -72,7 +72,7 @@ class HeatCapacity:
             "n_atoms": len(atoms),
             "dft": atoms.info["heat_capacity"],
         }
-        return Outcome(found | asdict(properties(phonons)) | {"converged": relaxed.converged})
+        return ItemResult(found | asdict(properties(phonons)) | {"converged": relaxed.converged})
 
     def _read(self, index: str) -> list[Any]:
         read = ase.io.read(self.file, index)
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> None:
     """Evaluate what has no result yet."""
     task = HeatCapacity(options.data / FILE, options.n)
     engine = Engine(options.model, "torch", "native", "float64")
-    store, items = Store(options.work / options.model), task.items()
+    store, items = RunDirectory(options.work / options.model), task.items()
     identity = {
         "task": task.name,
         "settings": task.settings(),
@@ -115,7 +115,7 @@ def report(options: argparse.Namespace) -> None:
     print(f"| model | {' | '.join(columns)} | mean error |")
     print(f"|---|{'---:|' * (len(columns) + 1)}")
     for axes, folder in zip(figure.subplots(1, len(folders), squeeze=False)[0], folders, strict=True):
-        store = Store(folder)
+        store = RunDirectory(folder)
         outcomes = [store.read(item) for item in items if store.done(item)]
         values = [outcome.values for outcome in outcomes if outcome.error is None]
         ours, dft, atoms, lowest = (

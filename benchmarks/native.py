@@ -32,7 +32,7 @@ def measure(options: argparse.Namespace) -> dict:
     from plain import diamond, published_shape
 
     from nequix import NequixCalculator
-    from nequix.models import import_backend
+    from nequix.backends import import_backend
 
     began = time.perf_counter()
     import_backend(options.engines[0])

@@ -19,7 +19,7 @@ from ase.build import bulk
 from rich.console import Console
 from rich.table import Table
 
-from nequix.core.neighbors import neighbor_list
+from nequix.graphs.neighbors import neighbor_list
 
 ASE_LIMIT = 2000  # atoms; it takes a second for a thousand
 

@@ -20,9 +20,6 @@ from pathlib import Path
 import ase.io
 import numpy as np
 
-from nequix.core.files import write_atomic
-from nequix.core.registry import load_weights
-from nequix.core.weights import Weights, read_weights
 from nequix.data.sources import open_source
 from nequix.data.structure import to_atoms
 from nequix.evaluate.batches import evaluate_atoms
@@ -32,6 +29,9 @@ from nequix.evaluate.phonons.task import unit_cell
 from nequix.finetune.config import PhononsConfig, configure
 from nequix.finetune.phonons import force_constants
 from nequix.finetune.run import FineTuning
+from nequix.io.catalogue import load_weights
+from nequix.io.files import write_atomic
+from nequix.io.weights import Weights, read_weights
 from nequix.jax.compilation import cache_compilations
 from nequix.jax.potential import Potential
 from nequix.train.loop import MODEL

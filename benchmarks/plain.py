@@ -22,10 +22,10 @@ from ase.build import bulk
 from rich.console import Console
 from rich.table import Table
 
-from nequix.core.graph import graph_from_atoms
 from nequix.core.parameters import initialise
 from nequix.core.spec import ModelSpec
-from nequix.core.weights import Provenance, Weights
+from nequix.graphs.graph import graph_from_atoms
+from nequix.io.weights import Provenance, Weights
 
 
 def diamond(n_atoms: int):

@@ -25,13 +25,13 @@ import numpy as np
 from ase.data import atomic_numbers
 from selection import errors, fine_tune, percent, write
 
-from nequix.core.files import write_atomic
-from nequix.core.registry import load_weights
-from nequix.core.weights import Weights
 from nequix.data.sources import Subset, open_source
 from nequix.data.structure import Structure
 from nequix.finetune.config import ReplayConfig
 from nequix.finetune.teacher import write_teacher_data
+from nequix.io.catalogue import load_weights
+from nequix.io.files import write_atomic
+from nequix.io.weights import Weights
 from nequix.jax.compilation import cache_compilations
 
 PARENT = "nequix-nano"

@@ -23,8 +23,8 @@ import numpy as np
 from plain import diamond, published_shape
 
 from nequix.core.coupling import coupling
-from nequix.core.graph import graph_from_atoms
 from nequix.core.paths import plan
+from nequix.graphs.graph import graph_from_atoms
 from nequix.native.model import NativeModel
 from nequix.native.radial import DEGREES
 

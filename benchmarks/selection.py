@@ -23,11 +23,9 @@ import ase.io
 import numpy as np
 
 from nequix.assess.measure import measure
-from nequix.assess.protocol import Protocol
+from nequix.assess.thresholds import Thresholds
+from nequix.backends import load_model
 from nequix.core.errors import WeightsError
-from nequix.core.files import write_atomic
-from nequix.core.registry import load_weights
-from nequix.core.weights import Weights, read_weights
 from nequix.coverage.environments import environments_of
 from nequix.coverage.features import last_features
 from nequix.coverage.select import cluster_choice, farthest_choice, gap_choice, random_choice, select
@@ -38,8 +36,10 @@ from nequix.data.structure import Structure, to_atoms
 from nequix.evaluate.batches import evaluate_graphs
 from nequix.finetune.config import ReplayConfig, configure
 from nequix.finetune.run import FineTuning
+from nequix.io.catalogue import load_weights
+from nequix.io.files import write_atomic
+from nequix.io.weights import Weights, read_weights
 from nequix.jax.compilation import cache_compilations
-from nequix.models import load_model
 from nequix.train.loop import MODEL
 
 SETS = {
@@ -69,7 +69,7 @@ def write(path: Path, structures: list[Structure]) -> None:
 
 def errors(weights: Weights, test: list[Structure]) -> dict[str, float | None]:
     """Return mean absolute errors: forces, energies with and without offsets."""
-    found = measure(test, load_model(weights, "torch"), Protocol(samples=1))
+    found = measure(test, load_model(weights, "torch"), Thresholds(samples=1))
     names = ("forces", "energy", "energy_without_offsets")
     return {name: getattr(found, name).value for name in names}
 

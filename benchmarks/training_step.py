@@ -29,12 +29,12 @@ from e3nn_model import energies
 from rich.console import Console
 from rich.table import Table
 
-from nequix.core.layout import CHUNK_TILES, tiles_needed
 from nequix.core.parameters import initialise
 from nequix.core.spec import ModelSpec
 from nequix.data.batch import Batch, collate, graph_of
 from nequix.data.packing import Budget
 from nequix.data.structure import Structure
+from nequix.graphs.tiling import CHUNK_TILES, tiles_needed
 from nequix.jax.kernels import select_kernel
 from nequix.jax.potential import Arrays, forces_from_gradient, virial_from_gradient
 from nequix.train.loss import LossConfig, Predictions, counts, error_sums, weighted_loss

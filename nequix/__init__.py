@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nequix.backends import installed_backends, load_model
     from nequix.calculator import NequixCalculator
     from nequix.core.errors import (
         BackendUnavailable,
@@ -19,10 +20,9 @@ if TYPE_CHECKING:
         SpecError,
         WeightsError,
     )
-    from nequix.core.registry import list_models, load_weights
     from nequix.core.spec import ModelSpec
     from nequix.ensemble import NequixEnsembleCalculator, SpreadGuard
-    from nequix.models import installed_backends, load_model
+    from nequix.io.catalogue import list_models, load_weights
 
 __version__ = "0.1.0"
 
@@ -54,10 +54,10 @@ _HOMES = {
         "SpecError",
         "WeightsError",
     ),
-    "nequix.core.registry": ("list_models", "load_weights"),
+    "nequix.io.catalogue": ("list_models", "load_weights"),
     "nequix.core.spec": ("ModelSpec",),
     "nequix.ensemble": ("NequixEnsembleCalculator", "SpreadGuard"),
-    "nequix.models": ("installed_backends", "load_model"),
+    "nequix.backends": ("installed_backends", "load_model"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

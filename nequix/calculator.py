@@ -12,17 +12,17 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, Parameters, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from nequix.backends import Potential, load_model
 from nequix.core.errors import GraphError
-from nequix.core.graph import Graph, graph_from_atoms
-from nequix.core.skin import LastingNeighbors
-from nequix.core.weights import Weights
-from nequix.models import Potential, load_model
+from nequix.graphs.graph import Graph, graph_from_atoms
+from nequix.graphs.verlet import VerletNeighborList
+from nequix.io.weights import Weights
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from nequix.core.results import Results
     from nequix.core.spec import ModelSpec
+    from nequix.graphs.results import Results
 
 
 class NequixCalculator(Calculator):
@@ -69,7 +69,7 @@ class NequixCalculator(Calculator):
         super().__init__()
         if not 0 <= skin < math.inf:
             raise ValueError(f"skin = {skin!r} A, expected a length of at least 0, such as 0.5")
-        self._neighbors = LastingNeighbors(skin)
+        self._neighbors = VerletNeighborList(skin)
         name = "a potential"
         if isinstance(model, (str, os.PathLike, Weights)):
             name = model.provenance.name if isinstance(model, Weights) else os.fspath(model)

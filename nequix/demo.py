@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from nequix.backends import installed_backends, load_model
 from nequix.core.errors import BackendUnavailable, NequixError, WeightsError
-from nequix.core.graph import batch, graph_from_atoms
-from nequix.core.registry import load_weights
-from nequix.core.weights import Weights
-from nequix.models import installed_backends, load_model
+from nequix.graphs.graph import batch, graph_from_atoms
+from nequix.io.catalogue import load_weights
+from nequix.io.weights import Weights
 
 if TYPE_CHECKING:
     from ase import Atoms
     from rich.console import Console
 
-    from nequix.core.results import Results
+    from nequix.graphs.results import Results
 
 FMAX = 0.02
 STEPS = 60
@@ -74,7 +74,7 @@ def relax(atoms: Atoms, weights: Weights, backend: str) -> Outcome:
     from ase.optimize import BFGS
 
     from nequix.calculator import NequixCalculator
-    from nequix.core.cell_relaxation import cell_relaxation
+    from nequix.cell_relaxation import cell_relaxation
 
     atoms = atoms.copy()
     begin = time.perf_counter()

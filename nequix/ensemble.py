@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from ase import Atoms
 
+from nequix.backends import import_backend
 from nequix.calculator import NequixCalculator, named_results
-from nequix.core.ensemble import read_ensemble
 from nequix.core.errors import NequixError
-from nequix.core.registry import load_weights
-from nequix.core.weights import Weights
-from nequix.models import import_backend
+from nequix.io.catalogue import load_weights
+from nequix.io.ensemble import read_ensemble
+from nequix.io.weights import Weights
 
 if TYPE_CHECKING:
-    from nequix.core.ensemble import EnsembleResults
-    from nequix.core.graph import Graph
+    from nequix.graphs.graph import Graph
+    from nequix.io.ensemble import EnsembleResults
 
 
 class SpreadExceeded(NequixError, RuntimeError):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from nequix.core.registry import ENTRIES
+from nequix.io.catalogue import ENTRIES
 
 # Read when NumPy and PyTorch are imported: arrays are small, and the tests run side by side.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -9,11 +9,11 @@ import numpy as np
 from hypothesis import strategies as st
 
 from nequix.core import irreps
-from nequix.core.graph import Graph, batch, build_graph
-from nequix.core.layout import tiles_needed
 from nequix.core.parameters import initialise
 from nequix.core.spec import ModelSpec
-from nequix.core.weights import Provenance, Weights
+from nequix.graphs.graph import Graph, batch, build_graph
+from nequix.graphs.tiling import tiles_needed
+from nequix.io.weights import Provenance, Weights
 
 MIN_DISTANCE = 0.7
 """A; closer than any bond."""

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from nequix.assess.protocol import Protocol
+from nequix.assess.thresholds import Thresholds
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,9 @@ class Asked:
     n_structures: int | None = None
 
 
-def name_commands(action: str, mode: str | None, number: int, protocol: Protocol, asked: Asked) -> list[str]:
+def name_commands(
+    action: str, mode: str | None, number: int, protocol: Thresholds, asked: Asked
+) -> list[str]:
     """Spell the commands.
 
     Args:
@@ -67,9 +69,9 @@ def name_commands(action: str, mode: str | None, number: int, protocol: Protocol
     return [*found, f"{finetune}  # once {chosen} is labelled", assess]
 
 
-def _thresholds(protocol: Protocol) -> list[str]:
-    names = [field.name for field in fields(Protocol) if field.name.endswith(("_force", "_energy"))]
-    usual = Protocol()
+def _thresholds(protocol: Thresholds) -> list[str]:
+    names = [field.name for field in fields(Thresholds) if field.name.endswith(("_force", "_energy"))]
+    usual = Thresholds()
     return [
         word
         for name in names

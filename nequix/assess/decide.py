@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from nequix.assess.commands import Asked, name_commands
-from nequix.assess.likeness import shared
 from nequix.assess.measure import FEW, Measured
-from nequix.assess.protocol import Protocol
-from nequix.coverage.judge import MANY, Coverage
+from nequix.assess.similarity import shared
+from nequix.assess.thresholds import Thresholds
+from nequix.coverage.assess_coverage import MANY, Coverage
 
 CURVE = ((10, 0.60), (50, 0.54), (200, 0.34))
 """Force errors that fine-tuning the last layer leaves, of those before, by number of structures.
@@ -72,7 +72,7 @@ class Verdict:
 
 def decide(
     measured: Measured,
-    protocol: Protocol,
+    protocol: Thresholds,
     *,
     coverage: Coverage | None,
     labelled_coverage: Coverage | None = None,
@@ -124,7 +124,7 @@ def decide(
     return verdict
 
 
-def _by_errors(measured: Measured, protocol: Protocol, tuned: bool) -> Verdict:
+def _by_errors(measured: Measured, protocol: Thresholds, tuned: bool) -> Verdict:
     forces = measured.forces
     if forces.value is None:
         return Verdict("undecided", reasons=["the decision is made by force errors, and there are none"])
@@ -160,7 +160,7 @@ def _by_errors(measured: Measured, protocol: Protocol, tuned: bool) -> Verdict:
     return verdict
 
 
-def _weigh_energies(verdict: Verdict, measured: Measured, protocol: Protocol, tuned: bool) -> None:
+def _weigh_energies(verdict: Verdict, measured: Measured, protocol: Thresholds, tuned: bool) -> None:
     """Add what energies say; they decide of a fine-tuned model, of another they only warn."""
     energy = measured.energy_without_offsets
     if energy.value is None and tuned and measured.energy.value is not None:
@@ -190,7 +190,7 @@ def _another_scale(verdict: Verdict, measured: Measured) -> None:
         )
 
 
-def _fine_tuning(error: float, protocol: Protocol) -> Verdict:
+def _fine_tuning(error: float, protocol: Thresholds) -> Verdict:
     """Choose mode and number by the errors that fine-tuning leaves elsewhere."""
     left = protocol.tuned_force / error
     numbers, ratios = np.log([n for n, _ in CURVE]), np.array([ratio for _, ratio in CURVE])
@@ -273,7 +273,7 @@ def _distrust(verdict: Verdict) -> None:
         verdict.action = "undecided"
 
 
-def _weigh_spread(verdict: Verdict, spread: float, protocol: Protocol, tuned: bool) -> None:
+def _weigh_spread(verdict: Verdict, spread: float, protocol: Thresholds, tuned: bool) -> None:
     limit = protocol.tuned_force if tuned else protocol.zero_shot_force
     told = f"mean spread of the ensemble's forces {spread:.3g} meV/A"
     if spread > limit:

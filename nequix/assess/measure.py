@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nequix.assess.protocol import Protocol
+from nequix.assess.thresholds import Thresholds
 from nequix.core.errors import DataError, GraphError
-from nequix.core.graph import Graph
 from nequix.data.batch import graph_of
 from nequix.data.structure import Structure, refuse_not_finite
 from nequix.evaluate.batches import evaluate_graphs
 from nequix.evaluate.errors import metrics
 from nequix.evaluate.errors.predictions import Predictions
+from nequix.graphs.graph import Graph
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from nequix.models import Potential
+    from nequix.backends import Potential
 
 FEW = 5
 """Structures below which a bootstrap over them says little."""
@@ -101,7 +101,7 @@ class Measured:
         }
 
 
-def measure(structures: Iterable[Structure], potential: Potential, protocol: Protocol) -> Measured:
+def measure(structures: Iterable[Structure], potential: Potential, protocol: Thresholds) -> Measured:
     """Evaluate labelled snapshots and their errors.
 
     Args:
@@ -185,7 +185,7 @@ def _without_offsets(predictions: Predictions) -> tuple[Float[np.ndarray, " n"],
 class _Sampler:
     """Bootstrap samples of structures."""
 
-    def __init__(self, predictions: Predictions, protocol: Protocol) -> None:
+    def __init__(self, predictions: Predictions, protocol: Thresholds) -> None:
         self.predictions, self.protocol = predictions, protocol
         n = len(predictions.names)
         rng = np.random.default_rng(protocol.seed)

@@ -9,8 +9,8 @@ import numpy as np
 
 from nequix.assess.decide import ACTIONS, Verdict
 from nequix.assess.measure import Estimate, Measured
-from nequix.assess.protocol import Protocol
-from nequix.coverage.judge import Coverage
+from nequix.assess.thresholds import Thresholds
+from nequix.coverage.assess_coverage import Coverage
 from nequix.coverage.reference import Reference
 from nequix.coverage.report import describe_reference, show_coverage
 from nequix.evaluate.errors.report import parity
@@ -25,7 +25,7 @@ def write_report(
     folder: Path,
     verdict: Verdict,
     measured: Measured,
-    protocol: Protocol,
+    protocol: Thresholds,
     recorded: str,
     coverage: Coverage | None,
     reference: Reference | None,
@@ -102,7 +102,7 @@ def _headline(verdict: Verdict) -> str:
     return told[0].upper() + told[1:]
 
 
-def rows(measured: Measured, protocol: Protocol) -> list[tuple[Any, ...]]:
+def rows(measured: Measured, protocol: Thresholds) -> list[tuple[Any, ...]]:
     """List the errors beside the thresholds, for a table.
 
     Args:
@@ -130,7 +130,7 @@ def rows(measured: Measured, protocol: Protocol) -> list[tuple[Any, ...]]:
     ]
 
 
-def draw(measured: Measured, protocol: Protocol) -> Figure:
+def draw(measured: Measured, protocol: Thresholds) -> Figure:
     """Draw force and energy errors with intervals and thresholds, and their spread over snapshots.
 
     Args:
@@ -166,7 +166,7 @@ def draw(measured: Measured, protocol: Protocol) -> Figure:
     return figure
 
 
-def print_verdict(verdict: Verdict, measured: Measured, protocol: Protocol, console: Console) -> None:
+def print_verdict(verdict: Verdict, measured: Measured, protocol: Thresholds, console: Console) -> None:
     """Print the decision and what it stands on.
 
     Args:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nequix.core.spec import ModelSpec
-    from nequix.core.weights import Weights
     from nequix.coverage.reference import Reference
     from nequix.data.structure import Structure
+    from nequix.io.weights import Weights
 
 
 def assess(
@@ -43,11 +43,11 @@ def assess(
     device: Device = None,
 ) -> None:
     """Decide: use a model as it is, fine-tune it on few structures, or train; with reasons and doubts."""
-    from nequix.assess.protocol import Protocol
+    from nequix.assess.thresholds import Thresholds
 
     with needs_extra():
         from nequix.assess.report import print_verdict, write_report
-    protocol = Protocol(zero_shot_force, tuned_energy, tuned_force)
+    protocol = Thresholds(zero_shot_force, tuned_energy, tuned_force)
     recorded = protocol.record(output)  # before any structure is read
 
     import numpy as np
@@ -55,23 +55,23 @@ def assess(
 
     from nequix.assess.commands import Asked
     from nequix.assess.decide import decide
-    from nequix.assess.likeness import never_labelled
     from nequix.assess.measure import measure
+    from nequix.assess.similarity import never_labelled
     from nequix.cli.frames import read_frames, read_structures
-    from nequix.core.registry import load_weights
-    from nequix.coverage.judge import judge
+    from nequix.coverage.assess_coverage import assess_coverage
+    from nequix.io.catalogue import load_weights
 
     weights = load_weights(model)
     calculator = make_calculator(model, backend, dtype, kernel, device)
     aims, labelled = list(read_structures(target)), list(read_structures(dft or target))
     measured = measure(labelled, calculator.potential, protocol)
     known = _reference_or_none(model, reference, also)
-    coverage = None if known is None else judge(aims, known, calculator.potential)
+    coverage = None if known is None else assess_coverage(aims, known, calculator.potential)
     counted = [labelled[index] for index in measured.with_forces]
     own = None
     if known is not None and counted:
         same = dft is None and len(counted) == len(aims)
-        own = coverage if same else judge(counted, known, calculator.potential)
+        own = coverage if same else assess_coverage(counted, known, calculator.potential)
     mean_spread = None
     if spread is not None:
         frames = ((atoms, path.name) for path in target for atoms in read_frames(path))
@@ -118,7 +118,7 @@ def _reference_or_none(model: str, path: Path | None, also: list[Path] | None) -
 
 def _name_parent(weights: Weights) -> str | None:
     """Name what a model was fine-tuned from, as a command takes it: its own name may be no model's here."""
-    from nequix.core.registry import list_models
+    from nequix.io.catalogue import list_models
 
     parent = weights.provenance.extra.get("parent")
     return parent if parent is None or parent in list_models() else "PARENT"
@@ -126,8 +126,8 @@ def _name_parent(weights: Weights) -> str | None:
 
 def _name_reference(model: str, path: Path | None, tuned: bool) -> str | None:
     """Name the reference's file where a model that is fine-tuned from this one's parent would not find it."""
-    from nequix.core.registry import BUNDLED
     from nequix.coverage.sidecar import place_beside
+    from nequix.io.catalogue import BUNDLED
 
     if path is not None:
         return str(path)

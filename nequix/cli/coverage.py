@@ -68,9 +68,9 @@ def check(
     from rich.console import Console
 
     from nequix.cli.frames import read_structures
-    from nequix.core.files import make_folder
-    from nequix.coverage.judge import judge
+    from nequix.coverage.assess_coverage import assess_coverage
     from nequix.coverage.report import print_coverage
+    from nequix.io.files import make_folder
 
     known = load_reference(model, reference, also)
     calculator = None
@@ -82,7 +82,7 @@ def check(
         make_folder(output)
     with _progress("coverage", None) as advance:
         structures = read_structures(target, lambda: advance(1))
-        found = judge(structures, known, None if calculator is None else calculator.potential)
+        found = assess_coverage(structures, known, None if calculator is None else calculator.potential)
     print_coverage(found, Console())
     if output is not None:
         from nequix.coverage.report import write_report
@@ -108,10 +108,10 @@ def build(
     device: Device = None,
 ) -> None:
     """Compute the reference of a model from its training set, once, for `nequix coverage`."""
-    from nequix.core.registry import load_weights
     from nequix.coverage.build import build_reference
     from nequix.coverage.sidecar import place_beside, write_reference
     from nequix.data.sources import Subset, open_source
+    from nequix.io.catalogue import load_weights
 
     target = output or place_beside(model)
     if not target.absolute().parent.is_dir():
@@ -139,9 +139,9 @@ def load_reference(model: str, reference: Path | None, also: list[Path] | None) 
         also: Files of more structures.
     """
     from nequix.cli.frames import read_structures
-    from nequix.core.registry import load_weights
     from nequix.coverage.build import tally
     from nequix.coverage.sidecar import find_reference
+    from nequix.io.catalogue import load_weights
 
     weights = load_weights(model)
     known = find_reference(model, weights, reference)
@@ -163,9 +163,9 @@ def identity_of(
         calculator: The model; None if it was not asked.
         dtype: Precision of its layers.
     """
-    from nequix.core.identity import describe_model
-    from nequix.core.registry import load_weights
     from nequix.evaluate.digests import describe_paths
+    from nequix.io.catalogue import load_weights
+    from nequix.io.provenance import describe_model
 
     engine: dict[str, Any] = dict.fromkeys(("backend", "kernel", "dtype", "device"))
     if calculator is not None:

@@ -67,9 +67,9 @@ def stats(
     """Compute shift, scale, neighbours, atom energies and the shapes of batches."""
     from ase.data import chemical_symbols
 
-    from nequix.core.files import write_atomic
     from nequix.data.sources import open_source
     from nequix.data.stats import compute, describe_packing
+    from nequix.io.files import write_atomic
 
     _check_output(output, force)
     source = open_source(sources, _keys(energy_key, forces_key, stress_key))
@@ -100,9 +100,9 @@ def check(
     stress_key: _Key = None,
 ) -> None:
     """Look for faults in labels and structures; exit with 1 if there are errors."""
-    from nequix.core.files import write_atomic
     from nequix.data.check import check_source
     from nequix.data.sources import open_source
+    from nequix.io.files import write_atomic
 
     _check_output(output, force)
     source = open_source(sources, _keys(energy_key, forces_key, stress_key))
@@ -132,8 +132,8 @@ def get(
     listing: Annotated[bool, typer.Option("--list", help="List the sets and their files.")] = False,
 ) -> None:
     """Fetch public data, whose digests are known; interrupted, the same command goes on."""
-    from nequix.core.fetch import fetch
-    from nequix.data.originals import SETS, place
+    from nequix.data.public_datasets import SETS, place
+    from nequix.io.fetch import fetch
 
     if listing or not names:
         _print_sets()
@@ -149,7 +149,7 @@ def get(
 
 
 def _print_sets() -> None:
-    from nequix.data.originals import SETS
+    from nequix.data.public_datasets import SETS
 
     for held in SETS.values():
         print(f"{held.name}: {held.what}; terms and papers: {held.home}")
@@ -185,7 +185,7 @@ def _read_energies(path: Path) -> dict[int, float]:
 
 
 def _load(model: str, backend: Backend) -> Any:
-    from nequix.models import installed_backends, load_model
+    from nequix.backends import installed_backends, load_model
 
     installed = installed_backends()
     return load_model(model, (installed or ["jax"])[0] if backend == Backend.auto else str(backend))

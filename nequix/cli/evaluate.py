@@ -175,10 +175,10 @@ def physics(
 ) -> None:
     """Find out whether a model can be trusted for dynamics; exit code 3 if a check has failed."""
     with needs_extra():
-        from nequix.core.registry import load_weights
         from nequix.evaluate.physics.report import write_report
         from nequix.evaluate.physics.task import CHECKS, Physics, elements_of
         from nequix.evaluate.physics.verdicts import Verdict
+        from nequix.io.catalogue import load_weights
     chosen = CHECKS if checks is None else tuple(name.strip() for name in checks.split(","))
     engine = choose_engine(model, backend, dtype, kernel, device, threads)
     elements = elements_of(load_weights(model).spec.atomic_numbers)

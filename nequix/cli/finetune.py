@@ -14,8 +14,8 @@ from nequix.cli.train import follow, training_packages
 from nequix.core.errors import DataError
 
 if TYPE_CHECKING:
-    from nequix.core.weights import Weights
     from nequix.finetune.config import FinetuneConfig
+    from nequix.io.weights import Weights
 
 
 TEACHER = "teacher"
@@ -104,7 +104,7 @@ def finetune(
         from nequix.finetune.config import PhononsConfig, ReplayConfig, configure
         from nequix.finetune.run import FineTuning
         from nequix.train.processes import join_processes
-    from nequix.core.registry import load_weights
+    from nequix.io.catalogue import load_weights
 
     join_processes()
     weights = load_weights(parent)

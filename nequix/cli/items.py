@@ -12,7 +12,7 @@ from nequix.cli.run import Backend, Dtype, make_calculator
 from nequix.core.errors import BackendUnavailable, DataError
 
 if TYPE_CHECKING:
-    from nequix.evaluate.store import Store
+    from nequix.evaluate.run_directory import RunDirectory
     from nequix.evaluate.task import Engine, Task
 
 
@@ -44,7 +44,7 @@ def unless_reported(
     Raises:
         DataError: If there is nothing to report, or an option would be ignored.
     """
-    from nequix.evaluate.store import RUN
+    from nequix.evaluate.run_directory import RUN
 
     if not report_only:
         return items
@@ -118,7 +118,7 @@ def run(
     workers: int | str,
     items: list[str] | None = None,
     retry_failed: bool = False,
-) -> tuple[Store, dict[str, Any]]:
+) -> tuple[RunDirectory, dict[str, Any]]:
     """Evaluate what is left of a task or of some items; return the run, and what it is a run of.
 
     Args:
@@ -137,12 +137,12 @@ def run(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from nequix.evaluate.run import run_items
-    from nequix.evaluate.store import Store
+    from nequix.evaluate.run_directory import RunDirectory
 
     items = task.items() if items is None else items
     described = engine.describe(engine.calculator())
     identity = {"task": task.name, "settings": task.settings(), "engine": described}
-    store = Store(output)
+    store = RunDirectory(output)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with (

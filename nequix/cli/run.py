@@ -178,7 +178,7 @@ def _minimise(atoms: Atoms, optimizer: Optimizer, fmax: float, steps: int, cell:
     import numpy as np
     from ase.filters import FrechetCellFilter
 
-    from nequix.core.cell_relaxation import cell_relaxation
+    from nequix.cell_relaxation import cell_relaxation
 
     subject = FrechetCellFilter(atoms) if cell else atoms
     minimiser = getattr(ase.optimize, optimizer.upper())(subject, logfile=None)
@@ -202,8 +202,8 @@ def is_ensemble(model: str) -> bool:
     Args:
         model: A name or a path.
     """
-    from nequix.core.ensemble import ENSEMBLE
-    from nequix.core.registry import list_models
+    from nequix.io.catalogue import list_models
+    from nequix.io.ensemble import ENSEMBLE
 
     path = Path(model)
     return model not in list_models() and (path.name == ENSEMBLE or (path / ENSEMBLE).is_file())
@@ -234,9 +234,9 @@ def make_calculator(
         BackendUnavailable: If the backend, the kernel or the device is not there.
         WeightsError: If the model is not.
     """
+    from nequix.backends import installed_backends
     from nequix.calculator import NequixCalculator
     from nequix.ensemble import NequixEnsembleCalculator
-    from nequix.models import installed_backends
 
     name = str(backend)
     if backend == Backend.auto:

@@ -90,8 +90,8 @@ def select(
 
 def _reference(model: str, path: Path | None, strategy: Strategy) -> Reference | None:
     """Read the reference where it is needed; only gaps cannot do without."""
-    from nequix.core.registry import load_weights
     from nequix.coverage.sidecar import find_reference
+    from nequix.io.catalogue import load_weights
 
     if strategy in (Strategy.random, Strategy.ensemble):
         return None

@@ -15,7 +15,7 @@ from nequix.core.errors import BackendUnavailable, DataError, WeightsError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nequix.core.weights import Weights
+    from nequix.io.weights import Weights
     from nequix.verify import Certificate, Configuration
 
 RANDOM = "random"
@@ -45,7 +45,7 @@ def verify(
     """Compare all engines, kernels and precisions on this machine; exit code 1 if any check fails."""
     from rich.console import Console
 
-    from nequix.core.files import write_atomic
+    from nequix.io.files import write_atomic
     from nequix.verify import certify
 
     target = certificate or CERTIFICATE
@@ -93,7 +93,7 @@ def _is_certificate(path: Path) -> bool:
 
 
 def _backends(given: str | None) -> list[str]:
-    from nequix.models import BACKENDS, installed_backends
+    from nequix.backends import BACKENDS, installed_backends
 
     if given is None:
         found = installed_backends()
@@ -108,7 +108,7 @@ def _backends(given: str | None) -> list[str]:
 
 
 def _weights(model: str) -> Weights:
-    from nequix.core.registry import load_weights
+    from nequix.io.catalogue import load_weights
     from nequix.verify import random_model
 
     if model == RANDOM:

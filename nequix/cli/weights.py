@@ -11,7 +11,7 @@ import typer
 from nequix.core.errors import WeightsError
 
 if TYPE_CHECKING:
-    from nequix.core.weights import Provenance, Weights
+    from nequix.io.weights import Provenance, Weights
 
 _Text = Annotated[str | None, typer.Option(help="Provenance; by default that of the known model.")]
 _UNITS = {"cutoff": "A", "scale": "eV", "shift": "eV"}
@@ -31,8 +31,8 @@ def convert(
     """Convert a published .nqx file to the safetensors format."""
     import dataclasses
 
-    from nequix.core.registry import list_models, load_published
-    from nequix.core.weights import write_weights
+    from nequix.io.catalogue import list_models, load_published
+    from nequix.io.weights import write_weights
 
     if target.suffix != ".safetensors":
         raise WeightsError(f"{target}: the target must end in .safetensors")
@@ -62,7 +62,7 @@ def info(
     as_json: _Json = False,
 ) -> None:
     """Describe a model: its shape, its elements and where it comes from."""
-    from nequix.core.registry import load_weights
+    from nequix.io.catalogue import load_weights
 
     facts = _facts(load_weights(model))
     if as_json:
@@ -101,8 +101,8 @@ def _facts(weights: Weights) -> dict[str, Any]:
 
 def models(as_json: _Json = False) -> None:
     """List the known models, and whether each is on this machine."""
-    from nequix.core import cache
-    from nequix.core.registry import BUNDLED, ENTRIES, load_weights
+    from nequix.io import cache
+    from nequix.io.catalogue import BUNDLED, ENTRIES, load_weights
 
     known: list[tuple[Provenance, str, str | None, str]] = [
         (load_weights(name).provenance, "bundled", None, digest) for name, digest in BUNDLED.items()

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from nequix.core.errors import DataError, GraphError
-from nequix.core.graph import Graph
-from nequix.core.identity import describe_model
-from nequix.core.weights import Weights
 from nequix.coverage.environments import Environments, environments_of
 from nequix.coverage.features import FeatureSums, last_features
 from nequix.coverage.histograms import Tally, added
 from nequix.coverage.reference import Calibration, Reference
 from nequix.data.batch import graph_of
 from nequix.data.structure import Structure
+from nequix.graphs.graph import Graph
+from nequix.io.provenance import describe_model
+from nequix.io.weights import Weights
 
 if TYPE_CHECKING:
-    from nequix.models import Potential
+    from nequix.backends import Potential
 
 HELD_OUT = 10
 """One composition in so many is held out to find out what is usual, and included afterwards."""

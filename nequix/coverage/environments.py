@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from nequix.core.errors import GraphError
-from nequix.core.neighbors import neighbor_list
+from nequix.graphs.neighbors import neighbor_list
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int

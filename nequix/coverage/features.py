@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nequix.core.graph import Graph, batch
 from nequix.evaluate.batches import MAX_ATOMS, in_batches
+from nequix.graphs.graph import Graph, batch
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from nequix.models import Potential
+    from nequix.backends import Potential
 
 SMALLEST = 1e-6
 """Variances below this part of the largest count as this part: rounding must not become a distance."""

@@ -136,7 +136,7 @@ class Reference:
 
     Attributes:
         model: Name of the model that was trained on it.
-        checksum: Of the model's parameters (:func:`nequix.core.identity.describe_model`).
+        checksum: Of the model's parameters (:func:`nequix.io.provenance.describe_model`).
         digest: SHA-256 of the model's file.
         cutoff: Radius, A.
         data: Its description: names and digests of the files.

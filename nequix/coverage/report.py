@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nequix.coverage.assess_coverage import Coverage, Gap
 from nequix.coverage.environments import ANGLE_BINS, BIN_WIDTH, Z
-from nequix.coverage.judge import Coverage, Gap
 from nequix.coverage.reference import VERDICTS, Reference
 from nequix.evaluate.report import Report
 

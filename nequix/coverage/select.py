@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nequix.core.errors import DataError
+from nequix.coverage.assess_coverage import MATTERS, NEARLY_NONE
 from nequix.coverage.environments import VIEWS, Environments, environments_of, name_of
 from nequix.coverage.features import FeatureReference, FeatureSums, last_features
-from nequix.coverage.judge import MATTERS, NEARLY_NONE
 from nequix.coverage.reference import Reference
 from nequix.data.batch import graph_of
 from nequix.data.structure import Structure
@@ -19,7 +19,7 @@ from nequix.data.structure import Structure
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-    from nequix.models import Potential
+    from nequix.backends import Potential
 
 ROUNDS = 20
 """Of k-means."""

@@ -14,15 +14,15 @@ import safetensors
 import safetensors.numpy
 
 from nequix.core.errors import WeightsError
-from nequix.core.files import open_regular, read_exactly, write_atomic
-from nequix.core.header import layout_header, read_header, shorten, strict_json
-from nequix.core.identity import describe_model
-from nequix.core.registry import BUNDLED, resolve
-from nequix.core.weights import Weights
 from nequix.coverage.environments import VIEWS, n_bins
 from nequix.coverage.features import FeatureReference
 from nequix.coverage.histograms import Histogram
 from nequix.coverage.reference import Calibration, Reference
+from nequix.io.catalogue import BUNDLED, resolve
+from nequix.io.files import open_regular, read_exactly, write_atomic
+from nequix.io.header import layout_header, read_header, shorten, strict_json
+from nequix.io.provenance import describe_model
+from nequix.io.weights import Weights
 
 FORMAT, VERSION = "nequix-coverage", "1"
 ENDING = ".coverage.safetensors"

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nequix.core.errors import DataError, GraphError
-from nequix.core.graph import Graph, batch, build_graph
-from nequix.core.layout import Layout, arrange
 from nequix.core.spec import ModelSpec
 from nequix.data.packing import Budget
 from nequix.data.structure import Structure, refuse_not_finite
+from nequix.graphs.graph import Graph, batch, build_graph
+from nequix.graphs.tiling import TiledGraph, tile_edges
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int32
@@ -46,7 +46,7 @@ class Batch:
         names: The structures' names, without padding.
     """
 
-    layout: Layout
+    layout: TiledGraph
     energy: Float[np.ndarray, " n_graphs"]
     forces: Float[np.ndarray, "n_nodes 3"]
     stress: Float[np.ndarray, "n_graphs 3 3"]
@@ -117,7 +117,7 @@ def collate(
         graphs = [graph_of(structure, spec) for structure in structures]
     graph = batch(graphs or [_nothing(spec)])
     try:
-        layout = arrange(graph, budget.n_nodes, budget.n_tiles, budget.n_graphs)
+        layout = tile_edges(graph, budget.n_nodes, budget.n_tiles, budget.n_graphs)
     except GraphError as error:
         names = ", ".join(structure.name for structure in structures)
         raise DataError(f"{names}: {error}; raise the budget") from None

@@ -11,14 +11,14 @@ import numpy as np
 from nequix.core.errors import DataError
 from nequix.data.check_energies import check_energies
 from nequix.data.check_reference import check_reference
+from nequix.data.check_report import Finding, Report, finding
 from nequix.data.check_stress import check_stress
-from nequix.data.findings import Finding, Report, finding
-from nequix.data.records import ISOLATED, Record, record
+from nequix.data.scan_records import ISOLATED, Record, record
 from nequix.data.sources import Source, StreamError
 from nequix.data.structure import Structure
 
 if TYPE_CHECKING:
-    from nequix.models import Potential
+    from nequix.backends import Potential
 
 __all__ = ["Finding", "Report", "check_source"]
 

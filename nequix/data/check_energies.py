@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nequix.data.findings import Finding, finding
-from nequix.data.records import Record
+from nequix.data.check_report import Finding, finding
+from nequix.data.scan_records import Record
 
 if TYPE_CHECKING:
     from jaxtyping import Float

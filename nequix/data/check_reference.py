@@ -9,15 +9,15 @@ import numpy as np
 from nequix.core.errors import GraphError
 from nequix.data.batch import graph_of
 from nequix.data.check_energies import baseline_residuals, spread
+from nequix.data.check_report import Finding, finding
 from nequix.data.check_stress import FACTORS, best_factor
-from nequix.data.findings import Finding, finding
-from nequix.data.records import Record
+from nequix.data.scan_records import Record
 from nequix.data.sources import Source, StreamError
 from nequix.data.structure import Structure
 
 if TYPE_CHECKING:
-    from nequix.core.results import Results
-    from nequix.models import Potential
+    from nequix.backends import Potential
+    from nequix.graphs.results import Results
 
     Pair = tuple[Structure, Results]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nequix.data.findings import Finding, finding
-from nequix.data.records import Record
+from nequix.data.check_report import Finding, finding
+from nequix.data.scan_records import Record
 from nequix.data.sources import Source, StreamError
 from nequix.data.structure import Structure
 

@@ -14,11 +14,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from nequix.core.errors import DataError, WeightsError
-from nequix.core.files import TEMPORARY, write_atomic
 from nequix.data.databases import DatabaseSource, connect
 from nequix.data.labels import count_labels, tell_unread
 from nequix.data.sources import MANIFEST, Source, open_source
 from nequix.data.structure import LABELS, LabelKeys, Structure, refuse_not_finite, to_atoms
+from nequix.io.files import TEMPORARY, write_atomic
 
 VERSION = 1
 _SHARD = "data.{:05d}.aselmdb"

@@ -12,7 +12,7 @@ import numpy as np
 from nequix.core.errors import DataError
 from nequix.core.spec import ModelSpec
 from nequix.data.batch import Batch, collate
-from nequix.data.memory import Memory
+from nequix.data.graph_cache import GraphCache
 from nequix.data.packing import Budget, Packing, Sizes, choose_budget, refuse_oversized
 from nequix.data.sizes import measure
 from nequix.data.sources import Source, Subset
@@ -90,7 +90,7 @@ class Loader:
         self.source, self.sizes = self._fitting(source, sizes, skip_oversized)
         self.spec, self.epochs, self._n_workers = spec, epochs, n_workers
         self._packing = Packing(self.sizes, self.budget, seed, shards, shuffle)
-        kept = Memory(self.source, spec, memory * 2**30 / max(1, n_workers))
+        kept = GraphCache(self.source, spec, memory * 2**30 / max(1, n_workers))
         self._build = partial(_build_step, self._packing, kept, self.budget, shards, tuple(mine))
         self.steps_per_epoch = self._packing.n_batches // shards
         self._identity = {
@@ -170,7 +170,7 @@ class Loader:
 
 def _build_step(
     packing: Packing,
-    kept: Memory,
+    kept: GraphCache,
     budget: Budget,
     shards: int,
     mine: tuple[int, ...],

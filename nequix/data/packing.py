@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 
 from nequix.core.errors import DataError
-from nequix.core.layout import CHUNK_TILES
+from nequix.graphs.tiling import CHUNK_TILES
 
 if TYPE_CHECKING:
     from jaxtyping import Int, Int32
@@ -35,7 +35,7 @@ class Sizes:
     Attributes:
         n_nodes: Atoms of each structure.
         n_edges: Edges of each structure.
-        n_tiles: Tiles that the edges fill (:func:`nequix.core.layout.tiles_needed`).
+        n_tiles: Tiles that the edges fill (:func:`nequix.graphs.tiling.tiles_needed`).
         cutoff: A.
     """
 

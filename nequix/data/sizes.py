@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from nequix.core.errors import DataError, GraphError
-from nequix.core.files import write_atomic
-from nequix.core.graph import refuse_singular
-from nequix.core.layout import TILE
-from nequix.core.neighbors import neighbor_list
 from nequix.data.packing import Sizes
 from nequix.data.sources import Source
 from nequix.data.structure import Structure
 from nequix.data.workers import ordered_map
+from nequix.graphs.graph import refuse_singular
+from nequix.graphs.neighbors import neighbor_list
+from nequix.graphs.tiling import TILE
+from nequix.io.files import write_atomic
 
 CHUNK = 64
 """Structures that a worker measures at a time."""

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nequix.core.errors import GraphError
-from nequix.core.graph import Graph, batch, graph_from_atoms
-from nequix.core.results import Results
+from nequix.graphs.graph import Graph, batch, graph_from_atoms
+from nequix.graphs.results import Results
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from nequix.models import Potential
+    from nequix.backends import Potential
 
 MAX_ATOMS = 512
 """Atoms evaluated at once; more would cost memory and gain nothing on a CPU."""

@@ -15,8 +15,8 @@ from nequix import __version__
 from nequix.calculator import NequixCalculator
 from nequix.core.errors import BackendUnavailable
 from nequix.evaluate.run import evaluate_item
-from nequix.evaluate.store import Store, differences
-from nequix.evaluate.task import Engine, Outcome, Task
+from nequix.evaluate.run_directory import RunDirectory, differences
+from nequix.evaluate.task import Engine, ItemResult, Task
 
 CONNECT = 30.0
 """How long to try to reach the scheduler, s."""
@@ -47,7 +47,7 @@ def run_on_cluster(
     scheduler: str,
     task: Task,
     engine: Engine,
-    store: Store,
+    store: RunDirectory,
     items: Sequence[str],
     progress: Callable[[str], None] = lambda item: None,
 ) -> None:
@@ -79,7 +79,7 @@ def run_on_cluster(
         for suspect in suspects:
             for item, result in _results(client, scheduler, work, [suspect]):
                 if isinstance(result, KilledWorker):
-                    result = Outcome(error=f"its workers died, again and again ({result})"), 0.0
+                    result = ItemResult(error=f"its workers died, again and again ({result})"), 0.0
                 store.write(item, *result)
                 progress(item)
 
@@ -100,7 +100,7 @@ def _connect(scheduler: str) -> Iterator[Client]:
 
 def _results(
     client: Client, scheduler: str, work: _Work, items: Sequence[str]
-) -> Iterator[tuple[str, tuple[Outcome, float] | KilledWorker]]:
+) -> Iterator[tuple[str, tuple[ItemResult, float] | KilledWorker]]:
     """Yield items with their results as they arrive; what is left when the caller ends is cancelled."""
     futures: dict[Future, str] = {}
     for place, item in enumerate(items):
@@ -113,7 +113,7 @@ def _results(
             client.cancel(list(futures))
 
 
-def _result(future: Future, scheduler: str) -> tuple[Outcome, float] | KilledWorker:
+def _result(future: Future, scheduler: str) -> tuple[ItemResult, float] | KilledWorker:
     try:
         return future.result()
     except KilledWorker as error:
@@ -127,7 +127,7 @@ def _result(future: Future, scheduler: str) -> tuple[Outcome, float] | KilledWor
         raise BackendUnavailable(f"--scheduler {scheduler}: a worker says: {told}") from None
 
 
-def _evaluate(work: _Work, item: str) -> tuple[Outcome, float]:
+def _evaluate(work: _Work, item: str) -> tuple[ItemResult, float]:
     """Evaluate an item on a worker."""
     with _ALONE:
         if not _ready or _ready[0][0] != work:

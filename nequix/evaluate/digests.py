@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nequix.core.errors import DataError
-from nequix.core.files import digest_file
+from nequix.io.files import digest_file
 
 
 def describe_paths(paths: Iterable[str | Path]) -> dict[str, str]:

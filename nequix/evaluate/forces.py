@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nequix.core.errors import GraphError
-from nequix.core.graph import build_graph
 from nequix.evaluate.batches import evaluate_graphs
+from nequix.graphs.graph import build_graph
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from nequix.models import Potential
+    from nequix.backends import Potential
 
 
 def supercell_forces(

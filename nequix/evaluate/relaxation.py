@@ -12,7 +12,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE
 
 from nequix.calculator import NequixCalculator
-from nequix.core.cell_relaxation import cell_relaxation
+from nequix.cell_relaxation import cell_relaxation
 from nequix.core.errors import DataError
 
 SYMPREC = 1e-4

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nequix import __version__
-from nequix.core.files import write_atomic
-from nequix.core.identity import package_versions
+from nequix.io.files import write_atomic
+from nequix.io.provenance import package_versions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,7 +81,7 @@ class Report:
         """Write both files.
 
         Args:
-            identity: What :meth:`nequix.evaluate.store.Store.begin` was given.
+            identity: What :meth:`nequix.evaluate.run_directory.RunDirectory.begin` was given.
             results: The numbers, for JSON.
         """
         made_with = {"nequix": __version__, "python": platform.python_version(), **package_versions(PACKAGES)}

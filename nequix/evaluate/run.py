@@ -18,8 +18,8 @@ from typing import Any
 
 from nequix.calculator import NequixCalculator
 from nequix.data.workers import end_with
-from nequix.evaluate.store import Store
-from nequix.evaluate.task import Engine, Outcome, Task
+from nequix.evaluate.run_directory import RunDirectory
+from nequix.evaluate.task import Engine, ItemResult, Task
 
 ATTEMPTS = 2
 """How often an item is begun whose worker dies, as for want of memory, before that is its outcome."""
@@ -31,7 +31,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_
 """Settings that share the cores among the workers, where the user has not set them."""
 
 
-def evaluate_item(task: Task, calculator: NequixCalculator, item: str) -> tuple[Outcome, float]:
+def evaluate_item(task: Task, calculator: NequixCalculator, item: str) -> tuple[ItemResult, float]:
     """Evaluate one item; an exception is an outcome, too, and so are values that are not finite.
 
     Args:
@@ -48,10 +48,10 @@ def evaluate_item(task: Task, calculator: NequixCalculator, item: str) -> tuple[
         strange = list(_not_finite(outcome.values))
         if strange:
             told = ", ".join(strange[:SHOWN]) + (", ..." if len(strange) > SHOWN else "")
-            outcome = Outcome(error=f"values that are no numbers: {told}")
+            outcome = ItemResult(error=f"values that are no numbers: {told}")
     except Exception as error:  # of any kind: one item must not take the others with it
         told = f"{type(error).__name__}: {error}"
-        outcome = Outcome({"traceback": traceback.format_exc()}, error=told)
+        outcome = ItemResult({"traceback": traceback.format_exc()}, error=told)
     return outcome, time.perf_counter() - start
 
 
@@ -67,7 +67,7 @@ def _not_finite(values: Any, name: str = "") -> Iterator[str]:
         yield f"{name} = {float(values)}"
 
 
-def run_item(task: Task, calculator: NequixCalculator, store: Store, item: str) -> None:
+def run_item(task: Task, calculator: NequixCalculator, store: RunDirectory, item: str) -> None:
     """Evaluate one item and write its outcome.
 
     Args:
@@ -82,7 +82,7 @@ def run_item(task: Task, calculator: NequixCalculator, store: Store, item: str) 
 def run_items(
     task: Task,
     engine: Engine,
-    store: Store,
+    store: RunDirectory,
     items: Sequence[str],
     workers: int | str = 0,
     progress: Callable[[str], None] = lambda item: None,
@@ -121,7 +121,9 @@ def run_items(
 class _Workers:
     """Processes that are told items one by one, and replaced when they die."""
 
-    def __init__(self, task: Task, engine: Engine, store: Store, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self, task: Task, engine: Engine, store: RunDirectory, progress: Callable[[str], None]
+    ) -> None:
         self.task, self.engine, self.store, self.progress = task, engine, store, progress
         self.busy: dict[Connection, tuple[SpawnProcess, str]] = {}
         self.idle: list[tuple[Connection, SpawnProcess]] = []
@@ -140,7 +142,7 @@ class _Workers:
                             waiting.appendleft(item)
                             continue
                         told = f"its worker process died {ATTEMPTS} times (exit code {exit_code})"
-                        self.store.write(item, Outcome(error=f"{told}; was the memory full?"), 0.0)
+                        self.store.write(item, ItemResult(error=f"{told}; was the memory full?"), 0.0)
                     self.progress(item)
         finally:
             for process in [process for process, _ in self.busy.values()] + [p for _, p in self.idle]:
@@ -178,7 +180,7 @@ def _work(connection: Connection, task: Task, engine: Engine, folder: Path, pare
     """Evaluate what the parent names until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends the workers
     end_with(parent)
-    calculator, store = engine.calculator(), Store(folder)
+    calculator, store = engine.calculator(), RunDirectory(folder)
     with contextlib.suppress(EOFError):  # the parent has gone
         while True:
             item = connection.recv()

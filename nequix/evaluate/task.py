@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nequix.calculator import NequixCalculator
-from nequix.core.identity import describe_model
-from nequix.core.registry import load_weights
+from nequix.io.catalogue import load_weights
+from nequix.io.provenance import describe_model
 
 if TYPE_CHECKING:
     import numpy as np
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ItemResult:
     """What came out for one item.
 
     Attributes:
@@ -45,7 +45,7 @@ class Task(Protocol):
         """Name the items, the cheapest first."""
         ...
 
-    def evaluate(self, item: str, calculator: NequixCalculator) -> Outcome:
+    def evaluate(self, item: str, calculator: NequixCalculator) -> ItemResult:
         """Evaluate one item; whatever it raises becomes the item's recorded failure."""
         ...
 

@@ -15,9 +15,9 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm, spearmanr
 
-from nequix.core.ensemble import Calibration, EnsembleResults
 from nequix.core.errors import DataError
 from nequix.data.structure import Structure
+from nequix.io.ensemble import Calibration, EnsembleResults
 
 if TYPE_CHECKING:
     from jaxtyping import Float

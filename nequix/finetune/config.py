@@ -8,9 +8,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from nequix.core.errors import DataError
-from nequix.core.weights import Weights
 from nequix.finetune.modes import MODES
-from nequix.train.bounds import Count, Index, Share
+from nequix.io.weights import Weights
 from nequix.train.config import (
     DataConfig,
     ModelConfig,
@@ -19,6 +18,7 @@ from nequix.train.config import (
     TrainConfig,
     overlay,
 )
+from nequix.train.config_types import Count, Index, Share
 from nequix.train.loss import LossConfig
 from nequix.train.optimizer import OptimizerConfig
 

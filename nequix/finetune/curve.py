@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nequix.backends import load_model
 from nequix.core.errors import DataError
-from nequix.core.files import write_atomic
-from nequix.core.weights import Weights, read_weights
 from nequix.data.batch import graph_of
 from nequix.data.structure import Structure
 from nequix.evaluate.batches import evaluate_graphs
 from nequix.finetune.config import FinetuneConfig
 from nequix.finetune.power_law import INTERVAL, Answer, PowerLaw, answer, fit
-from nequix.models import load_model
+from nequix.io.files import write_atomic
+from nequix.io.weights import Weights, read_weights
 from nequix.train.loop import MODEL
 from nequix.train.streams import held_out, open_sources
 

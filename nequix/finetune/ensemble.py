@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from nequix.core.ensemble import Calibration, EnsembleResults, write_ensemble
 from nequix.core.errors import DataError
-from nequix.core.files import write_atomic
-from nequix.core.weights import Weights, read_weights
 from nequix.data.batch import graph_of
 from nequix.data.sources import Source
 from nequix.data.structure import Structure
 from nequix.finetune.calibration import LEAST, calibrate, energy_pairs, force_pairs, reliability
 from nequix.finetune.config import FinetuneConfig
+from nequix.io.ensemble import Calibration, EnsembleResults, write_ensemble
+from nequix.io.files import write_atomic
+from nequix.io.weights import Weights, read_weights
 from nequix.jax.ensemble import EnsemblePotential
 from nequix.train.loop import MODEL
 from nequix.train.streams import held_out

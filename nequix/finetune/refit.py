@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from nequix.core.spec import ModelSpec
-from nequix.core.weights import Weights
 from nequix.data.batch import composition
 from nequix.data.loader import Loader
+from nequix.io.weights import Weights
 from nequix.jax.convolution import Kernel
 from nequix.jax.model import Model
 from nequix.jax.potential import Arrays

@@ -13,10 +13,8 @@ import jax
 import numpy as np
 
 from nequix.core.errors import DataError
-from nequix.core.files import write_atomic
 from nequix.core.parameters import manifest
 from nequix.core.spec import ModelSpec
-from nequix.core.weights import Provenance, Weights
 from nequix.data.loader import Loader
 from nequix.data.packing import Sizes
 from nequix.data.sources import Source, Subset, open_source
@@ -25,10 +23,12 @@ from nequix.finetune.config import FinetuneConfig, PhononsConfig
 from nequix.finetune.modes import trained_names
 from nequix.finetune.phonons import PhononSource
 from nequix.finetune.refit import baseline, least_change
+from nequix.io.files import write_atomic
+from nequix.io.weights import Provenance, Weights
 from nequix.train.config import same_run
 from nequix.train.folder import CONFIG
 from nequix.train.loop import BEST, MODEL, Run
-from nequix.train.measured import measured_other, untouched
+from nequix.train.statistics_cache import measured_other, untouched
 from nequix.train.streams import Other, refuse_unlabelled
 
 

@@ -17,8 +17,8 @@ from ase.data import chemical_symbols, covalent_radii, reference_states
 
 from nequix.calculator import NequixCalculator
 from nequix.core.errors import DataError, GraphError
-from nequix.core.files import write_atomic
-from nequix.core.weights import Weights
+from nequix.io.files import write_atomic
+from nequix.io.weights import Weights
 
 TEACHER = "teacher"
 """Where a structure says what labelled it."""

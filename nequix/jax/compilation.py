@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-from nequix.core import cache
+from nequix.io import cache
 
 
 def cache_compilations(folder: str | os.PathLike[str] | None = None) -> Path:

@@ -10,10 +10,10 @@ import numpy as np
 from jax import lax
 
 from nequix.core.coupling import coupling
-from nequix.core.graph import Graph
-from nequix.core.layout import CHUNK_TILES, TILE
 from nequix.core.paths import LayerPlan
-from nequix.core.weights import Weights
+from nequix.graphs.graph import Graph
+from nequix.graphs.tiling import CHUNK_TILES, TILE
+from nequix.io.weights import Weights
 from nequix.jax import ops
 from nequix.jax.ops import Array
 

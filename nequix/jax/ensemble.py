@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from nequix.core.ensemble import EnsembleResults, check_members, n_shared_layers, own_parameters
-from nequix.core.graph import Graph
-from nequix.core.results import check_graph, collect, in_precision
 from nequix.core.spec import ModelSpec
-from nequix.core.weights import Weights
+from nequix.graphs.graph import Graph
+from nequix.graphs.results import cast_parameters, check_graph, unpad_results
+from nequix.io.ensemble import EnsembleResults, check_members, n_shared_layers, own_parameters
+from nequix.io.weights import Weights
 from nequix.jax.convolution import Kernel
 from nequix.jax.model import Model
 from nequix.jax.ops import Array
@@ -74,7 +74,7 @@ class EnsemblePotential:
             self.potentials = make("plain")  # the native kernel, by 'auto', does not take all of them
         first = self.potentials[0]
         self.spec, self.kernel, self.dtype, self.device = first.spec, first.kernel, first.dtype, first.device
-        values = [in_precision(weights, dtype) for weights in members]
+        values = [cast_parameters(weights, dtype) for weights in members]
         names = own_parameters(members)
         self._n_shared = n_shared_layers(members)
         with first._precision():
@@ -107,14 +107,14 @@ class EnsemblePotential:
             check_graph(graph, self.spec)
             first, *others = (potential.kernel for potential in self.potentials)
             together = first.evaluate_members(others, self._n_shared, graph)
-            return EnsembleResults(tuple(collect(graph, *member) for member in together))
+            return EnsembleResults(tuple(unpad_results(graph, *member) for member in together))
         first = self.potentials[0]
         layout = first._arrange(graph)
         with first._precision():
             arrays = first._arrays(layout)
             told = self._evaluate(self.spec, self.kernel, self._shared, self._own, arrays, layout.n_graphs)
             members = zip(*map(np.asarray, told), strict=True)
-            return EnsembleResults(tuple(collect(graph, *member) for member in members))
+            return EnsembleResults(tuple(unpad_results(graph, *member) for member in members))
 
     def hessian_vector_product(
         self, graph: Graph, direction: Float[np.ndarray, "n_nodes 3"]

@@ -8,9 +8,9 @@ import warnings
 
 import jax
 
-from nequix.core.devices import parse_device
 from nequix.core.errors import BackendUnavailable, SpecError
 from nequix.core.spec import ModelSpec
+from nequix.devices import parse_device
 from nequix.jax.convolution import Kernel, PlainKernel
 from nequix.jax.e3nn_kernel import E3nnKernel
 from nequix.jax.native_kernel import NativeKernel

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from nequix.core.errors import BackendUnavailable, GraphError
-from nequix.core.graph import Graph
 from nequix.core.paths import LayerPlan
-from nequix.core.weights import Weights
+from nequix.graphs.graph import Graph
+from nequix.io.weights import Weights
 from nequix.jax.convolution import Edges, Features, Kernel, PlainKernel
 from nequix.jax.ops import Array
 from nequix.native import library

@@ -11,10 +11,10 @@ import jax
 import numpy as np
 
 from nequix.core.errors import SpecError
-from nequix.core.graph import Graph
-from nequix.core.layout import CHUNK_TILES, Layout, arrange, round_up, tiles_needed
-from nequix.core.results import Results, check_direction, check_graph, collect, in_precision
-from nequix.core.weights import Weights
+from nequix.graphs.graph import Graph
+from nequix.graphs.results import Results, cast_parameters, check_direction, check_graph, unpad_results
+from nequix.graphs.tiling import CHUNK_TILES, TiledGraph, round_up, tile_edges, tiles_needed
+from nequix.io.weights import Weights
 from nequix.jax import ops
 from nequix.jax.convolution import Kernel
 from nequix.jax.kernels import find_device, select_kernel
@@ -30,7 +30,7 @@ _COMPILED = ("_evaluate", "_product", "_features")
 
 
 class Arrays(NamedTuple):
-    """A layout on a device (see :class:`nequix.core.layout.Layout`)."""
+    """A layout on a device (see :class:`nequix.graphs.tiling.TiledGraph`)."""
 
     vectors: Float[Array, "n_edges 3"]
     senders: Int[Array, " n_edges"]
@@ -189,7 +189,7 @@ class Potential:
         self._sizes: list[tuple[int, int, int]] = []
         self._compile()
         with self._precision():
-            self.model = Model(weights.spec, jax.device_put(in_precision(weights, dtype), self.device))
+            self.model = Model(weights.spec, jax.device_put(cast_parameters(weights, dtype), self.device))
         try:
             self.kernel.prepare(weights, dtype)
         except SpecError as error:
@@ -232,12 +232,12 @@ class Potential:
         """
         if self.kernel.whole:
             check_graph(graph, self.spec)
-            return collect(graph, *self.kernel.evaluate(graph))
+            return unpad_results(graph, *self.kernel.evaluate(graph))
         layout = self._arrange(graph)
         with self._precision():
             arrays = self._arrays(layout)
             energies, forces, virial = self._evaluate(self.kernel, self.model, arrays, layout.n_graphs)
-            return collect(graph, *map(np.asarray, (energies, forces, virial)))
+            return unpad_results(graph, *map(np.asarray, (energies, forces, virial)))
 
     def features(self, graph: Graph) -> Float[np.ndarray, "n_nodes n_features"]:
         """Evaluate the scalars of every atom after every layer, side by side: what the model sees of it.
@@ -312,10 +312,10 @@ class Potential:
     def _put(self, array: np.ndarray) -> Array:
         return jax.device_put(array, self.device)
 
-    def _arrays(self, layout: Layout) -> Arrays:
+    def _arrays(self, layout: TiledGraph) -> Arrays:
         return Arrays(*(self._put(getattr(layout, name)) for name in Arrays._fields))
 
-    def _arrange(self, graph: Graph) -> Layout:
+    def _arrange(self, graph: Graph) -> TiledGraph:
         """Arrange in sizes that were compiled before, if any of them fits without much waste."""
         check_graph(graph, self.spec)
         # One atom and one structure more than there are: padding atoms are a structure of their own.
@@ -331,4 +331,4 @@ class Potential:
             sizes = (round_up(needed[0], 4), round_up(n_tiles, granularity), round_up(needed[2], 1))
             self._sizes.append(sizes)
             fitting = [sizes]
-        return arrange(graph, *min(fitting))
+        return tile_edges(graph, *min(fitting))

@@ -16,11 +16,11 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from nequix.core.errors import BackendUnavailable, GraphError, SpecError
-from nequix.core.graph import Graph
 from nequix.core.parameters import manifest
 from nequix.core.paths import plan
 from nequix.core.spec import ModelSpec
-from nequix.core.weights import Weights
+from nequix.graphs.graph import Graph
+from nequix.io.weights import Weights
 from nequix.native import library
 from nequix.native.generate import MAX_DEGREE
 from nequix.native.packing import Packed

@@ -13,7 +13,7 @@ from nequix.core.irreps import label
 from nequix.core.parameters import group
 from nequix.core.paths import LayerPlan, plan
 from nequix.core.spec import GATE_NORMALISATION, NORM_EPSILON, ModelSpec
-from nequix.core.weights import Weights
+from nequix.io.weights import Weights
 from nequix.native.library import DEGREES, PAD, LayerStruct, PathStruct, SpecStruct
 from nequix.native.radial import Tables, tabulate
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from nequix.core.coupling import coupling
-from nequix.core.graph import Graph
-from nequix.core.layout import CHUNK_TILES, TILE, chunk_edges
 from nequix.core.paths import LayerPlan
-from nequix.core.weights import Weights
+from nequix.graphs.graph import Graph
+from nequix.graphs.tiling import CHUNK_TILES, TILE, chunk_edges
+from nequix.io.weights import Weights
 from nequix.torch import ops
 from nequix.torch.ops import Array
 

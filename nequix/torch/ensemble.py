@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from nequix.core.ensemble import EnsembleResults, check_members, n_shared_layers
-from nequix.core.graph import Graph
-from nequix.core.results import check_graph, collect
-from nequix.core.weights import Weights
+from nequix.graphs.graph import Graph
+from nequix.graphs.results import check_graph, unpad_results
+from nequix.io.ensemble import EnsembleResults, check_members, n_shared_layers
+from nequix.io.weights import Weights
 from nequix.torch.potential import (
     Arrays,
     Potential,
@@ -83,14 +83,16 @@ class EnsemblePotential:
             check_graph(graph, self.spec)
             first, *others = (potential.kernel for potential in self.potentials)
             together = first.evaluate_members(others, self._n_shared, graph)
-            return EnsembleResults(tuple(collect(graph, *member) for member in together))
+            return EnsembleResults(tuple(unpad_results(graph, *member) for member in together))
         first = self.potentials[0]
         layout = first._arrange(graph)
         with first._precision(), torch.enable_grad():
             arrays = first._arrays(layout)
             arrays = arrays._replace(vectors=arrays.vectors.requires_grad_())
             told = self._members(arrays, layout.n_graphs)
-        return EnsembleResults(tuple(collect(graph, *(x.detach().cpu().numpy() for x in m)) for m in told))
+        return EnsembleResults(
+            tuple(unpad_results(graph, *(x.detach().cpu().numpy() for x in m)) for m in told)
+        )
 
     def _members(self, arrays: Arrays, n_graphs: int) -> list[tuple[torch.Tensor, ...]]:
         """Run the shared layers forwards once; each member goes on from there, and back to the edges."""

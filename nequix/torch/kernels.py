@@ -8,9 +8,9 @@ import warnings
 
 import torch
 
-from nequix.core.devices import parse_device
 from nequix.core.errors import BackendUnavailable, SpecError
 from nequix.core.spec import ModelSpec
+from nequix.devices import parse_device
 from nequix.native import library
 from nequix.native.model import check_supported
 from nequix.torch.convolution import Kernel, PlainKernel

@@ -10,9 +10,9 @@ import torch
 from torch.autograd import forward_ad
 
 from nequix.core.errors import BackendUnavailable
-from nequix.core.graph import Graph
 from nequix.core.paths import LayerPlan
-from nequix.core.weights import Weights
+from nequix.graphs.graph import Graph
+from nequix.io.weights import Weights
 from nequix.native import library
 from nequix.native.model import NativeModel, check_precision, check_threads, find_model, shared_model
 from nequix.torch.convolution import Edges, Features, Kernel, PlainKernel

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from nequix.core.errors import SpecError
-from nequix.core.graph import Graph
-from nequix.core.layout import Layout, arrange
-from nequix.core.results import Results, check_direction, check_graph, collect, in_precision
-from nequix.core.weights import Weights
+from nequix.graphs.graph import Graph
+from nequix.graphs.results import Results, cast_parameters, check_direction, check_graph, unpad_results
+from nequix.graphs.tiling import TiledGraph, tile_edges
+from nequix.io.weights import Weights
 from nequix.torch import ops
 from nequix.torch.convolution import Kernel
 from nequix.torch.kernels import find_device, select_kernel
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Arrays(NamedTuple):
-    """A layout on a device (see :class:`nequix.core.layout.Layout`)."""
+    """A layout on a device (see :class:`nequix.graphs.tiling.TiledGraph`)."""
 
     vectors: Float[Array, "n_edges 3"]
     senders: Int[Array, " n_edges"]
@@ -168,7 +168,7 @@ class Potential:
         self.device = find_device(device)
         self.kernel = select_kernel(kernel, self.platform, weights.spec)
         with torch.inference_mode(False):
-            put = {name: self._put(values) for name, values in in_precision(weights, dtype).items()}
+            put = {name: self._put(values) for name, values in cast_parameters(weights, dtype).items()}
             self.model = Model(weights.spec, put).requires_grad_(False)
         try:
             self.kernel.prepare(weights, dtype)
@@ -196,14 +196,14 @@ class Potential:
         """
         if self.kernel.whole:
             check_graph(graph, self.spec)
-            return collect(graph, *self.kernel.evaluate(graph))
+            return unpad_results(graph, *self.kernel.evaluate(graph))
         layout = self._arrange(graph)
         with self._precision(), torch.no_grad():
             arrays = self._arrays(layout)
             energies, gradient = energy_gradient(self.model, self.kernel, arrays)
             forces = forces_from_gradient(gradient, arrays)
             virial = virial_from_gradient(gradient, arrays, layout.n_graphs)
-        return collect(graph, *(array.cpu().numpy() for array in (energies, forces, virial)))
+        return unpad_results(graph, *(array.cpu().numpy() for array in (energies, forces, virial)))
 
     def features(self, graph: Graph) -> Float[np.ndarray, "n_nodes n_features"]:
         """Evaluate the scalars of every atom after every layer, side by side: what the model sees of it.
@@ -269,9 +269,9 @@ class Potential:
     def _put(self, array: np.ndarray) -> Array:
         return torch.tensor(array, device=self.device)
 
-    def _arrays(self, layout: Layout) -> Arrays:
+    def _arrays(self, layout: TiledGraph) -> Arrays:
         return Arrays(*(self._put(getattr(layout, name)) for name in Arrays._fields))
 
-    def _arrange(self, graph: Graph) -> Layout:
+    def _arrange(self, graph: Graph) -> TiledGraph:
         check_graph(graph, self.spec)
-        return arrange(graph)
+        return tile_edges(graph)

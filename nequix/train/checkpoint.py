@@ -15,7 +15,7 @@ import safetensors
 import safetensors.numpy
 
 from nequix.core.errors import DataError
-from nequix.core.files import write_atomic
+from nequix.io.files import write_atomic
 
 
 class DamagedCheckpoint(DataError):

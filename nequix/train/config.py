@@ -13,12 +13,12 @@ from nequix.core.errors import DataError, SpecError
 from nequix.core.spec import ModelSpec
 from nequix.data.structure import LabelKeys
 from nequix.jax.kernels import KERNELS
-from nequix.train.bounds import Count, Element, Fraction, Index, NotNegative, Number, Positive
-from nequix.train.guard import StopConfig
+from nequix.train.config_types import Count, Element, Fraction, Index, NotNegative, Number, Positive
+from nequix.train.divergence import StopConfig
 from nequix.train.loss import LossConfig
 from nequix.train.optimizer import OptimizerConfig
-from nequix.train.reading import WrongValue, nearest, read_yaml
 from nequix.train.trackers import LogConfig
+from nequix.train.yaml_config import WrongValue, nearest, read_yaml
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from nequix.core.spec import ModelSpec
 from nequix.data.loader import Loader
 from nequix.evaluate.errors.predictions import Predictions
 from nequix.jax.convolution import Kernel
-from nequix.train.figures import side_by_side
+from nequix.train.figures import collect_predictions
 from nequix.train.loss import TERMS, LossConfig, weighted_loss
 from nequix.train.step import Parameters, gather, make_evaluation, spread
 
@@ -62,7 +62,7 @@ class Evaluation:
         pairs = []
         for batches, (_, _, told) in self._batches(parameters, loader):
             pairs += zip(batches, gather(told), strict=True)
-        return side_by_side(self._spec, pairs, np.asarray(parameters["atom_energies"], float))
+        return collect_predictions(self._spec, pairs, np.asarray(parameters["atom_energies"], float))
 
     def _batches(
         self, parameters: Parameters, loader: Loader, hessian: bool = False

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nequix.core.files import write_atomic
 from nequix.core.spec import ModelSpec
 from nequix.data.batch import Batch, composition
 from nequix.evaluate.errors.predictions import Predictions
 from nequix.evaluate.errors.report import parity
+from nequix.io.files import write_atomic
 from nequix.train import loss
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def learning_curves(rows: Sequence[dict[str, str]]) -> Figure:
     return figure
 
 
-def side_by_side(
+def collect_predictions(
     spec: ModelSpec,
     pairs: Sequence[tuple[Batch, loss.Predictions]],
     atom_energies: Float[np.ndarray, " n_species"],

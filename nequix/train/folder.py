@@ -13,7 +13,7 @@ import jax
 from filelock import FileLock, Timeout
 
 from nequix.core.errors import DataError, NequixError
-from nequix.core.files import make_folder, write_atomic
+from nequix.io.files import make_folder, write_atomic
 from nequix.train.config import TrainConfig, changes
 from nequix.train.processes import anywhere
 

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 from nequix.core.errors import DataError
-from nequix.core.files import write_atomic
+from nequix.io.files import write_atomic
 
 COLUMNS: tuple[str, ...] = ("step", "loss", "energy", "forces", "stress", "gradient_norm", "rate", "seconds")
 COLUMNS = (*COLUMNS, "valid_loss", "valid_energy", "valid_forces", "valid_stress", "hessian", "valid_hessian")

@@ -17,26 +17,26 @@ import jax.numpy as jnp
 import numpy as np
 
 from nequix.core.errors import DataError
-from nequix.core.layout import TILE
 from nequix.core.parameters import count, initialise
 from nequix.core.spec import ModelSpec
-from nequix.core.weights import Provenance, read_weights, write_weights
 from nequix.data.labels import tell_labels
 from nequix.data.loader import Loader
 from nequix.data.sources import Source
 from nequix.data.stats import Statistics
+from nequix.graphs.tiling import TILE
+from nequix.io.weights import Provenance, read_weights, write_weights
 from nequix.jax.kernels import select_kernel
 from nequix.train.checkpoint import load_newest, save_checkpoint
 from nequix.train.config import TrainConfig
+from nequix.train.divergence import DivergenceMonitor
 from nequix.train.evaluation import Evaluation
 from nequix.train.figures import draw
 from nequix.train.folder import MODEL, Folder
-from nequix.train.guard import Guard
 from nequix.train.history import History
-from nequix.train.measured import measured, measured_valid
 from nequix.train.optimizer import make_optimizer, schedule
 from nequix.train.processes import anywhere, losses_named, same_everywhere
 from nequix.train.signals import stop_signals
+from nequix.train.statistics_cache import measured, measured_valid
 from nequix.train.step import State, everywhere, initial_state, make_mesh, make_step
 from nequix.train.streams import (
     Other,
@@ -311,7 +311,7 @@ class Run:
         """Have the guard and the trackers at hand while steps are taken."""
         losses = [float(row["loss"]) for row in self.history.rows() if row["loss"]]
         bad = self.folder / f"bad-steps-{jax.process_index()}.json"
-        self._guard = Guard(self.config.stop, bad, losses)
+        self._guard = DivergenceMonitor(self.config.stop, bad, losses)
         if jax.process_index() == 0:
             self._trackers += open_trackers(
                 self.config.log, self.folder, self.loader.position, asdict(self.config)

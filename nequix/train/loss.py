@@ -23,7 +23,7 @@ from nequix.jax.potential import (
     gradient_slope,
     virial_from_gradient,
 )
-from nequix.train.bounds import NotNegative
+from nequix.train.config_types import NotNegative
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -11,7 +11,7 @@ from optax.contrib import MuonDimensionNumbers, muon
 
 from nequix.core.parameters import manifest
 from nequix.core.spec import ModelSpec
-from nequix.train.bounds import NotNegative, Positive
+from nequix.train.config_types import NotNegative, Positive
 
 FINAL_RATE = 1e-6
 """Learning rate that the cosine ends at."""

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from nequix import __version__
-from nequix.core.identity import describe_model, package_versions
-from nequix.core.weights import Weights
-from nequix.models import import_backend
+from nequix.backends import import_backend
+from nequix.io.provenance import describe_model, package_versions
+from nequix.io.weights import Weights
 from nequix.verify.checks import Check, Observed, Problem, compare, observe, pose
 from nequix.verify.tolerances import TOLERANCES
 

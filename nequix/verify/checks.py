@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nequix.core.graph import Graph
-from nequix.core.results import Results
-from nequix.core.weights import Weights
-from nequix.models import Potential
+from nequix.backends import Potential
+from nequix.graphs.graph import Graph
+from nequix.graphs.results import Results
+from nequix.io.weights import Weights
 from nequix.verify import equations
 from nequix.verify.structures import Structure, join, structures
 from nequix.verify.tolerances import LARGE, allowed

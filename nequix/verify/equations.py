@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nequix.core.coupling import coupling, spherical_harmonics
-from nequix.core.graph import Graph
 from nequix.core.irreps import label
 from nequix.core.parameters import group
 from nequix.core.paths import LayerPlan, plan
 from nequix.core.spec import GATE_NORMALISATION, NORM_EPSILON, ModelSpec
-from nequix.core.weights import Weights
+from nequix.graphs.graph import Graph
+from nequix.io.weights import Weights
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from nequix.core.graph import Graph, batch, build_graph
 from nequix.core.parameters import initialise
 from nequix.core.spec import ModelSpec
-from nequix.core.weights import Provenance, Weights
+from nequix.graphs.graph import Graph, batch, build_graph
+from nequix.io.weights import Provenance, Weights
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int

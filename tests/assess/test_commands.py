@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from nequix.assess.commands import Asked, name_commands
-from nequix.assess.protocol import Protocol
+from nequix.assess.thresholds import Thresholds
 from nequix.cli import app
 
 ASKED = Asked(
@@ -16,7 +16,7 @@ ASKED = Asked(
 
 
 def commands(action="few-shot", mode: str | None = "last-layer", protocol=None, asked=ASKED):
-    return name_commands(action, mode, 40, protocol or Protocol(), asked)
+    return name_commands(action, mode, 40, protocol or Thresholds(), asked)
 
 
 def test_no_more_are_chosen_than_there_are():
@@ -58,13 +58,13 @@ def test_a_tuned_model_is_tuned_anew_from_its_parent():
 
 
 def test_thresholds_of_ones_own_are_carried():
-    assess = commands(protocol=Protocol(zero_shot_force=150.0, tuned_energy=5.0))[-1]
+    assess = commands(protocol=Thresholds(zero_shot_force=150.0, tuned_energy=5.0))[-1]
     assert "--zero-shot-force 150 --tuned-energy 5 -o again" in assess
 
 
 @pytest.mark.parametrize("action", ["few-shot", "undecided", "train"])
 def test_the_command_line_takes_them(action):
     root = typer.main.get_command(app)
-    for command in commands(action, protocol=Protocol(tuned_force=10.0)):
+    for command in commands(action, protocol=Thresholds(tuned_force=10.0)):
         name, *words = shlex.split(command, comments=True)[1:]
         root.commands[name].make_context(name, words)

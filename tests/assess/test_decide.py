@@ -7,15 +7,15 @@ import pytest
 
 from nequix.assess.decide import decide
 from nequix.assess.measure import measure
-from nequix.assess.protocol import Protocol
-from nequix.core.results import Results
-from nequix.coverage.judge import judge
+from nequix.assess.thresholds import Thresholds
+from nequix.coverage.assess_coverage import assess_coverage
 from nequix.data.structure import Structure
 from nequix.evaluate.errors.predictions import Predictions
+from nequix.graphs.results import Results
 from tests.calculator.small import SPEC
 from tests.coverage import sets
 
-PROTOCOL = Protocol(samples=200)
+PROTOCOL = Thresholds(samples=200)
 
 
 class Planted:
@@ -58,7 +58,7 @@ def snapshots(n=20, **without):
 def decided(structures, coverage=True, **options):
     errors = {name: options.pop(name) for name in ("force", "energy", "offset") if name in options}
     measured = measure(structures, Planted(structures, **errors), PROTOCOL)
-    found = judge(structures, sets.reference()) if coverage else None
+    found = assess_coverage(structures, sets.reference()) if coverage else None
     return decide(measured, PROTOCOL, coverage=found, labelled_coverage=found, **options), measured
 
 
@@ -182,8 +182,8 @@ def test_an_element_that_the_model_lacks_ends_it():
 def test_small_errors_say_nothing_of_a_target_that_is_elsewhere():
     labelled = snapshots()
     measured = measure(labelled, Planted(labelled, force=0.03), PROTOCOL)
-    own = judge(labelled, sets.reference())
-    far = judge(sets.structures([sets.unseen_pair()] * 3), sets.reference())
+    own = assess_coverage(labelled, sets.reference())
+    far = assess_coverage(sets.structures([sets.unseen_pair()] * 3), sets.reference())
     verdict = decide(measured, PROTOCOL, coverage=far, labelled_coverage=own)
     assert verdict.action == "undecided"
     assert any("Au" in doubt and "say nothing of it" in doubt for doubt in verdict.doubts)
@@ -195,14 +195,14 @@ def test_small_errors_say_nothing_of_a_target_that_is_elsewhere():
 def test_labelled_snapshots_that_are_strange_otherwise_do_not_count():
     labelled = snapshots()
     measured = measure(labelled, Planted(labelled, force=0.03), PROTOCOL)
-    far = judge(sets.structures([sets.unseen_pair()] * 3), sets.reference())
+    far = assess_coverage(sets.structures([sets.unseen_pair()] * 3), sets.reference())
     usual = [sets.crystal("NaCl", 1)] * 2
     for own, action in (
         ([*usual, sets.compressed(), sets.short_contact()], "undecided"),
         ([*usual, sets.compressed(), sets.unseen_pair()], "undecided"),  # one in four, but all of the target
         ([*usual, sets.unseen_pair(), sets.unseen_pair()], "zero-shot"),
     ):
-        found = judge(sets.structures(own), sets.reference())
+        found = assess_coverage(sets.structures(own), sets.reference())
         verdict = decide(measured, PROTOCOL, coverage=far, labelled_coverage=found)
         assert verdict.action == action
     assert any("2 of 4 labelled snapshots have such gaps, too" in doubt for doubt in verdict.doubts)
@@ -213,7 +213,7 @@ def test_a_frame_outside_is_a_doubt_that_names_it(n):
     labelled = snapshots()
     measured = measure(labelled, Planted(labelled, force=0.03), PROTOCOL)
     frames = [*(sets.crystal("Na", seed) for seed in range(n)), sets.short_contact()]
-    target = judge(sets.structures(frames), sets.reference())
+    target = assess_coverage(sets.structures(frames), sets.reference())
     for verdict in ("inside", "edge"):
         told = decide(measured, PROTOCOL, coverage=replace(target, verdict=verdict))
         assert any(f"1 of {n + 1} structures are outside, the first is t {n}" in d for d in told.doubts)
@@ -322,6 +322,6 @@ def test_the_interval_covers_the_true_error_about_as_often_as_it_says():
             (energy, forces + size * rng.choice([-1, 1], forces.shape))
             for (energy, forces), size in zip(potential.answers, sizes, strict=True)
         ]
-        found = measure(structures, potential, Protocol(samples=200, seed=trial)).forces
+        found = measure(structures, potential, Thresholds(samples=200, seed=trial)).forces
         hits += found.low <= 60 <= found.high
     assert 31 <= hits <= 40  # of 40: 95 % less what a bootstrap of 16 values misses

@@ -3,9 +3,9 @@
 import dataclasses
 from pathlib import Path
 
-from nequix.core.ensemble import Calibration, write_ensemble
 from nequix.core.parameters import initialise
-from nequix.core.weights import read_weights, write_weights
+from nequix.io.ensemble import Calibration, write_ensemble
+from nequix.io.weights import read_weights, write_weights
 from tests.calculator.small import WEIGHTS
 
 SCALES = {"forces_scale": 2.0, "forces_limit": 0.5, "energy_scale": 3.0, "energy_limit": 0.1}

@@ -8,7 +8,7 @@ from ase.build import bulk, fcc111, molecule
 
 from nequix.core.parameters import initialise
 from nequix.core.spec import ModelSpec
-from nequix.core.weights import Provenance, Weights, write_weights
+from nequix.io.weights import Provenance, Weights, write_weights
 
 SPEC = ModelSpec(
     atomic_numbers=(1, 6, 8, 11, 13, 14, 17, 29, 79),

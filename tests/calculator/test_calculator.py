@@ -12,9 +12,9 @@ from ase.constraints import FixAtoms
 from ase.db import connect
 
 from nequix import GraphError, NequixCalculator, WeightsError, load_weights
-from nequix.core.graph import graph_from_atoms
-from nequix.core.skin import LastingNeighbors
-from nequix.models import load_model
+from nequix.backends import load_model
+from nequix.graphs.graph import graph_from_atoms
+from nequix.graphs.verlet import VerletNeighborList
 from tests.calculator import small
 from tests.calculator.small import BACKENDS, BETWEEN_ENGINES, ROUNDING, SPEC, WEIGHTS
 
@@ -41,7 +41,7 @@ def test_a_potential_has_its_own_settings(backend):
 
 
 def test_results_are_the_engines(calc, salt):
-    graph = graph_from_atoms(salt, SPEC, LastingNeighbors(0.0))  # in the calculator's order of edges
+    graph = graph_from_atoms(salt, SPEC, VerletNeighborList(0.0))  # in the calculator's order of edges
     expected = calc.potential.evaluate(graph)
     assert salt.get_potential_energy() == salt.get_potential_energy(force_consistent=True)
     assert salt.get_potential_energy() == expected.energy[0]

@@ -10,13 +10,13 @@ from ase.build import bulk
 from ase.md.verlet import VelocityVerlet
 
 from nequix import GraphError, NequixCalculator, NequixEnsembleCalculator, SpreadGuard, WeightsError
-from nequix.core.ensemble import (
+from nequix.ensemble import SpreadExceeded
+from nequix.io.ensemble import (
     EnsembleResults,
     n_shared_layers,
     own_parameters,
     read_ensemble,
 )
-from nequix.ensemble import SpreadExceeded
 from tests.calculator.ensembles import calibration, members, write_two
 from tests.calculator.small import WEIGHTS
 from tests.tolerances import PARITY_FLOAT64
@@ -136,7 +136,7 @@ def test_a_folder_gives_members_and_calibration_back(tmp_path):
 
 
 def test_spreads_are_standard_deviations_over_members():
-    from nequix.core.results import Results
+    from nequix.graphs.results import Results
 
     told = [Results(*(x * np.ones(s) for s in ((1,), (2,), (2, 3), (1, 3, 3)))) for x in (1.0, 2.0, 6.0)]
     together = EnsembleResults(tuple(told))

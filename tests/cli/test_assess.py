@@ -9,7 +9,7 @@ from ase.io import read, write
 
 from nequix import NequixCalculator
 from nequix.cli.assess import _name_parent
-from nequix.core.registry import load_weights
+from nequix.io.catalogue import load_weights
 from tests.calculator import small
 from tests.coverage import sets
 

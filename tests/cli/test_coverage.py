@@ -46,7 +46,7 @@ def test_build_then_coverage_with_a_report(run):
 
 def test_without_features_no_backend_is_loaded(run, monkeypatch):
     run("coverage", "build", "train.extxyz", "--no-features", *COMMON)
-    monkeypatch.setattr("nequix.models.import_backend", None)
+    monkeypatch.setattr("nequix.backends.import_backend", None)
     code, out, _ = run("coverage", "POSCAR", "-o", "report", "--no-features", "--model", "model.safetensors")
     assert code == 0
     assert "outside: of 1 structures" in out
@@ -86,7 +86,7 @@ def test_brackets_in_names_are_printed_as_they_are(run):
 
 def test_a_folder_that_cannot_be_made_is_told_before_the_work(run, monkeypatch):
     run("coverage", "build", "train.extxyz", "--no-features", *COMMON)
-    monkeypatch.setattr("nequix.coverage.judge.judge", None)
+    monkeypatch.setattr("nequix.coverage.assess_coverage.assess_coverage", None)
     for name in ("POSCAR", "POSCAR/report"):
         code, _, err = run("coverage", "usual.extxyz", "-o", name, "--no-features", *COMMON)
         assert (code, err.count("\n"), "cannot be made a folder" in err) == (1, 1, True)

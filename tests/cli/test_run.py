@@ -364,12 +364,12 @@ def test_a_wrong_option_is_named(run, options, says):
 
 
 def test_auto_takes_what_is_installed_and_says_so(run, monkeypatch):
-    monkeypatch.setattr("nequix.models.installed_backends", lambda: ["torch"])
+    monkeypatch.setattr("nequix.backends.installed_backends", lambda: ["torch"])
     arguments = ("predict", "oxide.cif", "-o", "out.extxyz", "--model", "model.safetensors", "--force")
     code, _, err = run(*arguments)
     assert code == 0
     assert "model.safetensors: backend torch" in err
-    monkeypatch.setattr("nequix.models.installed_backends", list)
+    monkeypatch.setattr("nequix.backends.installed_backends", list)
     code, _, err = run(*arguments)
     assert code == 1
     assert 'pip install "nequix[jax]"' in err

@@ -11,7 +11,7 @@ import nequix.torch.native_kernel as native_kernel
 import nequix.torch.potential as potential
 from nequix import cli, load_weights
 from nequix.core import irreps
-from nequix.core.graph import GraphError
+from nequix.graphs.graph import GraphError
 from nequix.verify import certify, random_model
 from nequix.verify.structures import join, structures
 from nequix.verify.tolerances import TOLERANCES

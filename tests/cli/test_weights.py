@@ -5,10 +5,10 @@ import sys
 import pytest
 
 import nequix
-from nequix.core import registry
-from nequix.core.weights import read_weights
-from tests.core.gallery import PARAMETERS, PROVENANCE, SPEC, good, published
-from tests.core.origin import entry
+from nequix.io import catalogue
+from nequix.io.weights import read_weights
+from tests.graphs.gallery import PARAMETERS, PROVENANCE, SPEC, good, published
+from tests.io.origin import entry
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +16,7 @@ def _environment(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NEQUIX_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NEQUIX_MIRROR", str(tmp_path))
-    monkeypatch.setitem(registry.ENTRIES, "small", entry("https://example.invalid/small.nqx"))
+    monkeypatch.setitem(catalogue.ENTRIES, "small", entry("https://example.invalid/small.nqx"))
     (tmp_path / "small.nqx").write_bytes(published())
     (tmp_path / "other.nqx").write_bytes(published(end=b"\n"))
     (tmp_path / "good.safetensors").write_bytes(good())
@@ -29,7 +29,7 @@ def test_version_is_printed(run):
 def test_convert_takes_the_provenance_of_a_known_model(run, tmp_path):
     code, out, _ = run("convert", "small.nqx", "new.safetensors")
     weights = read_weights(tmp_path / "new.safetensors")
-    assert (code, weights.provenance) == (0, registry.ENTRIES["small"].provenance)
+    assert (code, weights.provenance) == (0, catalogue.ENTRIES["small"].provenance)
     assert "new.safetensors: small" in out
     assert all(weights.parameters[name].tobytes() == values.tobytes() for name, values in PARAMETERS.items())
 
@@ -92,7 +92,7 @@ def test_info_prints_json(run):
 
 def test_models_shows_what_is_cached(run):
     rows = {line.split("  ")[0]: line.split()[-1] for line in run("models")[1].splitlines()[1:]}
-    assert rows == {**dict.fromkeys(registry.BUNDLED, "bundled"), **dict.fromkeys(registry.ENTRIES, "no")}
+    assert rows == {**dict.fromkeys(catalogue.BUNDLED, "bundled"), **dict.fromkeys(catalogue.ENTRIES, "no")}
     run("info", "small")
     rows = json.loads(run("models", "--json")[1])
     assert {row["name"] for row in rows if row["local"] == "cached"} == {"small"}

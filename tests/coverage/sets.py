@@ -6,9 +6,9 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk, molecule
 
+from nequix.backends import load_model
 from nequix.coverage.build import build_reference
 from nequix.data.structure import from_atoms
-from nequix.models import load_model
 from tests.calculator.small import WEIGHTS
 
 CRYSTALS = {

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from nequix.core.registry import load_weights
-from nequix.coverage.judge import judge
+from nequix.backends import load_model
+from nequix.coverage.assess_coverage import assess_coverage
 from nequix.coverage.sidecar import find_reference, place_beside
-from nequix.models import load_model
-from tests.core.test_bundled import HELD_OUT
+from nequix.io.catalogue import load_weights
 from tests.coverage.sets import structures
+from tests.io.test_bundled import HELD_OUT
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_ordinary_crystals_are_inside(found, features):
         rattled("MgO", "rocksalt", a=4.21),
         rattled("Si", "diamond", a=5.43),
     ]
-    judged = judge(structures(frames), reference, potential if features else None)
+    judged = assess_coverage(structures(frames), reference, potential if features else None)
     assert judged.verdicts == ("inside",) * 4, judged.reasons
 
 
@@ -60,10 +60,10 @@ def test_planted_cases_are_caught_and_named(found, features):
         "B-Fe": bulk("FeB", "cesiumchloride", a=2.5) * (2, 2, 2),  # no boride of iron was trained on
     }
     for name, atoms in cases.items():
-        judged = judge(structures([atoms]), reference, potential if features else None)
+        judged = assess_coverage(structures([atoms]), reference, potential if features else None)
         assert judged.verdict != "inside", name
         assert any(gap.name == name for gap in judged.gaps), name
-    first = judge(structures([contact]), reference, potential if features else None)
+    first = assess_coverage(structures([contact]), reference, potential if features else None)
     assert first.verdict == "outside"
     assert {0, 1} <= {atom for gap in first.gaps if gap.name == "Li-Li" for _, atom in gap.atoms}
 
@@ -80,7 +80,7 @@ def test_documented_commands_name_a_model_with_a_reference():
 def test_held_out_structures_are_mostly_inside(found):
     reference, potential = found
     frames = ase.io.read(HELD_OUT, ":")[::4]
-    judged = judge(structures(frames), reference, potential)
+    judged = assess_coverage(structures(frames), reference, potential)
     assert judged.verdicts.count("inside") > 0.85 * len(frames)
     assert judged.verdicts.count("outside") < 0.03 * len(frames)
     assert np.isfinite(judged.score).all()

@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nequix.core.errors import DataError, WeightsError
-from nequix.core.registry import BUNDLED
-from nequix.core.weights import Provenance, read_weights, write_weights
 from nequix.coverage.build import build_reference, tally
 from nequix.coverage.environments import VIEWS
 from nequix.coverage.features import FeatureSums
 from nequix.coverage.histograms import added
 from nequix.coverage.sidecar import find_reference, read_reference, write_reference
+from nequix.io.catalogue import BUNDLED
+from nequix.io.weights import Provenance, read_weights, write_weights
 from tests.calculator.small import SPEC, WEIGHTS, write_small
 from tests.coverage import sets
 

@@ -9,11 +9,11 @@ from ase.build import bulk
 from ase.calculators.lj import LennardJones
 from ase.constraints import FixAtoms
 
-from nequix.core.results import Results
+from nequix.backends import load_model
 from nequix.data.check import check_source
 from nequix.data.sources import open_source
 from nequix.data.structure import LabelKeys, to_atoms
-from nequix.models import load_model
+from nequix.graphs.results import Results
 from tests.data.sets import SPEC, labelled, real, relabelled, saved, strained_copper
 from tests.data.test_sources import mptrj_frame
 

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from nequix.core.errors import DataError, GraphError
-from nequix.core.layout import TILE
 from nequix.data.batch import collate, graph_of
+from nequix.data.graph_cache import GraphCache
 from nequix.data.loader import Loader
-from nequix.data.memory import Memory
 from nequix.data.packing import Budget
 from nequix.data.sizes import measure
 from nequix.data.sources import Subset, open_source
 from nequix.data.workers import ordered_map
+from nequix.graphs.tiling import TILE
 from tests.data.sets import SPEC, real, relabelled, saved, strained_copper
 
 N = 60
@@ -150,7 +150,7 @@ def test_workers_keep_what_fits_too(source):
 
 
 def test_memory_of_one_process_is_not_sent_to_another(source):
-    memory = Memory(source, SPEC, 2**30)
+    memory = GraphCache(source, SPEC, 2**30)
     memory.take(range(N))
     other = copy.copy(memory)  # by what pickling would take
     assert len(pickle.dumps(memory)) == len(pickle.dumps(other)) < 10_000

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from nequix.core.errors import DataError
-from nequix.core.layout import CHUNK_TILES
 from nequix.data.packing import Budget, Packing, Sizes, choose_budget, refuse_oversized
+from nequix.graphs.tiling import CHUNK_TILES
 
 
 def random_sizes(n, seed=0):

@@ -9,9 +9,9 @@ import numpy as np
 
 import nequix.jax
 import nequix.torch
-from nequix.core.graph import Graph, build_graph
-from nequix.core.results import Results
 from nequix.core.spec import ModelSpec
+from nequix.graphs.graph import Graph, build_graph
+from nequix.graphs.results import Results
 from tests.systems import atoms, random_weights
 
 ENGINES = {"jax": nequix.jax, "torch": nequix.torch}

@@ -7,7 +7,7 @@ import nequix.torch.convolution
 import nequix.torch.layers
 import nequix.torch.potential
 from nequix.core.coupling import coupling
-from nequix.core.graph import Graph
+from nequix.graphs.graph import Graph
 from tests.equivariance import test_symmetries as symmetries
 
 MODEL = "l = 3, norm"

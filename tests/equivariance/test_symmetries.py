@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from nequix.core.graph import batch
+from nequix.graphs.graph import batch
 from tests.equivariance.models import ENGINES, PERIODICITIES, SPECS, potential, structure
 from tests.tolerances import SYMMETRY
 

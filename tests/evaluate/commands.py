@@ -11,8 +11,8 @@ from pathlib import Path
 from unittest import mock
 
 from nequix import cli
-from nequix.core.files import TEMPORARY
 from nequix.evaluate import store
+from nequix.io.files import TEMPORARY
 
 
 def evaluate(*arguments) -> int:

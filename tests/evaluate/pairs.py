@@ -8,8 +8,8 @@ import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from nequix.core.graph import Graph, graph_from_atoms
-from nequix.core.results import Results
+from nequix.graphs.graph import Graph, graph_from_atoms
+from nequix.graphs.results import Results
 from tests.calculator.small import SPEC
 
 CUTOFF = SPEC.cutoff

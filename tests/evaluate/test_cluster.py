@@ -17,7 +17,7 @@ from nequix import cli
 from nequix.core.errors import BackendUnavailable
 from nequix.evaluate import cluster
 from nequix.evaluate.run import run_items
-from nequix.evaluate.store import Store
+from nequix.evaluate.run_directory import RunDirectory
 from nequix.evaluate.task import Engine
 from tests.calculator.small import write_small
 from tests.evaluate.toy import Toy, outcomes
@@ -42,7 +42,7 @@ def dask():
 
 
 def run(task, engine, folder, workers):
-    store, seen = Store(folder), []
+    store, seen = RunDirectory(folder), []
     with store.begin({"settings": task.settings()}):
         run_items(task, engine, store, task.items(), workers, seen.append)
     return store, seen
@@ -153,7 +153,9 @@ def test_a_killed_command_goes_on_to_the_same_numbers(tmp_path, engine, dask):
     held = {path: path.read_bytes() for path in items.glob("*.json")}
     assert 2 <= len(held) < 6
     subprocess.run(command, cwd=ROOT, check=True)
-    assert outcomes(Store(tmp_path / "run"), Toy(str(tmp_path))) == outcomes(straight, Toy(str(tmp_path)))
+    assert outcomes(RunDirectory(tmp_path / "run"), Toy(str(tmp_path))) == outcomes(
+        straight, Toy(str(tmp_path))
+    )
     assert {path: path.read_bytes() for path in held} == held
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from nequix.core.errors import DataError
-from nequix.core.fetch import fetch
 from nequix.evaluate.kappa import conductivity, data
 from nequix.evaluate.kappa.report import write_report
 from nequix.evaluate.kappa.task import Kappa
 from nequix.evaluate.run import run_item
-from nequix.evaluate.store import Store
-from nequix.evaluate.task import Engine, Outcome
+from nequix.evaluate.run_directory import RunDirectory
+from nequix.evaluate.task import Engine, ItemResult
+from nequix.io.fetch import fetch
 from tests.calculator.small import write_small
 from tests.data.sets import real
 from tests.evaluate.crystals import crystals, write_crystals
@@ -79,7 +79,7 @@ def test_the_conductivity_scales_as_that_of_a_classical_crystal():
 
 
 def test_the_report_counts_failures_and_compares_with_what_is_published(folder, tmp_path):
-    task, store = Kappa(folder, fmax=1e3), Store(tmp_path / "run")
+    task, store = Kappa(folder, fmax=1e3), RunDirectory(tmp_path / "run")
     engine = Engine(str(write_small(tmp_path)), "torch")
     identity = {
         "task": task.name,
@@ -91,7 +91,7 @@ def test_the_report_counts_failures_and_compares_with_what_is_published(folder, 
     (tmp_path / "kappa103_matbench_discovery.json").write_text(json.dumps(published))
     with store.begin(identity):
         run_item(task, PairCalculator(strength=0.4), store, "fcc")
-        store.write("fcc-2", Outcome(error="RuntimeError: lost"), 0.0)
+        store.write("fcc-2", ItemResult(error="RuntimeError: lost"), 0.0)
     summary = write_report(store, task.items(), identity, tmp_path)
     srme = store.read("fcc").values["srme"]
     assert summary["kappa_srme"] == pytest.approx((srme + 2.0) / 2)

@@ -6,7 +6,7 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from nequix.evaluate.store import Store
+from nequix.evaluate.run_directory import RunDirectory
 from tests.calculator.small import rattled, write_small
 from tests.evaluate.commands import evaluate, evaluate_killed, outcomes, results
 from tests.evaluate.crystals import write_crystals
@@ -69,7 +69,7 @@ def test_a_killed_command_ends_with_the_same_numbers(tmp_path, engine, command):
     assert set(after) == set(outcomes(tmp_path / "straight"))
     assert all(after[name] == content for name, content in held.items() if name.endswith(".json"))
     for item in (name.removesuffix(".json") for name in after if name.endswith(".json")):
-        one, other = (Store(tmp_path / name).read(item) for name in ("straight", "killed"))
+        one, other = (RunDirectory(tmp_path / name).read(item) for name in ("straight", "killed"))
         assert one.error is None
         for name, array in one.arrays.items():
             np.testing.assert_array_equal(other.arrays[name], array)

@@ -15,8 +15,8 @@ from nequix.evaluate.phonons.data import find_references, read_reference
 from nequix.evaluate.phonons.report import summarise, write_report
 from nequix.evaluate.phonons.task import Phonons
 from nequix.evaluate.run import run_item
-from nequix.evaluate.store import Store
-from nequix.evaluate.task import Engine, Outcome
+from nequix.evaluate.run_directory import RunDirectory
+from nequix.evaluate.task import Engine, ItemResult
 from tests.calculator.small import WEIGHTS, write_small
 from tests.data.sets import real
 from tests.evaluate.pairs import PairCalculator, PairPotential
@@ -140,7 +140,7 @@ def test_errors_are_averaged_by_hand():
     def outcome(model, dft, disagreement):
         names = ("max_frequency", "entropy", "free_energy", "heat_capacity")
         held = {name: dict.fromkeys(names, value) for name, value in (("displacements", model), ("dft", dft))}
-        return Outcome({**held, "hessian": held["dft"], "disagreement_THz": disagreement})
+        return ItemResult({**held, "hessian": held["dft"], "disagreement_THz": disagreement})
 
     summary = summarise({"a": outcome(3.0, 1.0, 0.1), "b": outcome(1.0, 5.0, 0.3)})
     assert set(summary["mae"]["displacements"].values()) == {3.0}
@@ -149,7 +149,7 @@ def test_errors_are_averaged_by_hand():
 
 
 def test_the_report_has_bands_and_failures(folder, tmp_path):
-    task, store = Phonons(folder), Store(tmp_path / "run")
+    task, store = Phonons(folder), RunDirectory(tmp_path / "run")
     engine = Engine(str(write_small(tmp_path)), "torch")
     identity = {
         "task": task.name,
@@ -158,7 +158,7 @@ def test_the_report_has_bands_and_failures(folder, tmp_path):
     }
     with store.begin(identity):
         run_item(task, PairCalculator(), store, "fcc")
-        store.write("hcp", Outcome(error="RuntimeError: lost"), 0.0)
+        store.write("hcp", ItemResult(error="RuntimeError: lost"), 0.0)
     summary = write_report(store, task.items(), identity)
     assert (summary["n"], summary["n_failed"], summary["n_materials"]) == (1, 1, 2)
     text = (store.folder / "report.md").read_text()

@@ -3,9 +3,9 @@ import struct
 
 from matplotlib.figure import Figure
 
-from nequix.core.registry import load_weights
 from nequix.evaluate.report import Report
 from nequix.evaluate.task import Engine
+from nequix.io.catalogue import load_weights
 from tests.calculator.small import write_small
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from nequix.core.errors import DataError
 from nequix.evaluate.run import run_items
-from nequix.evaluate.store import Store
-from nequix.evaluate.task import Engine, Outcome
+from nequix.evaluate.run_directory import RunDirectory
+from nequix.evaluate.task import Engine, ItemResult
 from tests.calculator.small import write_small
 from tests.evaluate.commands import evaluate
 from tests.evaluate.toy import Toy, outcomes
@@ -27,17 +27,17 @@ def engine(tmp_path):
 
 
 def run(task, engine, folder, workers=0):
-    store, seen = Store(folder), []
+    store, seen = RunDirectory(folder), []
     with store.begin({"settings": task.settings()}):
         run_items(task, engine, store, task.items(), workers, seen.append)
     return store, seen
 
 
 def test_an_outcome_survives_its_files_exactly(tmp_path):
-    store = Store(tmp_path)
+    store = RunDirectory(tmp_path)
     arrays = {"a": np.random.default_rng(0).normal(size=(3, 2)), "b": np.arange(3)}
     with store.begin({}):
-        store.write("x", Outcome({"pi": np.pi, "none": None}, arrays), 1.0)
+        store.write("x", ItemResult({"pi": np.pi, "none": None}, arrays), 1.0)
     held = store.read("x")
     assert held.values == {"pi": np.pi, "none": None}
     assert held.error is None
@@ -160,18 +160,18 @@ def test_damage_within_arrays_is_told(tmp_path, engine):
 
 
 def test_arrays_of_an_outcome_before_are_not_those_of_a_failure(tmp_path):
-    store = Store(tmp_path)
+    store = RunDirectory(tmp_path)
     with store.begin({}):
-        store.write("x", Outcome({}, {"a": np.zeros(2)}), 1.0)
-        store.write("x", Outcome(error="failed"), 1.0)
+        store.write("x", ItemResult({}, {"a": np.zeros(2)}), 1.0)
+        store.write("x", ItemResult(error="failed"), 1.0)
     assert (store.read("x").error, store.read("x").arrays) == ("failed", {})
 
 
 def test_outcomes_that_do_not_name_their_arrays_are_read(tmp_path):
-    store = Store(tmp_path)
+    store = RunDirectory(tmp_path)
     with store.begin({}):
-        store.write("x", Outcome({}, {"a": np.arange(2)}), 1.0)
-        store.write("y", Outcome({"n": 1}), 1.0)
+        store.write("x", ItemResult({}, {"a": np.arange(2)}), 1.0)
+        store.write("y", ItemResult({"n": 1}), 1.0)
     for item in "xy":
         held = json.loads(store.path(item).read_bytes())
         del held["arrays"]
@@ -219,7 +219,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path, engine, workers):
     assert 2 <= len(held) < task.n_items
     time.sleep(1.5 if workers != "0" else 0.0)  # the orphans end by themselves
     subprocess.run(command, cwd=ROOT, check=True)
-    assert outcomes(Store(tmp_path / "run"), task) == outcomes(straight, task)
+    assert outcomes(RunDirectory(tmp_path / "run"), task) == outcomes(straight, task)
     assert {path: path.read_bytes() for path in held} == held
 
 
@@ -232,7 +232,7 @@ def test_a_folder_keeps_to_one_run(tmp_path, engine):
 @pytest.mark.parametrize("name", ["file", "file/run"])
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path, name):
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="cannot be made a folder"), Store(tmp_path / name).begin({}):
+    with pytest.raises(DataError, match="cannot be made a folder"), RunDirectory(tmp_path / name).begin({}):
         pass
 
 
@@ -240,7 +240,7 @@ def test_a_folder_that_cannot_be_locked_is_refused(tmp_path):
     (tmp_path / ".lock").mkdir()
     with (
         pytest.raises(DataError, match=r"cannot be locked .* choose another folder"),
-        Store(tmp_path).begin({}),
+        RunDirectory(tmp_path).begin({}),
     ):
         pass
 
@@ -249,16 +249,16 @@ def test_the_folder_of_a_training_is_refused_and_left_alone(tmp_path):
     before = {name: f"{name}, of a training" for name in ("config.json", "parity.png")}
     for name, text in before.items():
         (tmp_path / name).write_text(text)
-    with pytest.raises(DataError, match="holds a training"), Store(tmp_path).begin({}):
+    with pytest.raises(DataError, match="holds a training"), RunDirectory(tmp_path).begin({}):
         pass
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
 
 
 def test_a_folder_in_use_is_refused(tmp_path):
     with (
-        Store(tmp_path).begin({}),
+        RunDirectory(tmp_path).begin({}),
         pytest.raises(DataError, match="another process"),
-        Store(tmp_path).begin({}),
+        RunDirectory(tmp_path).begin({}),
     ):
         pass
 
@@ -266,12 +266,12 @@ def test_a_folder_in_use_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["", "../x", ".hidden", "a/b", "a b"])
 def test_a_name_that_is_no_file_is_refused(tmp_path, name):
     with pytest.raises(DataError, match="expected a name"):
-        Store(tmp_path).path(name)
+        RunDirectory(tmp_path).path(name)
 
 
 def test_half_written_files_are_cleared_away(tmp_path):
-    with Store(tmp_path).begin({}):
+    with RunDirectory(tmp_path).begin({}):
         (tmp_path / "items" / ".nequix-0.tmp").touch()
-    with Store(tmp_path).begin({}):
+    with RunDirectory(tmp_path).begin({}):
         assert not list((tmp_path / "items").iterdir())
     assert json.loads((tmp_path / "run.json").read_bytes()) == {}

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from nequix.evaluate.run import run_items
-from nequix.evaluate.store import Store
-from nequix.evaluate.task import Engine, Outcome
+from nequix.evaluate.run_directory import RunDirectory
+from nequix.evaluate.task import Engine, ItemResult
 from tests.calculator.small import salt
 
 
@@ -51,7 +51,7 @@ class Toy:
         values = {"energy": atoms.get_potential_energy(), "threads": threads}
         if (Path(self.folder) / f"nan-{item}").exists():
             values["rows"] = [{"energy": 1.0}, {"energy": np.float64("nan")}]
-        return Outcome(values, {"forces": atoms.get_forces()})
+        return ItemResult(values, {"forces": atoms.get_forces()})
 
 
 def outcomes(store, task):
@@ -66,7 +66,7 @@ def outcomes(store, task):
 def main(model, folder, workers, seconds):
     """Run slowly enough to be killed."""
     who = workers if "://" in workers else int(workers)
-    task, store = Toy(folder, seconds=float(seconds)), Store(Path(folder) / "run")
+    task, store = Toy(folder, seconds=float(seconds)), RunDirectory(Path(folder) / "run")
     with store.begin({"settings": task.settings()}):
         run_items(task, Engine(model, "torch", dtype="float64"), store, task.items(), who)
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from nequix.core.coupling import spherical_harmonics
-from nequix.core.layout import arrange
 from nequix.core.paths import LayerPlan
 from nequix.core.spec import ModelSpec
+from nequix.graphs.tiling import tile_edges
 from tests.systems import structure
 
 ENGINES = ("jax", "torch")
@@ -55,7 +55,7 @@ def spec_with(hidden_irreps: str, lmax: int, n_layers: int = 2) -> ModelSpec:
 def messages(where: SimpleNamespace, kernel, plan: LayerPlan, spec: ModelSpec, seed: int, dtype: str) -> dict:
     """Ask a kernel for the messages of one layer, from random features and weights on a random graph."""
     rng = np.random.default_rng(seed)
-    layout = arrange(structure(spec, seed))
+    layout = tile_edges(structure(spec, seed))
     units = layout.vectors / np.linalg.norm(layout.vectors, axis=1, keepdims=True)
     features = {l: rng.normal(size=(len(layout.species), 2 * l + 1, mul)) for l, mul in plan.inputs}
     weights = rng.normal(size=(len(units), plan.n_weights))

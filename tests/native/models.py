@@ -8,10 +8,10 @@ import numpy as np
 from hypothesis import strategies as st
 
 from nequix.core import irreps
-from nequix.core.graph import Graph
-from nequix.core.results import Results
 from nequix.core.spec import ModelSpec
-from nequix.core.weights import Weights
+from nequix.graphs.graph import Graph
+from nequix.graphs.results import Results
+from nequix.io.weights import Weights
 from nequix.native.model import NativeModel
 from nequix.torch import Potential
 from tests.systems import specifications

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nequix.core.errors import GraphError, SpecError
-from nequix.core.graph import batch, build_graph
+from nequix.graphs.graph import batch, build_graph
 from nequix.native.model import NativeModel, default_threads
 from tests.kernels.engines import spec_with
 from tests.native.models import SEEDS, native, native_specifications, plain

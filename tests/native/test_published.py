@@ -9,8 +9,8 @@ from ase import Atoms
 from ase.build import bcc110, bulk, fcc100, fcc111, hcp0001, molecule
 from ase.build import surface as slab
 
-from nequix.core.graph import batch, build_graph, graph_from_atoms
-from nequix.core.registry import ENTRIES, load_published
+from nequix.graphs.graph import batch, build_graph, graph_from_atoms
+from nequix.io.catalogue import ENTRIES, load_published
 from tests.native.models import native, plain
 from tests.native.tolerances import AS_NEAR, ENERGY, FORCE, STRESS
 from tests.parity.test_reference_values import reference_folder  # noqa: F401 - a fixture

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 
 from nequix.core.errors import SpecError
-from nequix.core.registry import ENTRIES, load_published
+from nequix.io.catalogue import ENTRIES, load_published
 from nequix.native import radial
 from nequix.native.model import NativeModel
 from nequix.native.radial import BOUNDS, radial_mlp, tabulate

@@ -7,8 +7,8 @@ import nequix.jax
 import nequix.jax.convolution
 import nequix.torch
 import nequix.torch.convolution
-from nequix.core.graph import Graph
-from nequix.core.weights import Weights
+from nequix.graphs.graph import Graph
+from nequix.io.weights import Weights
 from tests.parity.compare import assert_agree
 from tests.parity.outcomes import Probe, forget_compiled, jax_outcome, reference_outcome, torch_outcome
 from tests.systems import Case, random_weights

@@ -13,10 +13,10 @@ import nequix.jax.layers
 import nequix.jax.potential
 import nequix.torch.layers
 import nequix.torch.potential
-from nequix.core.graph import Graph
-from nequix.core.layout import arrange
-from nequix.core.results import collect
-from nequix.core.weights import Weights
+from nequix.graphs.graph import Graph
+from nequix.graphs.results import unpad_results
+from nequix.graphs.tiling import tile_edges
+from nequix.io.weights import Weights
 from tests import dual, reference_model
 from tests.dual import Dual
 
@@ -113,12 +113,12 @@ def jax_outcome(
     potential: nequix.jax.potential.Potential, graph: Graph, sizes: tuple[int, int, int], probe: Probe
 ) -> Outcome:
     """Ask the JAX engine, in one compilation for all graphs of the same sizes."""
-    layout = arrange(graph, *sizes)
+    layout = tile_edges(graph, *sizes)
     factors = [_padded(x, len(layout.species)) for x in (probe.displacement, probe.energies, probe.forces)]
     with potential._precision():
         given = (potential.model, potential.kernel, potential._arrays(layout), layout.n_graphs)
         outputs, product, gradients, edges, layers = _compiled(*given, *map(potential._put, factors))
-    results = collect(graph, *map(np.asarray, outputs))
+    results = unpad_results(graph, *map(np.asarray, outputs))
     return Outcome(
         **vars(results),
         product=np.asarray(product)[: graph.n_nodes],
@@ -132,7 +132,7 @@ def torch_outcome(
 ) -> Outcome:
     """Ask the PyTorch engine."""
     engine = nequix.torch.potential
-    layout = arrange(graph, *sizes)
+    layout = tile_edges(graph, *sizes)
     arrays, model, kernel = potential._arrays(layout), potential.model, potential.kernel
     displacement, energy_factors, force_factors = (
         potential._put(_padded(x, len(layout.species)))
@@ -150,7 +150,7 @@ def torch_outcome(
         virial = engine.virial_from_gradient(gradient, arrays, layout.n_graphs)
         edges = nequix.torch.layers.edge_features(arrays.vectors, model.spec)
         layers = model.features(*arrays[:4], kernel)
-    results = collect(graph, *(array.detach().numpy() for array in (energies, forces, virial)))
+    results = unpad_results(graph, *(array.detach().numpy() for array in (energies, forces, virial)))
     return Outcome(
         **vars(results),
         product=product.numpy()[: graph.n_nodes],
@@ -198,7 +198,7 @@ def reference_outcome(weights: Weights, graph: Graph, probe: Probe) -> Outcome:
         shifted = energies(along, parameters=step)
         gradients[name] = slopes(shifted.value @ probe.energies - shifted.tangent.sum())
     own = (graph.node_graph, ordinal)
-    results = collect(graph, values, forces[own], virial)
+    results = unpad_results(graph, values, forces[own], virial)
     return Outcome(
         **vars(results),
         product=product[own],

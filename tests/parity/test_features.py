@@ -7,9 +7,9 @@ import pytest
 
 import nequix.jax
 import nequix.torch
+from nequix.backends import load_model
 from nequix.core.errors import GraphError
-from nequix.core.graph import batch, build_graph
-from nequix.models import load_model
+from nequix.graphs.graph import batch, build_graph
 from tests import reference_model
 from tests.calculator.small import SPEC, WEIGHTS
 from tests.systems import random_weights, structure

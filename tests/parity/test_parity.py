@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from nequix.core.graph import batch
 from nequix.core.spec import ModelSpec
+from nequix.graphs.graph import batch
 from tests.parity.check import check
 from tests.systems import CELLS, PERIODICITIES, arranged, cases, structure
 

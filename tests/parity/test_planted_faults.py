@@ -11,9 +11,9 @@ import nequix.torch.convolution
 import nequix.torch.layers
 import nequix.torch.potential
 from nequix.core.coupling import coupling
-from nequix.core.graph import batch
-from nequix.core.layout import tiles_needed
 from nequix.core.spec import ModelSpec
+from nequix.graphs.graph import batch
+from nequix.graphs.tiling import tiles_needed
 from tests.parity.check import random_probe
 from tests.parity.compare import assert_agree, first_difference
 from tests.parity.outcomes import reference_outcome, torch_outcome

@@ -14,9 +14,9 @@ import pytest
 
 import nequix.jax
 import nequix.torch
-from nequix.core.graph import batch, build_graph
-from nequix.core.registry import ENTRIES, load_published
-from nequix.core.results import Results
+from nequix.graphs.graph import batch, build_graph
+from nequix.graphs.results import Results
+from nequix.io.catalogue import ENTRIES, load_published
 from tests.tolerances import REFERENCE_FLOAT32, REFERENCE_FLOAT32_FORCES_RELATIVE, REFERENCE_FLOAT64
 
 ENGINES = {"jax": nequix.jax, "torch": nequix.torch}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from nequix.core.graph import Graph
+from nequix.graphs.graph import Graph
 from tests.tolerances import DIFFERENCE_STEP
 
 _STENCIL = {-2: 1 / 12, -1: -8 / 12, 1: 8 / 12, 2: -1 / 12}

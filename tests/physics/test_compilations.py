@@ -8,8 +8,8 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE
 
 from nequix.calculator import NequixCalculator
-from nequix.core.graph import batch
-from nequix.core.registry import ENTRIES, load_published
+from nequix.graphs.graph import batch
+from nequix.io.catalogue import ENTRIES, load_published
 from nequix.jax import Potential
 from tests.equivariance.models import SPECS, Structure, structure
 from tests.systems import random_weights

@@ -7,7 +7,7 @@ from ase.build import bulk
 from ase.md.verlet import VelocityVerlet
 
 from nequix.calculator import NequixCalculator
-from nequix.core.registry import ENTRIES, load_published
+from nequix.io.catalogue import ENTRIES, load_published
 from tests.equivariance.models import ENGINES, PERIODICITIES, SPECS, potential, structure
 from tests.systems import random_weights
 from tests.tolerances import NVE_DRIFT, NVE_SWING, TORQUE, TOTAL_FORCE

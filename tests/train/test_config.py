@@ -6,8 +6,8 @@ import pytest
 
 from nequix.core.errors import DataError
 from nequix.core.parameters import count
-from nequix.core.registry import load_weights
 from nequix.finetune.config import configure
+from nequix.io.catalogue import load_weights
 from nequix.train.config import read_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"

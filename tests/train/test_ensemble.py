@@ -12,11 +12,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from scipy.stats import norm
 
 from nequix import NequixEnsembleCalculator, cli
-from nequix.core.ensemble import EnsembleResults, read_ensemble
 from nequix.core.errors import DataError
 from nequix.core.parameters import initialise
-from nequix.core.results import Results
-from nequix.core.weights import Provenance, Weights, read_weights, write_weights
 from nequix.data.sources import open_source
 from nequix.data.structure import Structure, to_atoms
 from nequix.finetune.calibration import Pairs, calibrate, coverage, fit_scale, miscalibration_area
@@ -24,6 +21,9 @@ from nequix.finetune.config import configure
 from nequix.finetune.curve import check_curve
 from nequix.finetune.ensemble import conclude, member_configs, why_uncalibrated
 from nequix.finetune.run import FineTuning
+from nequix.graphs.results import Results
+from nequix.io.ensemble import EnsembleResults, read_ensemble
+from nequix.io.weights import Provenance, Weights, read_weights, write_weights
 from nequix.train.loop import MODEL
 from tests.train.emt import write_data
 from tests.train.test_finetune import SPEC

@@ -18,10 +18,10 @@ from nequix.calculator import NequixCalculator
 from nequix.core.errors import DataError
 from nequix.core.parameters import initialise
 from nequix.core.spec import ModelSpec
-from nequix.core.weights import Provenance, digest_file, read_weights, write_weights
 from nequix.finetune.config import RATES, configure
 from nequix.finetune.refit import least_change
 from nequix.finetune.run import FineTuning
+from nequix.io.weights import Provenance, digest_file, read_weights, write_weights
 from nequix.train import loop
 from nequix.train.config import overlay
 from nequix.train.history import History
@@ -263,7 +263,7 @@ def test_the_shipped_configuration_states_the_usual_values():
 DRIVER = """
 import os, signal, sys
 from pathlib import Path
-from nequix.core.weights import read_weights
+from nequix.io.weights import read_weights
 from nequix.finetune.config import configure
 from nequix.finetune.run import FineTuning
 

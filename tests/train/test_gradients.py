@@ -11,10 +11,10 @@ import torch
 
 import nequix.torch.model
 import nequix.torch.potential
-from nequix.core.layout import TILE
 from nequix.core.parameters import initialise, manifest
 from nequix.data.loader import Loader
 from nequix.data.sources import open_source
+from nequix.graphs.tiling import TILE
 from nequix.jax import convolution
 from nequix.jax.convolution import PlainKernel
 from nequix.jax.kernels import select_kernel

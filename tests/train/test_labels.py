@@ -10,10 +10,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from nequix.core.errors import DataError
 from nequix.core.parameters import initialise
 from nequix.core.spec import ModelSpec
-from nequix.core.weights import Provenance, read_weights, write_weights
 from nequix.data.sources import open_source
 from nequix.finetune.config import ReplayConfig, configure
 from nequix.finetune.run import FineTuning
+from nequix.io.weights import Provenance, read_weights, write_weights
 from nequix.train.config import read_config
 from nequix.train.loop import Run
 from nequix.train.streams import open_sources

@@ -19,7 +19,6 @@ import nequix.torch.potential
 from nequix.core.errors import DataError
 from nequix.core.parameters import initialise, manifest
 from nequix.core.spec import ModelSpec
-from nequix.core.weights import Provenance, Weights
 from nequix.data.batch import graph_of
 from nequix.data.loader import Loader
 from nequix.data.sources import Source
@@ -28,6 +27,7 @@ from nequix.evaluate.phonons.harmonic import by_hessian
 from nequix.finetune.config import PhononsConfig, configure
 from nequix.finetune.phonons import PhononSource
 from nequix.finetune.run import FineTuning
+from nequix.io.weights import Provenance, Weights
 from nequix.jax.kernels import select_kernel
 from nequix.jax.potential import Potential
 from nequix.torch.kernels import select_kernel as select_torch_kernel

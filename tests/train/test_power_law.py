@@ -8,11 +8,11 @@ import pytest
 
 from nequix.core.errors import DataError
 from nequix.core.parameters import initialise
-from nequix.core.weights import Provenance, Weights
 from nequix.finetune import curve
 from nequix.finetune.config import configure
 from nequix.finetune.curve import sentence
 from nequix.finetune.power_law import FURTHEST, Answer, answer, fit
+from nequix.io.weights import Provenance, Weights
 from tests.train.emt import write_data
 from tests.train.test_finetune import SPEC
 

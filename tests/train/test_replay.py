@@ -14,11 +14,11 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from nequix import NequixCalculator, cli
 from nequix.core.errors import DataError
 from nequix.core.parameters import initialise
-from nequix.core.weights import Provenance, Weights, read_weights, write_weights
 from nequix.finetune import teacher
 from nequix.finetune.config import ReplayConfig, configure
 from nequix.finetune.run import FineTuning, finished
 from nequix.finetune.teacher import write_teacher_data
+from nequix.io.weights import Provenance, Weights, read_weights, write_weights
 from nequix.train import measured
 from nequix.train.history import History
 from nequix.train.loop import MODEL

@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 
 from nequix import NequixCalculator
-from nequix.core.weights import read_weights
+from nequix.io.weights import read_weights
 from nequix.train.config import read_config
 from nequix.train.figures import CURVES, PARITY
 from nequix.train.loop import MODEL, Run

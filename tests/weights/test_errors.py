@@ -8,8 +8,8 @@ from ase.build import bulk
 from typer.testing import CliRunner
 
 from nequix import cli
+from nequix.backends import load_model
 from nequix.core.errors import DataError
-from nequix.models import load_model
 from tests.calculator import small
 from weights.nano import derive, errors
 from weights.nano.teacher import labelled, teach_with

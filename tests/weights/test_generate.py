@@ -7,12 +7,12 @@ import pytest
 from ase import Atoms
 from ase.data import chemical_symbols
 
+from nequix.backends import load_model
 from nequix.core.errors import DataError
 from nequix.core.parameters import initialise
 from nequix.core.spec import ModelSpec
-from nequix.core.weights import Provenance, Weights
 from nequix.data.sources import open_source
-from nequix.models import load_model
+from nequix.io.weights import Provenance, Weights
 from weights.nano import chemistry, derive, generate, packings, perturb, prototypes
 from weights.nano.teacher import Label, equilibrate, teach_with
 

@@ -5,9 +5,9 @@ import pytest
 
 pytest.importorskip("phonopy")
 
+from nequix.backends import load_model
 from nequix.evaluate.phonons.harmonic import by_displacements
 from nequix.finetune.phonons import PhononSource
-from nequix.models import load_model
 from weights.nano import phonons
 from weights.nano.prototypes import UNARY
 from weights.nano.teacher import teach_with

@@ -15,11 +15,11 @@ import numpy as np
 import typer
 
 from nequix.core.errors import DataError
-from nequix.core.files import write_atomic
 from nequix.evaluate.errors.metrics import summarise
 from nequix.evaluate.errors.predictions import Predictions
 from nequix.evaluate.errors.report import GPA, read_predictions
-from nequix.evaluate.store import ITEMS, RUN, Store
+from nequix.evaluate.run_directory import ITEMS, RUN, RunDirectory
+from nequix.io.files import write_atomic
 from weights.nano.derive import KINDS
 
 COLUMNS = (
@@ -46,7 +46,7 @@ def read_run(folder: Path) -> tuple[str, str, Predictions]:
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(f"{folder}: is no run of `nequix evaluate errors` ({error})") from None
     items = sorted(path.stem for path in (folder / ITEMS).glob("*.json"))
-    return data, model, read_predictions(Store(folder), items)[0]
+    return data, model, read_predictions(RunDirectory(folder), items)[0]
 
 
 def select(predictions: Predictions, chosen: np.ndarray) -> Predictions:

@@ -23,10 +23,10 @@ import numpy as np
 import typer
 from ase import Atoms
 
+from nequix.backends import load_model
 from nequix.core.errors import DataError
-from nequix.core.files import write_atomic
 from nequix.data.convert import convert
-from nequix.models import load_model
+from nequix.io.files import write_atomic
 from weights.nano import chemistry, derive, packings
 from weights.nano.perturb import is_sound
 from weights.nano.teacher import Teach, equilibrate, labelled, teach_with

@@ -11,7 +11,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from nequix.core.files import write_atomic
+from nequix.io.files import write_atomic
 from nequix.train.figures import draw
 from nequix.train.history import COLUMNS, History
 

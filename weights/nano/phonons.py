@@ -18,9 +18,9 @@ import numpy as np
 import typer
 from ase import Atoms
 
-from nequix.core.files import write_atomic
+from nequix.backends import load_model
 from nequix.evaluate.phonons.harmonic import by_displacements
-from nequix.models import load_model
+from nequix.io.files import write_atomic
 from weights.nano import chemistry
 from weights.nano.derive import family
 from weights.nano.generate import Plan

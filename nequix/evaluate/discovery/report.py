@@ -23,7 +23,7 @@ from nequix.evaluate.discovery.results import (
 )
 from nequix.evaluate.discovery.structures import Structures
 from nequix.evaluate.report import Report
-from nequix.evaluate.store import Store
+from nequix.evaluate.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -51,14 +51,14 @@ class References:
 
 
 def write_report(
-    stores: Sequence[Store], items: Sequence[str], identity: dict[str, Any], given: References
+    stores: Sequence[RunDirectory], items: Sequence[str], identity: dict[str, Any], given: References
 ) -> dict[str, Any]:
     """Write the report of a run, finished or not, and the files of a submission.
 
     Args:
         stores: The run, and others that have blocks which it has not.
         items: All blocks.
-        identity: What :meth:`nequix.evaluate.store.Store.begin` was given.
+        identity: What :meth:`nequix.evaluate.run_directory.RunDirectory.begin` was given.
         given: What to compare with.
 
     Returns:
@@ -95,7 +95,7 @@ def write_report(
     return summary
 
 
-def _count(stores: Sequence[Store], items: Sequence[str], failures: dict[str, str]) -> dict[str, Any]:
+def _count(stores: Sequence[RunDirectory], items: Sequence[str], failures: dict[str, str]) -> dict[str, Any]:
     steps, n_converged = [], 0
     for one in read_relaxed(stores, items, failures):
         steps.append(one.steps)
@@ -128,7 +128,9 @@ def _compare(report: Report, reference: Reference, formation: dict[str, float]) 
     return {"formation_energy": energies, "discovery": subsets}
 
 
-def _match(report: Report, stores: Sequence[Store], items: Sequence[str], path: Path) -> dict[str, Any]:
+def _match(
+    report: Report, stores: Sequence[RunDirectory], items: Sequence[str], path: Path
+) -> dict[str, Any]:
     from nequix.evaluate.discovery.matching import UNMATCHED, displacements
 
     held = displacements(read_relaxed(stores, items, {}), dict(Structures(path).by_name()))

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nequix.core.errors import DataError
-from nequix.core.files import write_atomic
 from nequix.evaluate.discovery.reference import DECIMALS, Reference, formation_energy
 from nequix.evaluate.discovery.structures import ID, to_pymatgen
-from nequix.evaluate.store import Store
+from nequix.evaluate.run_directory import RunDirectory
+from nequix.io.files import write_atomic
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -51,7 +51,7 @@ class Relaxed:
 
 
 def read_relaxed(
-    stores: Sequence[Store], items: Iterable[str], failures: dict[str, str]
+    stores: Sequence[RunDirectory], items: Iterable[str], failures: dict[str, str]
 ) -> Iterator[Relaxed]:
     """Read what runs have relaxed, one after the other.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nequix.core.errors import DataError
-from nequix.evaluate.store import RUN, Store
+from nequix.evaluate.run_directory import RUN, RunDirectory
 
 
 def take_shard(items: Sequence[str], shard: str | None) -> list[str]:
@@ -32,7 +32,7 @@ def take_shard(items: Sequence[str], shard: str | None) -> list[str]:
 
 
 @contextlib.contextmanager
-def open_shards(folders: Sequence[Path], identity: dict[str, Any]) -> Iterator[list[Store]]:
+def open_shards(folders: Sequence[Path], identity: dict[str, Any]) -> Iterator[list[RunDirectory]]:
     """Open the folders of other parts of the same run, which nothing may be writing to.
 
     Args:
@@ -47,6 +47,6 @@ def open_shards(folders: Sequence[Path], identity: dict[str, Any]) -> Iterator[l
         for folder in folders:
             if not (folder / RUN).is_file():
                 raise DataError(f"--join {folder}: holds no run; give the folder of a part")
-            stores.append(Store(folder))
+            stores.append(RunDirectory(folder))
             stack.enter_context(stores[-1].begin(identity))
         yield stores

@@ -12,11 +12,11 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE
 
 from nequix.calculator import NequixCalculator
-from nequix.core.cell_relaxation import cell_relaxation
+from nequix.cell_relaxation import cell_relaxation
 from nequix.core.errors import DataError
 from nequix.evaluate.digests import describe_paths
 from nequix.evaluate.discovery.structures import open_structures
-from nequix.evaluate.task import Outcome
+from nequix.evaluate.task import ItemResult
 
 BLOCK = 16
 """Structures of an item: what a killed run has to do again at most, for each worker."""
@@ -55,7 +55,7 @@ class Discovery:
         """
         return [f"structures-{start:08d}" for start in range(0, self._size(), BLOCK)]
 
-    def evaluate(self, item: str, calculator: NequixCalculator) -> Outcome:
+    def evaluate(self, item: str, calculator: NequixCalculator) -> ItemResult:
         """Relax the structures of a block; what fails is noted with the reason.
 
         Args:
@@ -74,7 +74,7 @@ class Discovery:
                 continue
             rows.append({"name": name, "error": None, "n_atoms": len(atoms), **row})
             relaxed.append(atoms)
-        return Outcome({"structures": rows}, _arrays(relaxed))
+        return ItemResult({"structures": rows}, _arrays(relaxed))
 
     def _size(self) -> int:
         n = len(open_structures(self.path))

@@ -10,7 +10,7 @@ import numpy as np
 from nequix.evaluate.errors import metrics
 from nequix.evaluate.errors.predictions import Predictions
 from nequix.evaluate.report import Report
-from nequix.evaluate.store import Store
+from nequix.evaluate.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -29,7 +29,7 @@ GPA = 160.21766208
 _BINS = 60  # of a parity plot's hexagons
 
 
-def read_predictions(store: Store, items: Sequence[str]) -> tuple[Predictions, list[list[str]]]:
+def read_predictions(store: RunDirectory, items: Sequence[str]) -> tuple[Predictions, list[list[str]]]:
     """Read what a run has predicted.
 
     Args:
@@ -50,13 +50,13 @@ def read_predictions(store: Store, items: Sequence[str]) -> tuple[Predictions, l
     return Predictions.join(parts), failures
 
 
-def write_report(store: Store, items: Sequence[str], identity: dict[str, Any]) -> dict[str, Any]:
+def write_report(store: RunDirectory, items: Sequence[str], identity: dict[str, Any]) -> dict[str, Any]:
     """Write the report of a finished run.
 
     Args:
         store: The run.
         items: Its blocks.
-        identity: What :meth:`nequix.evaluate.store.Store.begin` was given.
+        identity: What :meth:`nequix.evaluate.run_directory.RunDirectory.begin` was given.
 
     Returns:
         The summary of all structures.

@@ -11,7 +11,6 @@ import numpy as np
 
 from nequix.calculator import NequixCalculator
 from nequix.core.errors import DataError, GraphError
-from nequix.core.graph import Graph
 from nequix.data.batch import graph_of
 from nequix.data.labels import tell_unread
 from nequix.data.sources import Source, open_source
@@ -19,7 +18,8 @@ from nequix.data.structure import LABELS, LabelKeys, Structure, refuse_not_finit
 from nequix.evaluate.batches import MAX_ATOMS, evaluate_graphs
 from nequix.evaluate.digests import describe_paths
 from nequix.evaluate.errors.predictions import Predictions
-from nequix.evaluate.task import Outcome
+from nequix.evaluate.task import ItemResult
+from nequix.graphs.graph import Graph
 
 BLOCK = 64
 """Structures of an item: what a killed run has to do again at most, for each worker."""
@@ -87,7 +87,7 @@ class Errors:
             f"{tell_unread(source[0])}; name another key, or leave the option out"
         )
 
-    def evaluate(self, item: str, calculator: NequixCalculator) -> Outcome:
+    def evaluate(self, item: str, calculator: NequixCalculator) -> ItemResult:
         """Predict the structures of a block; those that cannot be evaluated are listed with the reason.
 
         Args:
@@ -109,7 +109,7 @@ class Errors:
             else:
                 failures.append([structure.name, f"energy {energy} eV, or forces that are not finite"])
         together = Predictions.join(parts)
-        return Outcome({"names": list(together.names), "failures": failures}, together.arrays())
+        return ItemResult({"names": list(together.names), "failures": failures}, together.arrays())
 
 
 def _prepare(

@@ -12,8 +12,8 @@ import numpy as np
 from nequix.core.errors import DataError
 from nequix.evaluate.kappa.srme import WORST
 from nequix.evaluate.report import Report
-from nequix.evaluate.store import Store
-from nequix.evaluate.task import Outcome
+from nequix.evaluate.run_directory import RunDirectory
+from nequix.evaluate.task import ItemResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,13 +25,15 @@ PUBLISHED = "kappa103_matbench_discovery.json"
 COLUMNS = ("material", "formula", "group", "kappa", "DFT", "SRE", "SRME", "min. THz", "remark")
 
 
-def write_report(store: Store, items: Sequence[str], identity: dict[str, Any], data: Path) -> dict[str, Any]:
+def write_report(
+    store: RunDirectory, items: Sequence[str], identity: dict[str, Any], data: Path
+) -> dict[str, Any]:
     """Write the report of a run, finished or not.
 
     Args:
         store: The run.
         items: Its materials.
-        identity: What :meth:`nequix.evaluate.store.Store.begin` was given.
+        identity: What :meth:`nequix.evaluate.run_directory.RunDirectory.begin` was given.
         data: Where :data:`PUBLISHED` may be.
 
     Returns:
@@ -60,7 +62,7 @@ def write_report(store: Store, items: Sequence[str], identity: dict[str, Any], d
     return results["summary"]
 
 
-def summarise(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+def summarise(outcomes: Mapping[str, ItemResult]) -> dict[str, Any]:
     """Average SRE and SRME over materials, failures included.
 
     Args:
@@ -101,22 +103,22 @@ def read_published(folder: Path, model: str) -> dict[str, dict[str, Any]] | None
         raise DataError(f"{path}: cannot be read ({type(error).__name__}: {error}); fetch it anew") from error
 
 
-def _errors(outcomes: Mapping[str, Outcome], name: str) -> list[float]:
+def _errors(outcomes: Mapping[str, ItemResult], name: str) -> list[float]:
     return [outcome.values.get(name, WORST) for outcome in outcomes.values()]
 
 
-def _mean_row(name: str, outcomes: Mapping[str, Outcome]) -> tuple[str, float | None, float | None]:
+def _mean_row(name: str, outcomes: Mapping[str, ItemResult]) -> tuple[str, float | None, float | None]:
     errors = _errors(outcomes, name)
     if not errors:
         return name.upper(), None, None
     return name.upper(), float(np.mean(errors)), float(np.median(errors))
 
 
-def _values(outcome: Outcome) -> dict[str, Any]:
+def _values(outcome: ItemResult) -> dict[str, Any]:
     return {**outcome.values, "error": outcome.error}
 
 
-def _row(item: str, outcome: Outcome) -> list[Any]:
+def _row(item: str, outcome: ItemResult) -> list[Any]:
     held = outcome.values
     remarks = [outcome.error] if outcome.error else []
     remarks += ["imaginary modes"] if held.get("imaginary_modes") else []
@@ -127,7 +129,7 @@ def _row(item: str, outcome: Outcome) -> list[Any]:
 
 
 def _compare(
-    report: Report, outcomes: Mapping[str, Outcome], published: Mapping[str, Mapping[str, Any]]
+    report: Report, outcomes: Mapping[str, ItemResult], published: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Show the published results of the same materials beside ours."""
     both = [item for item in outcomes if item in published]
@@ -166,7 +168,7 @@ def _listed(value: Any) -> Any:
     )
 
 
-def plot(outcomes: Mapping[str, Outcome]) -> Figure:
+def plot(outcomes: Mapping[str, ItemResult]) -> Figure:
     """Plot conductivities against DFT's, and the distribution of SRME.
 
     Args:

@@ -14,7 +14,7 @@ from nequix.evaluate.digests import describe_paths
 from nequix.evaluate.kappa import conductivity, srme
 from nequix.evaluate.kappa.data import Reference, estimate_cost, find_files, read_reference, read_structures
 from nequix.evaluate.relaxation import NO_SHEAR, Relaxed, relax_symmetric
-from nequix.evaluate.task import Outcome
+from nequix.evaluate.task import ItemResult
 
 FMAX = 0.02
 """eV/A, with which the published results of Nequix were made; the benchmark's own is 1e-4."""
@@ -54,7 +54,7 @@ class Kappa:
         structures = read_structures(self.folder)
         return sorted(structures, key=lambda name: (estimate_cost(structures[name]), name))
 
-    def evaluate(self, item: str, calculator: NequixCalculator) -> Outcome:
+    def evaluate(self, item: str, calculator: NequixCalculator) -> ItemResult:
         """Relax one material, and compare its conductivity with DFT's.
 
         Args:
@@ -82,7 +82,7 @@ class Kappa:
             arrays |= {"fc3_forces": phonons.forces, **vars(solved)}
         times.append(time.perf_counter())
         values["seconds"] = dict(zip(("relaxation", "fc2", "fc3_and_kappa"), np.diff(times), strict=True))
-        return Outcome(values, arrays)
+        return ItemResult(values, arrays)
 
 
 def _describe(relaxed: Relaxed, frequencies: np.ndarray) -> dict[str, Any]:

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nequix.core.graph import build_graph
 from nequix.evaluate.forces import supercell_forces
+from nequix.graphs.graph import build_graph
 
 if TYPE_CHECKING:
     from ase import Atoms
     from jaxtyping import Float
     from phonopy import Phonopy
 
-    from nequix.models import Potential
+    from nequix.backends import Potential
 
 DISPLACEMENT = 0.01
 """A."""

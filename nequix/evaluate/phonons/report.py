@@ -9,8 +9,8 @@ import numpy as np
 
 from nequix.evaluate.phonons import bands
 from nequix.evaluate.report import Report
-from nequix.evaluate.store import Store
-from nequix.evaluate.task import Outcome
+from nequix.evaluate.run_directory import RunDirectory
+from nequix.evaluate.task import ItemResult
 
 COMPARED = {
     "max_frequency": "max. frequency (K)",
@@ -23,13 +23,13 @@ COMPARED = {
 METHODS = ("displacements", "hessian")
 
 
-def write_report(store: Store, items: Sequence[str], identity: dict[str, Any]) -> dict[str, Any]:
+def write_report(store: RunDirectory, items: Sequence[str], identity: dict[str, Any]) -> dict[str, Any]:
     """Write the report of a run, finished or not.
 
     Args:
         store: The run.
         items: Its materials.
-        identity: What :meth:`nequix.evaluate.store.Store.begin` was given.
+        identity: What :meth:`nequix.evaluate.run_directory.RunDirectory.begin` was given.
 
     Returns:
         The summary.
@@ -66,7 +66,7 @@ def write_report(store: Store, items: Sequence[str], identity: dict[str, Any]) -
     return summary
 
 
-def summarise(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+def summarise(outcomes: Mapping[str, ItemResult]) -> dict[str, Any]:
     """Average absolute errors over materials, and find where the two ways differ most.
 
     Args:

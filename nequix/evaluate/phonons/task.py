@@ -14,7 +14,7 @@ from nequix.evaluate.digests import describe_paths
 from nequix.evaluate.phonons import bands, harmonic
 from nequix.evaluate.phonons.data import file_of, find_references, read_reference
 from nequix.evaluate.relaxation import FIXED, FREE, relax_symmetric
-from nequix.evaluate.task import Outcome
+from nequix.evaluate.task import ItemResult
 
 if TYPE_CHECKING:
     from phonopy import Phonopy
@@ -63,7 +63,7 @@ class Phonons:
         found = find_references(self.folder)
         return sorted(found, key=lambda name: (_size(found[name]), name))
 
-    def evaluate(self, item: str, calculator: NequixCalculator) -> Outcome:
+    def evaluate(self, item: str, calculator: NequixCalculator) -> ItemResult:
         """Relax one material, and compare its phonons with DFT's.
 
         Args:
@@ -93,7 +93,7 @@ class Phonons:
             "disagreement_THz": float(np.abs(arrays["bands_hessian"] - arrays["bands_displacements"]).max()),
             **{name: asdict(harmonic.properties(phonons)) for name, phonons in several.items()},
         }
-        return Outcome(values, arrays | bands.densities(several))
+        return ItemResult(values, arrays | bands.densities(several))
 
 
 def unit_cell(reference: Phonopy) -> Atoms:

@@ -11,7 +11,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from nequix.core.cell_relaxation import cell_relaxation
+from nequix.cell_relaxation import cell_relaxation
 from nequix.evaluate.physics.verdicts import Limit
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 
 from nequix.evaluate.physics.judge import judge_dimer, plain_elements
 from nequix.evaluate.physics.verdicts import Verdict
-from nequix.evaluate.task import Outcome
+from nequix.evaluate.task import ItemResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,7 +19,7 @@ _COLUMNS = 10
 _HIGH = 25.0  # eV, to which curves of dimers are shown
 
 
-def dimer_curves(outcomes: Mapping[str, Outcome]) -> Figure:
+def dimer_curves(outcomes: Mapping[str, ItemResult]) -> Figure:
     """Draw a panel for every element: the model's curve in the colour of its verdict, DFT's in grey.
 
     Args:
@@ -55,7 +55,7 @@ def dimer_curves(outcomes: Mapping[str, Outcome]) -> Figure:
     return figure
 
 
-def cutoff_curves(outcome: Outcome, cutoff: float) -> Figure:
+def cutoff_curves(outcome: ItemResult, cutoff: float) -> Figure:
     """Draw energy and force of an atom pulled off a slab, and of a pair near the cutoff.
 
     Args:
@@ -81,7 +81,7 @@ def cutoff_curves(outcome: Outcome, cutoff: float) -> Figure:
     return figure
 
 
-def energies_of_dynamics(outcomes: Mapping[str, Outcome]) -> Figure:
+def energies_of_dynamics(outcomes: Mapping[str, ItemResult]) -> Figure:
     """Draw the total energy over time.
 
     Args:
@@ -100,7 +100,7 @@ def energies_of_dynamics(outcomes: Mapping[str, Outcome]) -> Figure:
     return figure
 
 
-def equations_of_state(outcomes: Mapping[str, Outcome]) -> Figure:
+def equations_of_state(outcomes: Mapping[str, ItemResult]) -> Figure:
     """Draw V0 and B0 against the reference, and the distribution of Delta.
 
     Args:
@@ -137,7 +137,7 @@ def equations_of_state(outcomes: Mapping[str, Outcome]) -> Figure:
     return figure
 
 
-def elastic_moduli(outcomes: Mapping[str, Outcome]) -> Figure:
+def elastic_moduli(outcomes: Mapping[str, ItemResult]) -> Figure:
     """Draw bulk and shear moduli against the reference.
 
     Args:

@@ -9,7 +9,7 @@ import numpy as np
 
 from nequix.evaluate.physics import cutoff, dimers, dynamics, elastic, eos, laws
 from nequix.evaluate.physics.verdicts import Limit, Row, Verdict, worst
-from nequix.evaluate.task import Outcome
+from nequix.evaluate.task import ItemResult
 
 MAGNETIC = ("Cr", "Mn", "Fe", "Co", "Ni", "O")
 """Elements whose crystals are magnetic in training data, but not in the ACWF reference."""
@@ -70,7 +70,7 @@ def judge_dimer(values: Mapping[str, Any]) -> tuple[Verdict, str]:
     return worst(list(found.values())), "; ".join(told)
 
 
-def judge_dimers(outcomes: Mapping[str, Outcome]) -> list[Row]:
+def judge_dimers(outcomes: Mapping[str, ItemResult]) -> list[Row]:
     """Judge the curves of all elements by the part that fails.
 
     Args:
@@ -97,7 +97,7 @@ def plain_elements(symbols: Mapping[str, Any]) -> list[str]:
     return [name for name in symbols if plain(name.split("-")[0])]
 
 
-def summarise_eos(outcomes: Mapping[str, Outcome], names: list[str]) -> dict[str, Any]:
+def summarise_eos(outcomes: Mapping[str, ItemResult], names: list[str]) -> dict[str, Any]:
     """Take medians over crystals.
 
     Args:
@@ -130,7 +130,7 @@ def summarise_eos(outcomes: Mapping[str, Outcome], names: list[str]) -> dict[str
     }
 
 
-def judge_eos(outcomes: Mapping[str, Outcome]) -> list[Row]:
+def judge_eos(outcomes: Mapping[str, ItemResult]) -> list[Row]:
     """Judge the medians over the crystals that the reference describes as training data do.
 
     Args:
@@ -146,7 +146,7 @@ def judge_eos(outcomes: Mapping[str, Outcome]) -> list[Row]:
     return judge_numbers("eos", eos.LIMITS, summary, "float32", note)
 
 
-def summarise_elastic(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+def summarise_elastic(outcomes: Mapping[str, ItemResult]) -> dict[str, Any]:
     """Take medians over crystals.
 
     Args:
@@ -170,7 +170,7 @@ def summarise_elastic(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
     }
 
 
-def judge(groups: Mapping[str, Mapping[str, Outcome]], dtype: str) -> list[Row]:
+def judge(groups: Mapping[str, Mapping[str, ItemResult]], dtype: str) -> list[Row]:
     """Judge everything.
 
     Args:

@@ -8,15 +8,15 @@ import numpy as np
 from ase import Atoms
 from scipy.spatial.transform import Rotation
 
-from nequix.core.results import Results
 from nequix.evaluate.batches import evaluate_atoms
 from nequix.evaluate.physics import structures
 from nequix.evaluate.physics.verdicts import Limit
+from nequix.graphs.results import Results
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from nequix.models import Potential
+    from nequix.backends import Potential
 
 ROUNDING = "only rounding may change it; in float64 a millionth of the limit holds"
 STEP = 2e-3

@@ -9,20 +9,20 @@ from nequix.evaluate.physics import figures, judge
 from nequix.evaluate.physics.task import CHECKS, PREFIXES, Physics
 from nequix.evaluate.physics.verdicts import Row, Verdict, worst
 from nequix.evaluate.report import Report
-from nequix.evaluate.store import Store
-from nequix.evaluate.task import Outcome
+from nequix.evaluate.run_directory import RunDirectory
+from nequix.evaluate.task import ItemResult
 
 SHOWN = 15
 """Crystals that the report names; results.json holds all."""
 
 
-def write_report(store: Store, task: Physics, identity: dict[str, Any]) -> dict[str, Verdict]:
+def write_report(store: RunDirectory, task: Physics, identity: dict[str, Any]) -> dict[str, Verdict]:
     """Write the report of a finished run.
 
     Args:
         store: The run.
         task: What ran.
-        identity: What :meth:`nequix.evaluate.store.Store.begin` was given.
+        identity: What :meth:`nequix.evaluate.run_directory.RunDirectory.begin` was given.
 
     Returns:
         The verdict of each check; a check with an item that could not be made has failed.
@@ -58,7 +58,7 @@ def _check_of(item: str) -> str:
     return next((check for check, prefix in PREFIXES.items() if item.startswith(prefix)), item)
 
 
-def _group(check: str, outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
+def _group(check: str, outcomes: Mapping[str, ItemResult]) -> dict[str, ItemResult]:
     prefix = PREFIXES.get(check, check)
     return {
         item.removeprefix(prefix): outcome
@@ -117,7 +117,7 @@ def _bold(verdict: Verdict) -> str:
 
 
 def _show_cutoff_and_dynamics(
-    report: Report, groups: Mapping[str, Mapping[str, Outcome]], identity: dict[str, Any]
+    report: Report, groups: Mapping[str, Mapping[str, ItemResult]], identity: dict[str, Any]
 ) -> None:
     if outcome := groups.get("cutoff", {}).get(""):
         report.heading("Cutoff")
@@ -132,7 +132,7 @@ def _show_cutoff_and_dynamics(
         report.figure("nve", "Total energy over time.", figures.energies_of_dynamics(outcomes))
 
 
-def _show_dimers(report: Report, groups: Mapping[str, Mapping[str, Outcome]]) -> dict[str, Any]:
+def _show_dimers(report: Report, groups: Mapping[str, Mapping[str, ItemResult]]) -> dict[str, Any]:
     outcomes = groups.get("dimers")
     if not outcomes:
         return {}
@@ -150,7 +150,7 @@ def _show_dimers(report: Report, groups: Mapping[str, Mapping[str, Outcome]]) ->
     return {"dimers": {symbol: {"verdict": v.value, "why": why} for symbol, (v, why) in judged.items()}}
 
 
-def _show_eos(report: Report, groups: Mapping[str, Mapping[str, Outcome]]) -> dict[str, Any]:
+def _show_eos(report: Report, groups: Mapping[str, Mapping[str, ItemResult]]) -> dict[str, Any]:
     outcomes = groups.get("eos")
     if not outcomes:
         return {}
@@ -183,7 +183,7 @@ def _show_eos(report: Report, groups: Mapping[str, Mapping[str, Outcome]]) -> di
     return {"eos": summaries}
 
 
-def _show_elastic(report: Report, groups: Mapping[str, Mapping[str, Outcome]]) -> dict[str, Any]:
+def _show_elastic(report: Report, groups: Mapping[str, Mapping[str, ItemResult]]) -> dict[str, Any]:
     outcomes = groups.get("elastic")
     if not outcomes:
         return {}

@@ -14,7 +14,7 @@ from nequix.calculator import NequixCalculator
 from nequix.core.errors import DataError
 from nequix.evaluate.digests import describe_paths
 from nequix.evaluate.physics import cutoff, dimers, dynamics, elastic, eos, laws, references
-from nequix.evaluate.task import Outcome
+from nequix.evaluate.task import ItemResult
 
 CHECKS = (*laws.CHECKS, "cutoff", "nve", "dimers", "eos", "elastic")
 """Every check, in the report's order."""
@@ -106,7 +106,7 @@ class Physics:
                 raise DataError(f"{self.data}: has no reference of check {check!r}; see docs/evaluate.md")
             raise DataError(f"check {check!r}: no crystal is left to check; choose other data or --n-elastic")
 
-    def evaluate(self, item: str, calculator: NequixCalculator) -> Outcome:
+    def evaluate(self, item: str, calculator: NequixCalculator) -> ItemResult:
         """Make one check.
 
         Args:
@@ -114,10 +114,10 @@ class Physics:
             calculator: The model.
         """
         if item in laws.CHECKS:
-            return Outcome(laws.CHECKS[item](calculator.potential))
+            return ItemResult(laws.CHECKS[item](calculator.potential))
         if item == "cutoff":
-            return Outcome(*cutoff.scan(calculator.potential))
-        kinds: dict[str, Callable[[str, NequixCalculator], Outcome]] = {
+            return ItemResult(*cutoff.scan(calculator.potential))
+        kinds: dict[str, Callable[[str, NequixCalculator], ItemResult]] = {
             "nve-": self._nve,
             "dimer-": self._dimer,
             "eos-": self._eos,
@@ -126,13 +126,13 @@ class Physics:
         prefix = next(prefix for prefix in kinds if item.startswith(prefix))
         return kinds[prefix](item.removeprefix(prefix), calculator)
 
-    def _nve(self, system: str, calculator: NequixCalculator) -> Outcome:
+    def _nve(self, system: str, calculator: NequixCalculator) -> ItemResult:
         values, curves = dynamics.conserve(system, calculator, calculator.spec, self.picoseconds)
         atoms, temperature, step = dynamics.system(system, calculator.spec)
         told = {"formula": atoms.get_chemical_formula(), "temperature_K": temperature, "step_fs": step}
-        return Outcome({**values, **told}, curves)
+        return ItemResult({**values, **told}, curves)
 
-    def _dimer(self, symbol: str, calculator: NequixCalculator) -> Outcome:
+    def _dimer(self, symbol: str, calculator: NequixCalculator) -> ItemResult:
         curve = dimers.compute(calculator.potential, atomic_numbers[symbol])
         values: dict[str, Any] = dimers.describe(curve)
         arrays = {"distance": curve.distance, "energy": curve.energy}
@@ -142,9 +142,9 @@ class Physics:
             values["reference"] = dimers.describe(reference)
             values["comparison"] = dimers.compare(curve, reference)
             arrays |= {"reference_distance": reference.distance, "reference_energy": reference.energy}
-        return Outcome(values, arrays)
+        return ItemResult(values, arrays)
 
-    def _eos(self, name: str, calculator: NequixCalculator) -> Outcome:
+    def _eos(self, name: str, calculator: NequixCalculator) -> ItemResult:
         path = self.reference("eos")
         if path is None:
             raise DataError("the reference of the equations of state is gone")
@@ -153,9 +153,9 @@ class Physics:
         values = eos.measure(calculator.potential, system, held.n_atoms, held.eos)
         if held.other is not None:
             values["vasp_delta"] = 1e3 * eos.delta(held.other, held.eos) / held.n_atoms
-        return Outcome(values)
+        return ItemResult(values)
 
-    def _elastic(self, name: str, calculator: NequixCalculator) -> Outcome:
+    def _elastic(self, name: str, calculator: NequixCalculator) -> ItemResult:
         path = self.reference("elastic")
         if path is None:
             raise DataError("the reference of the elastic constants is gone")
@@ -171,7 +171,7 @@ class Physics:
             "converged": found.converged,
             "reference": reference,
         }
-        return Outcome(values, {"constants": np.asarray(found.constants)})
+        return ItemResult(values, {"constants": np.asarray(found.constants)})
 
 
 def elements_of(numbers: tuple[int, ...]) -> tuple[str, ...]:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nequix.evaluate.report import Report
+from nequix.evaluate.run_directory import RunDirectory
 from nequix.evaluate.speed.clock import paired_ratio, steps_per_day
 from nequix.evaluate.speed.task import Speed
-from nequix.evaluate.store import Store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 GIB = 2**30
 
 
-def write_report(store: Store, task: Speed, identity: dict[str, Any]) -> list[dict[str, Any]]:
+def write_report(store: RunDirectory, task: Speed, identity: dict[str, Any]) -> list[dict[str, Any]]:
     """Write the report of a finished run.
 
     Args:
         store: The run.
         task: What ran.
-        identity: What :meth:`nequix.evaluate.store.Store.begin` was given.
+        identity: What :meth:`nequix.evaluate.run_directory.RunDirectory.begin` was given.
 
     Returns:
         A row for each size and contender: ``n_atoms``, ``contender``, ``steps_per_day`` and ``ratio``

@@ -11,7 +11,7 @@ from nequix.calculator import NequixCalculator
 from nequix.core.errors import DataError
 from nequix.evaluate.speed import clock
 from nequix.evaluate.speed.contenders import Contender
-from nequix.evaluate.task import Outcome
+from nequix.evaluate.task import ItemResult
 
 SIZES = (8, 64, 216, 512, 1000)
 """Atoms of diamond."""
@@ -58,7 +58,7 @@ class Speed:
         """Name the sizes, the smallest first."""
         return [f"atoms-{size:07d}" for size in sorted(set(self.sizes))]
 
-    def evaluate(self, item: str, calculator: NequixCalculator) -> Outcome:
+    def evaluate(self, item: str, calculator: NequixCalculator) -> ItemResult:
         """Time all contenders at one size.
 
         Args:
@@ -78,4 +78,4 @@ class Speed:
             for contender in self.contenders:
                 if "error" not in held[contender.label]:
                     held[contender.label] |= clock.memory(contender, size)
-        return Outcome({"n_atoms": len(clock.diamond(size)), "contenders": held})
+        return ItemResult({"n_atoms": len(clock.diamond(size)), "contenders": held})

@@ -18,7 +18,7 @@ from nequix.evaluate.discovery.results import Relaxed, prediction_column
 from nequix.evaluate.discovery.structures import Structures, to_pymatgen
 from nequix.evaluate.discovery.task import Discovery
 from nequix.evaluate.run import run_item, run_items
-from nequix.evaluate.store import Store
+from nequix.evaluate.run_directory import RunDirectory
 from nequix.evaluate.task import Engine
 from tests.calculator.small import write_small
 from tests.evaluate.commands import evaluate, results
@@ -135,7 +135,7 @@ def test_a_run_has_the_metrics_of_its_energies_both_ways(tmp_path, monkeypatch):
     engine = Engine(str(write_small(tmp_path)), "torch")
     described = engine.describe(engine.calculator())
     identity = {"task": work.name, "settings": work.settings(), "engine": described}
-    store = Store(tmp_path / "run")
+    store = RunDirectory(tmp_path / "run")
     with store.begin(identity):
         for item in work.items():
             run_item(work, PairCalculator(), store, item)
@@ -230,7 +230,7 @@ def test_shards_that_are_joined_have_the_numbers_of_one_run(tmp_path):
 def test_workers_do_the_same(tmp_path, monkeypatch):
     path = archived(tmp_path / "initial.zip", crystals(20))
     work, engine = Discovery(path), Engine(str(write_small(tmp_path)), "torch", dtype="float64")
-    stores = [Store(tmp_path / name) for name in ("none", "two")]
+    stores = [RunDirectory(tmp_path / name) for name in ("none", "two")]
     for store, workers in zip(stores, (0, 2), strict=True):
         with store.begin({}):
             run_items(work, engine, store, work.items(), workers)

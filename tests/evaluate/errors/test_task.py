@@ -10,7 +10,7 @@ from nequix.evaluate.errors import task as errors_task
 from nequix.evaluate.errors.report import read_predictions, write_report
 from nequix.evaluate.errors.task import Errors
 from nequix.evaluate.run import run_items
-from nequix.evaluate.store import Store
+from nequix.evaluate.run_directory import RunDirectory
 from nequix.evaluate.task import Engine
 from tests.calculator.small import rattled, salt, slab, water, write_small
 from tests.evaluate.commands import evaluate
@@ -39,7 +39,7 @@ def labelled(path, calculator, n=9, shift=0.0):
 
 
 def run(task, engine, folder, workers=0):
-    store = Store(folder)
+    store = RunDirectory(folder)
     with store.begin({"settings": task.settings()}):
         run_items(task, engine, store, task.items(), workers)
     return store

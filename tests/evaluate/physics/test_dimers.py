@@ -9,7 +9,7 @@ from nequix.evaluate.physics import references
 from nequix.evaluate.physics.dimers import Curve, compare, describe, wall_radius
 from nequix.evaluate.physics.judge import judge_dimer, judge_dimers
 from nequix.evaluate.physics.verdicts import Verdict
-from nequix.evaluate.task import Outcome
+from nequix.evaluate.task import ItemResult
 
 R = np.geomspace(0.6, 6.0, 400)
 
@@ -120,7 +120,7 @@ def test_the_mean_error_leaves_the_shortest_distances_out():
 
 def test_the_part_of_the_elements_that_fail_is_judged():
     good, bad = describe(GOOD), {**describe(GOOD), "wall_deficit": 9.5}
-    outcomes = {f"x{i}": Outcome(bad if i < 3 else good) for i in range(30)}
+    outcomes = {f"x{i}": ItemResult(bad if i < 3 else good) for i in range(30)}
     (row,) = judge_dimers(outcomes)
     assert (row.value, row.verdict) == (pytest.approx(10.0), Verdict.warned)
     assert row.note == "27 elements pass, 0 warn, 3 fail"

@@ -10,7 +10,7 @@ from nequix.evaluate.physics import eos
 from nequix.evaluate.physics.elastic import GPA, Elasticity, elasticity
 from nequix.evaluate.physics.judge import summarise_elastic
 from nequix.evaluate.physics.references import read_elastic
-from nequix.evaluate.task import Outcome
+from nequix.evaluate.task import ItemResult
 
 
 def isotropic(K, G):
@@ -121,7 +121,7 @@ def test_softening_is_what_the_median_ratio_lacks():
         {"bulk": 70.0, "shear": 35.0, "stable": True, "converged": False},
     ]
     outcomes = {
-        str(i): Outcome({**v, "reference": {"bulk": 100.0, "shear": 50.0}}) for i, v in enumerate(held)
+        str(i): ItemResult({**v, "reference": {"bulk": 100.0, "shear": 50.0}}) for i, v in enumerate(held)
     }
     found = summarise_elastic(outcomes)
     assert (found["n"], found["unstable"], found["not_converged"]) == (3, 1, 1)

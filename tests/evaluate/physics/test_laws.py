@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nequix.backends import load_model
 from nequix.core.errors import GraphError
-from nequix.core.weights import Weights
 from nequix.evaluate.physics import cutoff, laws
 from nequix.evaluate.physics.verdicts import Limit, Verdict, worst
-from nequix.models import load_model
+from nequix.io.weights import Weights
 from tests.calculator.small import WEIGHTS
 
 

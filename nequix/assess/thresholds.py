@@ -1,0 +1,87 @@
+"""The thresholds of a decision, recorded before any data are read."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from nequix.core.errors import DataError
+from nequix.io.files import make_folder, write_atomic
+
+PROTOCOL = "protocol.json"
+"""Where they are recorded, in the folder of the run."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What counts as good enough, and how errors are sampled.
+
+    Attributes:
+        zero_shot_force: Force MAE of the model as it is, meV/A.
+        tuned_energy: Energy MAE after fine-tuning, offsets removed, meV/atom.
+        tuned_force: Force MAE after fine-tuning, meV/A; at most ``zero_shot_force``.
+        confidence: Of the intervals.
+        samples: Bootstrap samples of structures.
+        seed: Of the samples.
+
+    Raises:
+        DataError: If a threshold is no positive number, or ``tuned_force`` is above ``zero_shot_force``.
+    """
+
+    zero_shot_force: float = 100.0
+    tuned_energy: float = 20.0
+    tuned_force: float = 50.0
+    confidence: float = 0.95
+    samples: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("zero_shot_force", "tuned_energy", "tuned_force"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise DataError(f"{name} = {value}, expected a positive number")
+        if self.tuned_force > self.zero_shot_force:
+            raise DataError(
+                f"tuned_force = {self.tuned_force:g} meV/A, expected at most zero_shot_force = "
+                f"{self.zero_shot_force:g}: fine-tuning would be advised towards a target that is met "
+                "already; lower tuned_force, or raise zero_shot_force"
+            )
+
+    def record(self, folder: Path) -> str:
+        """Write the protocol into the folder of a run, once, before the data are looked at.
+
+        Args:
+            folder: The folder; it is made.
+
+        Returns:
+            When it was first recorded.
+
+        Raises:
+            DataError: If another protocol is recorded there, as thresholds are not changed after the fact, or
+                the folder cannot be made.
+        """
+        make_folder(folder)
+        path, own = folder / PROTOCOL, asdict(self)
+        if not path.exists():
+            recorded = datetime.now(UTC).isoformat(timespec="seconds")
+            write_atomic(path, [json.dumps({"recorded": recorded, **own}, indent=1).encode() + b"\n"])
+            return recorded
+        try:
+            held = json.loads(path.read_bytes())
+            recorded = held.pop("recorded")
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise DataError(f"{path}: cannot be read ({error}); choose another folder") from None
+        if held != own:
+            different = ", ".join(
+                f"{name} = {held.get(name)} (got {value})"
+                for name, value in own.items()
+                if held.get(name) != value
+            )
+            raise DataError(
+                f"{path}: recorded {recorded} with {different}; thresholds are not changed after the data "
+                "are known: choose another folder for another protocol"
+            )
+        return recorded

@@ -1,0 +1,1 @@
+"""Graphs of structures: neighbour lists, tiles of edges, results."""

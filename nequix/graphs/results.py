@@ -1,0 +1,117 @@
+"""What a potential returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nequix.core.errors import GraphError
+from nequix.core.spec import ModelSpec
+from nequix.graphs.graph import Graph
+from nequix.io.weights import Weights
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """Energies, forces and stress of one structure or a batch, float64 whatever the engine's precision.
+
+    Attributes:
+        energy: eV, of each structure.
+        energies: eV, of each atom.
+        forces: eV/A.
+        stress: eV/A^3, ``(1/V) dE/d(strain)``, positive under tension (ASE's sign); NaN for a
+            structure without a volume.
+    """
+
+    energy: Float[np.ndarray, " n_graphs"]
+    energies: Float[np.ndarray, " n_nodes"]
+    forces: Float[np.ndarray, "n_nodes 3"]
+    stress: Float[np.ndarray, "n_graphs 3 3"]
+
+
+def unpad_results(graph: Graph, energies: np.ndarray, forces: np.ndarray, virial: np.ndarray) -> Results:
+    """Cut padding off an engine's outputs, sum energies in float64 and divide virials by volumes.
+
+    Args:
+        graph: The graph that was evaluated.
+        energies: eV, of each atom, padding included.
+        forces: eV/A, padding included.
+        virial: ``dE/d(strain)`` of each structure, eV, padding included.
+    """
+    energies = np.array(energies[: graph.n_nodes])  # copies: an engine's buffers are larger, and read-only
+    energy = np.bincount(graph.node_graph, energies, graph.n_graphs)
+    volume = graph.volume[:, None, None]
+    stress = np.divide(
+        virial[: graph.n_graphs], volume, where=volume > 0, out=np.full_like(graph.cell, np.nan)
+    )
+    return Results(energy, energies, np.array(forces[: graph.n_nodes]), stress)
+
+
+def check_graph(graph: Graph, spec: ModelSpec) -> None:
+    """Refuse a graph that was not built for a model.
+
+    Args:
+        graph: The graph.
+        spec: The model's specification.
+
+    Raises:
+        GraphError: If the graph's cutoff, elements or species are not the model's.
+    """
+    if graph.cutoff != spec.cutoff:
+        raise GraphError(
+            f"the graph has the cutoff {graph.cutoff} A, the model {spec.cutoff} A; "
+            "build the graph with this model's specification"
+        )
+    if graph.atomic_numbers and graph.atomic_numbers != spec.atomic_numbers:
+        raise GraphError(
+            f"the graph was built for a model of {len(graph.atomic_numbers)} elements, the model has "
+            f"{spec.n_species} or other ones; build the graph with this model's specification"
+        )
+    if graph.n_nodes and graph.species.max() >= spec.n_species:
+        raise GraphError(
+            f"the graph has species {graph.species.max()}, the model {spec.n_species}; "
+            "build the graph with this model's specification"
+        )
+
+
+def check_direction(graph: Graph, direction: np.ndarray) -> Float[np.ndarray, "n_nodes 3"]:
+    """Return a displacement of every atom as float64.
+
+    Args:
+        graph: The graph.
+        direction: The displacement.
+
+    Raises:
+        GraphError: If it has another shape or is not finite.
+    """
+    checked = np.asarray(direction, np.float64)
+    if checked.shape != (graph.n_nodes, 3) or not np.isfinite(checked).all():
+        finite = "finite" if np.isfinite(checked).all() else "not finite"
+        raise GraphError(
+            f"the direction has shape {checked.shape} and is {finite}, expected {(graph.n_nodes, 3)}, "
+            "finite: a displacement of every atom"
+        )
+    return checked
+
+
+def cast_parameters(weights: Weights, dtype: str) -> dict[str, np.ndarray]:
+    """Copy a model's parameters in a precision; the atom energies stay float64.
+
+    JAX may read a NumPy array where it lies: the caller's own could change afterwards.
+
+    Args:
+        weights: The model.
+        dtype: ``float32`` or ``float64``.
+
+    Raises:
+        ValueError: For another precision.
+    """
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"dtype = {dtype!r}, but the precisions are 'float32' and 'float64'")
+    converted = {name: np.array(values, dtype) for name, values in weights.parameters.items()}
+    return {**converted, "atom_energies": np.array(weights.parameters["atom_energies"], np.float64)}

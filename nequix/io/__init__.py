@@ -1,0 +1,1 @@
+"""Files: weights, downloads, caches, and the catalogue of models."""

@@ -1,0 +1,110 @@
+"""The folder of models that were downloaded and converted once.
+
+An entry is a weight file and beside it its digest, in the form that ``sha256sum -c`` reads. It counts only
+if the file reads well and has that digest: whatever a crash or a full disk left is made anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import filelock
+import platformdirs
+
+from nequix.core.errors import WeightsError
+from nequix.core.spec import SPEC_VERSION
+from nequix.io.download import DEADLINE, download
+from nequix.io.files import TEMPORARY, write_atomic
+from nequix.io.published import parse_published
+from nequix.io.weight_checks import FORMAT_VERSION
+from nequix.io.weights import Weights, read_weights, write_weights
+
+if TYPE_CHECKING:
+    from nequix.io.catalogue import Entry
+
+
+def folder() -> Path:
+    """Return the cache folder: ``NEQUIX_CACHE``, or the platform's place for caches."""
+    chosen = os.environ.get("NEQUIX_CACHE", "")
+    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("nequix", False))
+
+
+def location(entry: Entry) -> Path:
+    """Return where a model's converted file is, or would be.
+
+    Args:
+        entry: The model.
+    """
+    # With the versions in the name, an older nequix beside a newer one never sees a file it cannot read.
+    versions = f"v{FORMAT_VERSION}.{SPEC_VERSION}"
+    return folder() / f"{entry.name}-{entry.sha256[:16]}-{versions}.safetensors"
+
+
+def cached(entry: Entry) -> Weights | None:
+    """Read a model from the cache, or return None if there is no sound entry.
+
+    Args:
+        entry: The model.
+    """
+    path = location(entry)
+    try:
+        recorded = _sidecar(path).read_text().split()
+        weights = read_weights(path)
+    except (OSError, ValueError):  # a WeightsError, too, is a ValueError
+        return None
+    return weights if recorded[:1] == [weights.digest] else None
+
+
+def obtain(entry: Entry) -> Weights:
+    """Read a model from the cache; on first use, download, verify and convert it.
+
+    Args:
+        entry: The model.
+
+    Raises:
+        WeightsError: If it is not in the cache and cannot be downloaded, is not the published file, or
+            if the cache folder cannot be used.
+    """
+    # No lock and no writing for an entry that is there: the cache may be on a read-only disk.
+    weights = cached(entry)
+    if weights is not None:
+        return weights
+    place = folder()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(place / ".lock", timeout=DEADLINE + 60):
+            return cached(entry) or _make(entry)
+    except filelock.Timeout:
+        raise WeightsError(
+            f"{place}: another process holds the lock; wait for it, or set NEQUIX_CACHE to another folder"
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        raise WeightsError(
+            f"{place}: the cache folder cannot be used ({error}); set NEQUIX_CACHE to a folder that can"
+        ) from None
+
+
+def _make(entry: Entry) -> Weights:
+    """Fill the cache; the caller holds its lock."""
+    for stale in folder().glob(TEMPORARY):
+        with contextlib.suppress(OSError):
+            stale.unlink()
+    spec, parameters = parse_published(BytesIO(download(entry.url, entry.size, entry.sha256)), entry.file)
+    path = location(entry)
+    write_weights(path, spec, parameters, entry.provenance)
+    digest = read_weights(path).digest
+    write_atomic(_sidecar(path), [f"{digest}  {path.name}\n".encode()])
+    weights = cached(entry)
+    if weights is None:
+        raise WeightsError(
+            f"{path}: was written but cannot be read back; check the disk, or set NEQUIX_CACHE"
+        )
+    return weights
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_suffix(".sha256")

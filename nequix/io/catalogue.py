@@ -1,0 +1,210 @@
+"""The known models: where each comes from, what it was trained on, and how it is loaded."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from nequix.core.errors import WeightsError
+from nequix.io import cache
+from nequix.io.files import digest_file
+from nequix.io.published import read_published
+from nequix.io.weights import Provenance, Weights, read_weights
+
+_RELEASES = "https://github.com/atomicarchitects/nequix/raw"
+_FIRST = f"{_RELEASES}/7c2854de8e754b1a60274c7d9d2e014989ed632e/models"
+_SECOND = f"{_RELEASES}/9c852a9c4cce69ae5e75bc5a2cf670be21ff8c28/models"
+_LICENCE = "MIT, Copyright (c) 2025 Teddy Koker"
+_PAPER = "arXiv:2508.16067"
+_PHONON_PAPER = "arXiv:2508.16067, arXiv:2601.07742"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One published model.
+
+    Attributes:
+        name: Its name.
+        url: Address of its file, pinned to a commit.
+        size: Bytes of that file.
+        sha256: Digest of that file.
+        training_data: Data sets it was trained on, in order.
+        theory: Level of theory of the labels.
+        citation: What to cite.
+        licence: Licence and copyright holder of the weights.
+    """
+
+    name: str
+    url: str
+    size: int
+    sha256: str
+    training_data: str
+    theory: str
+    citation: str
+    licence: str = _LICENCE
+
+    @property
+    def file(self) -> str:
+        """Name of the published file."""
+        return self.url.rsplit("/", 1)[1]
+
+    @property
+    def provenance(self) -> Provenance:
+        """What a weight file made from this model says of its origin."""
+        source = f"{self.url} sha256:{self.sha256}"
+        return Provenance(self.name, self.training_data, self.theory, self.licence, self.citation, source)
+
+
+ENTRIES: dict[str, Entry] = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            "nequix-mp-1",
+            f"{_FIRST}/nequix-mp-1.nqx",
+            2842366,
+            "1647af8e627e1afa11e2bfadeab0797326513a521afd7dd01606a96f56783eee",
+            "MPtrj",
+            "PBE+U",
+            _PAPER,
+        ),
+        Entry(
+            "nequix-mp-1-pft",
+            f"{_FIRST}/nequix-mp-1-pft.nqx",
+            2842840,
+            "a88aeaed71fd447572dc57af21d469207d7737b85a6dbb66f8c38156f175c5f1",
+            "MPtrj, then MDR phonons (co-trained)",
+            "PBE+U",
+            _PHONON_PAPER,
+        ),
+        Entry(
+            "nequix-mp-1-pft-nocotrain",
+            f"{_FIRST}/nequix-mp-1-pft-nocotrain.nqx",
+            2842825,
+            "c191f7208e15f7caf8cc5c1202444652f301fed2f41d85f9a8080af3843ef308",
+            "MPtrj, then MDR phonons only",
+            "PBE+U",
+            _PHONON_PAPER,
+        ),
+        Entry(
+            "nequix-omat-1",
+            f"{_SECOND}/nequix-omat-1.nqx",
+            2841752,
+            "2d0802ae7f5915cb488c44d25649d98404a103697e6500abb40f515e003a46a6",
+            "OMat24",
+            "PBE+U (VASP 54 potentials)",
+            _PAPER,
+        ),
+        Entry(
+            "nequix-oam-1",
+            f"{_SECOND}/nequix-oam-1.nqx",
+            2869928,
+            "6a43475eaeb32a7a049f36c1306d78aa1e7a17e8af37aeda7901c8fec0ca845c",
+            "OMat24, sAlex, MPtrj",
+            "PBE+U",
+            _PAPER,
+        ),
+        Entry(
+            "nequix-oam-1-pft",
+            f"{_SECOND}/nequix-oam-1-pft.nqx",
+            2842066,
+            "4ce693d68886512aab50c84ea2400efd68163e11155f7c7babe98e695177e809",
+            "OMat24, sAlex, MPtrj, MDR phonons",
+            "PBE+U",
+            _PHONON_PAPER,
+        ),
+    )
+}
+"""Every published model by its name."""
+
+BUNDLED = {"nequix-nano": "fa53b6df6174e2358fe3549e621b9b4ad3ea82c5504ed8a4ac3840eba8a4e7a1"}
+"""The models that come with the package, in ``nequix/weights``, and the digests of their files."""
+
+
+def list_models() -> list[str]:
+    """List the names that :func:`load_weights` knows."""
+    return [*BUNDLED, *ENTRIES]
+
+
+def load_weights(name_or_path: str | os.PathLike[str]) -> Weights:
+    """Load a model by its name, or from a weight file or a published ``.nqx`` file.
+
+    The first use of a published model downloads, verifies and converts it; later uses, and the models that
+    come with the package, need no network. A known name always means the model: write ``./name`` for a file
+    that is called like one.
+
+    Args:
+        name_or_path: A name of :func:`list_models`, or a path.
+
+    Raises:
+        WeightsError: If there is no such model or file, it cannot be downloaded, or is damaged.
+    """
+    entry = _lookup(name_or_path)
+    if entry is not None:
+        return cache.obtain(entry)
+    if name_or_path in BUNDLED:
+        return _bundled(str(name_or_path))
+    path = Path(name_or_path)
+    return load_published(path) if path.suffix == ".nqx" else read_weights(path)
+
+
+def _bundled(name: str) -> Weights:
+    weights = read_weights(_place(name))
+    if weights.digest != BUNDLED[name]:
+        raise WeightsError(
+            f"{_place(name)}: has the digest {weights.digest}, expected {BUNDLED[name]}; install nequix anew"
+        )
+    return weights
+
+
+def _place(name: str) -> Path:
+    return Path(__file__).parents[1] / "weights" / f"{name}.safetensors"
+
+
+def load_published(path: str | os.PathLike[str]) -> Weights:
+    """Load a published ``.nqx`` file; its origin is known if its digest is.
+
+    Args:
+        path: The file.
+
+    Raises:
+        WeightsError: If the file is missing or damaged.
+    """
+    spec, parameters = read_published(path)
+    digest = digest_file(path)
+    known = [entry.provenance for entry in ENTRIES.values() if entry.sha256 == digest]
+    unknown = Provenance(name=Path(path).stem, source=f"{Path(path).name} sha256:{digest}")
+    return Weights(spec, parameters, [*known, unknown][0], digest)
+
+
+def resolve(name_or_path: str | os.PathLike[str]) -> Path:
+    """Return the path of a model's file, downloading and converting it on the first use of its name.
+
+    Args:
+        name_or_path: A name of :func:`list_models`, or a path.
+
+    Raises:
+        WeightsError: If there is no such model or file, or it cannot be downloaded.
+    """
+    entry = _lookup(name_or_path)
+    if name_or_path in BUNDLED:
+        return _place(str(name_or_path))
+    if entry is None:
+        return Path(name_or_path)
+    cache.obtain(entry)
+    return cache.location(entry)
+
+
+def _lookup(name_or_path: str | os.PathLike[str]) -> Entry | None:
+    """Return the entry of a published model, or None for one of the package and for a path that exists."""
+    if isinstance(name_or_path, str) and name_or_path in ENTRIES:
+        return ENTRIES[name_or_path]
+    if name_or_path in BUNDLED or os.path.exists(name_or_path):
+        return None
+    near = difflib.get_close_matches(os.fspath(name_or_path).lower(), list_models(), n=1)
+    guess = f"did you mean {near[0]!r}? " if near else ""
+    raise WeightsError(
+        f"{name_or_path}: neither a file nor a known model; {guess}check the path, or use one of the names "
+        f"that `nequix models` lists: {', '.join(list_models())}"
+    )

@@ -1,0 +1,165 @@
+"""Fetching one file of known size and digest over the network, or from a mirror."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from http.client import HTTPException
+from io import BufferedIOBase
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from nequix.core.errors import WeightsError
+from nequix.io.files import open_regular
+
+TIMEOUT = 30.0
+"""Longest silence of a server, s."""
+
+DEADLINE = 900.0
+"""Longest download, s: a server that sends a byte now and then would otherwise hold it for ever."""
+
+_REMEDY = (
+    "set NEQUIX_MIRROR to a folder or a base URL that has {file}, or give the path of a local weight file"
+)
+
+
+def origin(url: str) -> str:
+    """Return where a file comes from: its address, or its place in the mirror of ``NEQUIX_MIRROR``.
+
+    Args:
+        url: The published address; its last part is the file's name.
+    """
+    mirror = os.environ.get("NEQUIX_MIRROR", "")
+    if not mirror:
+        return url
+    file = url.rsplit("/", 1)[1]
+    return f"{mirror.rstrip('/')}/{file}" if "://" in mirror else str(Path(mirror).expanduser() / file)
+
+
+def download(url: str, size: int, sha256: str) -> bytes:
+    """Fetch a file whose content is known, into memory.
+
+    Args:
+        url: Its published address; the environment variable ``NEQUIX_MIRROR`` names another origin, a
+            folder or a base URL (https, http or file).
+        size: Its size in bytes, beyond which nothing is read.
+        sha256: Its digest.
+
+    Raises:
+        WeightsError: If the origin cannot be reached or breaks off, or if the content is another.
+    """
+    where = origin(url)
+    file = url.rsplit("/", 1)[1]
+    try:
+        with open_origin(where)[0] as stream, show_progress(file, size) as advance:
+            data = _read(stream, size, advance)
+    except WeightsError as error:
+        mirror = os.environ.get("NEQUIX_MIRROR", "")
+        if not mirror or ("://" in mirror and not mirror.startswith("file:")):
+            raise
+        # The name was a known one: what lacks the file is the mirror.
+        raise WeightsError(
+            f"{str(error).rpartition('; ')[0]} in the mirror NEQUIX_MIRROR={mirror}; put {file} there, unset "
+            "NEQUIX_MIRROR to download it, or give the path of a local weight file"
+        ) from error
+    except (OSError, HTTPException, ValueError) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
+        remedy = _REMEDY.format(file=file)
+        raise WeightsError(f"{where}: cannot be downloaded ({error}); {remedy}") from None
+    if len(data) < size:
+        raise WeightsError(
+            f"{where}: broke off after {len(data)} of {size} bytes; try again, or {_REMEDY.format(file=file)}"
+        )
+    digest = hashlib.sha256(data).hexdigest()
+    if len(data) > size or digest != sha256:
+        got = f"more than {size} bytes" if len(data) > size else f"SHA-256 {digest}"
+        raise WeightsError(
+            f"{where}: not the published file: {got}, expected {size} bytes and SHA-256 {sha256}; "
+            f"it was not kept: {_REMEDY.format(file=file)}"
+        )
+    return data
+
+
+def open_origin(where: str, start: int = 0) -> tuple[BufferedIOBase, int, int | None]:
+    """Open a path or an https, http or file address, from a byte on if the server can do that.
+
+    Args:
+        where: The path or address.
+        start: The first byte that is wanted.
+
+    Returns:
+        The stream, the byte at which it begins, and the size of the whole file, if that is known.
+
+    Raises:
+        WeightsError: If the file is missing, or the address of another kind.
+        OSError: If the server cannot be reached or refuses.
+    """
+    scheme = urlsplit(where).scheme if "://" in where else ""
+    if scheme in ("", "file"):
+        path = urllib.request.url2pathname(urlsplit(where).path) if scheme else where
+        stream = open_regular(path)
+        stream.seek(start)
+        return stream, start, os.path.getsize(path)
+    if scheme not in ("http", "https"):
+        raise WeightsError(
+            f"{where}: cannot download by {scheme!r}; set NEQUIX_MIRROR to https, http or file"
+        )
+    # Assembled by hand: the standard opener would also follow ftp and data addresses.
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPErrorProcessor,
+        urllib.request.UnknownHandler,
+    ):
+        opener.add_handler(handler())
+    opener.addheaders = [("User-Agent", "nequix")] + [("Range", f"bytes={start}-")] * (start > 0)
+    stream = opener.open(where, timeout=TIMEOUT)
+    length = stream.headers.get("Content-Length")
+    begin = start if stream.status == HTTPStatus.PARTIAL_CONTENT else 0
+    return stream, begin, None if length is None else begin + int(length)
+
+
+def _read(stream: BufferedIOBase, size: int, advance: Callable[[int], None]) -> bytes:
+    """Read a stream to its end, or until it is longer than it may be."""
+    deadline = time.monotonic() + DEADLINE
+    data = bytearray()
+    # One arrival at a time: a read of a fixed length would wait for all of it and never see the deadline.
+    while len(data) <= size and (chunk := stream.read1(1 << 16)):
+        data += chunk
+        advance(len(chunk))
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{len(data)} of {size} bytes after {DEADLINE:.0f} s")
+    return bytes(data)
+
+
+@contextlib.contextmanager
+def show_progress(name: str, size: int | None, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Show a bar while a file arrives, if somebody looks at a terminal.
+
+    Args:
+        name: Of the file.
+        size: Its bytes, if known.
+        done: Bytes that are here already.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(name, total=size, completed=done)
+        yield lambda n_bytes: progress.advance(task, n_bytes)

@@ -1,0 +1,181 @@
+"""Ensembles: several models of one specification, what they share, and how far they disagree."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nequix.core.errors import WeightsError
+from nequix.graphs.results import Results
+from nequix.io.files import write_atomic
+from nequix.io.weights import Weights, read_weights
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+
+ENSEMBLE = "ensemble.json"
+"""Lists the members of a folder, and holds their calibration."""
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How spreads relate to errors on data that were held out (docs/ensembles.md).
+
+    Attributes:
+        data: Which data.
+        n_structures: Of how many structures.
+        n_components: Of how many force components.
+        forces_scale: Standard error of a force component for each unit of its atom's spread.
+        forces_area: Miscalibration area of the forces without the scale.
+        forces_area_scaled: The same with it, of structures that it was not fitted to.
+        forces_limit: Largest spread of an atom that was seen, eV/A, without the scale: where the range ends.
+        forces_rank_correlation: Spearman's, of errors of force components with spreads of their atoms.
+        energy_scale: Standard error of the energy for each unit of its spread.
+        energy_area: Miscalibration area of the energies without the scale.
+        energy_area_scaled: The same with it, of structures that it was not fitted to.
+        energy_limit: Largest spread of an energy that was seen, eV/atom.
+    """
+
+    data: str
+    n_structures: int
+    n_components: int
+    forces_scale: float
+    forces_area: float
+    forces_area_scaled: float
+    forces_limit: float
+    forces_rank_correlation: float
+    energy_scale: float
+    energy_area: float
+    energy_area_scaled: float
+    energy_limit: float
+
+
+@dataclass(frozen=True, eq=False)
+class EnsembleResults:
+    """What every member says of one structure or a batch.
+
+    Attributes:
+        members: The results of each member.
+        mean: Their means.
+    """
+
+    members: tuple[Results, ...]
+
+    @property
+    def mean(self) -> Results:
+        """Return the means of the members' results."""
+        return Results(*(self._stacked(name).mean(0) for name in ("energy", "energies", "forces", "stress")))
+
+    @property
+    def energy_spread(self) -> Float[np.ndarray, " n_graphs"]:
+        """Return the standard deviation of each structure's energy over the members, eV."""
+        return self._stacked("energy").std(0, ddof=1)
+
+    @property
+    def forces_spread(self) -> Float[np.ndarray, " n_nodes"]:
+        """Return the standard deviation of a component of each atom's force, eV/A, as a mean over three."""
+        return np.sqrt(self._stacked("forces").var(0, ddof=1).mean(-1))
+
+    def _stacked(self, name: str) -> np.ndarray:
+        return np.stack([getattr(member, name) for member in self.members])
+
+
+def check_members(members: Sequence[Weights]) -> None:
+    """Refuse models that are no ensemble.
+
+    Args:
+        members: The models.
+
+    Raises:
+        WeightsError: If there are fewer than two, or their specifications differ.
+    """
+    if len(members) < 2:
+        raise WeightsError(f"{len(members)} members, expected two at least: one alone has no spread")
+    for number, member in enumerate(members):
+        if member.spec != members[0].spec:
+            raise WeightsError(
+                f"member {number} ({member.provenance.name}) has another specification than member 0 "
+                f"({members[0].provenance.name}); an ensemble is made from one parent"
+            )
+
+
+def own_parameters(members: Sequence[Weights]) -> list[str]:
+    """List the parameters in which members differ; all others are shared.
+
+    Args:
+        members: Models of one specification.
+    """
+    first, *others = (member.parameters for member in members)
+    return [name for name, x in first.items() if any(not np.array_equal(x, o[name]) for o in others)]
+
+
+def n_shared_layers(members: Sequence[Weights]) -> int:
+    """Count the interaction layers, from the first on, that all members share.
+
+    Args:
+        members: Models of one specification.
+    """
+    layers = [int(name.split(".")[1]) for name in own_parameters(members) if name.startswith("layers.")]
+    return min(layers, default=members[0].spec.n_layers)
+
+
+def write_ensemble(
+    folder: Path, members: Sequence[tuple[str, Weights]], calibration: Calibration | None
+) -> Path:
+    """Write the list of a folder's members, whole or not at all.
+
+    Args:
+        folder: The folder.
+        members: Each file's path within the folder, and what it holds.
+        calibration: Of the ensemble, if there is one.
+    """
+    listed = [{"file": file, "sha256": weights.digest} for file, weights in members]
+    told = {
+        "version": _VERSION,
+        "members": listed,
+        "calibration": None if calibration is None else asdict(calibration),
+    }
+    write_atomic(folder / ENSEMBLE, [json.dumps(told, indent=1).encode()])
+    return folder / ENSEMBLE
+
+
+def read_ensemble(folder: str | os.PathLike[str]) -> tuple[list[Weights], Calibration | None]:
+    """Read the members of a folder and their calibration.
+
+    Args:
+        folder: The folder, or its :data:`ENSEMBLE`.
+
+    Raises:
+        WeightsError: If it is no ensemble, or a member is damaged or not the one that was listed.
+    """
+    path = Path(folder)
+    path = path / ENSEMBLE if path.is_dir() else path
+    try:
+        told = json.loads(path.read_text())
+        if told["version"] != _VERSION:
+            raise WeightsError(f"{path}: version {told['version']}, expected {_VERSION}; update nequix")
+        listed = [(str(member["file"]), member["sha256"]) for member in told["members"]]
+        calibration = None if told["calibration"] is None else Calibration(**told["calibration"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, WeightsError):
+            raise
+        raise WeightsError(f"{path}: no ensemble, or a damaged one ({error!r}); train it anew") from None
+    members = []
+    for file, digest in listed:
+        weights = read_weights(path.parent / file)
+        if weights.digest != digest:
+            raise WeightsError(
+                f"{path.parent / file}: digest {weights.digest}, expected {digest}; train it anew"
+            )
+        members.append(weights)
+    check_members(members)
+    return members, calibration

@@ -1,0 +1,44 @@
+"""Which model and which programs made a number: what certificates and reports record."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from nequix.core.parameters import manifest
+from nequix.io.weight_checks import checksum
+from nequix.io.weights import Weights
+
+
+def describe_model(weights: Weights) -> dict[str, Any]:
+    """Tell a model by its name, its file's digest, its parameters' checksum and its specification.
+
+    Args:
+        weights: The model.
+    """
+    arrays = (np.ascontiguousarray(weights.parameters[item.name]) for item in manifest(weights.spec))
+    return {
+        "name": weights.provenance.name,
+        "file_sha256": weights.digest,
+        "checksum": checksum(weights.spec.to_json(), (array.tobytes() for array in arrays)),
+        "spec": asdict(weights.spec),
+    }
+
+
+def package_versions(packages: Iterable[str]) -> dict[str, str]:
+    """Look up versions; none of the packages is imported.
+
+    Args:
+        packages: Their names as pip knows them.
+    """
+    versions = {}
+    for name in packages:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions

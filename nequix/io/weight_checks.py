@@ -1,0 +1,195 @@
+"""What a weight file must hold: checks shared by its reader and its writer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nequix.core.errors import WeightsError
+from nequix.core.parameters import Parameter, manifest
+from nequix.core.spec import ModelSpec
+from nequix.io.header import Tensor, parse_tensor, shorten, strict_json
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+FORMAT_VERSION = "1"
+"""Version of the file format; raised whenever older readers would misread the file."""
+
+MAX_BYTES = 1 << 30
+"""Models of more bytes are refused; the published shape has 2.8 MB."""
+
+DTYPES = {np.dtype(np.float32): "F32", np.dtype(np.float64): "F64"}
+"""The allowed dtypes, and safetensors' names for them."""
+
+AGAIN = "the file is damaged or was edited; fetch, convert or write it anew"
+"""The remedy for a damaged file."""
+
+NOT_OURS = "another program made it; convert a published .nqx file with `nequix convert`"
+"""The remedy for a file of something else."""
+
+
+def parse_spec(values: str | Mapping[str, Any], where: str) -> ModelSpec:
+    """Build the specification that a file holds.
+
+    Args:
+        values: Its JSON text, or the fields by name.
+        where: The file's name, for the message.
+
+    Raises:
+        WeightsError: If it is no JSON, lacks a field or has a bad value.
+    """
+    try:
+        if isinstance(values, str):
+            return ModelSpec.from_dict(strict_json(values))
+        return ModelSpec(**values)
+    except (ValueError, OverflowError) as error:  # OverflowError: an integer that no float can hold
+        raise WeightsError(f"{where}: spec: {shorten(error)}; {AGAIN}") from None
+
+
+def parse_header(raw: bytes, where: str) -> tuple[dict[str, Any], dict[str, str], ModelSpec]:
+    """Read a header as far as it can be judged without the tensors.
+
+    Args:
+        raw: The header's JSON.
+        where: The file's name, for the messages.
+
+    Returns:
+        The tensors' entries by name, unchecked; the metadata; the specification.
+
+    Raises:
+        WeightsError: If the header is no JSON, of another program or of a newer format.
+    """
+    try:
+        entries = strict_json(raw)
+    except ValueError as error:
+        raise WeightsError(f"{where}: the header cannot be read ({shorten(error)}); {AGAIN}") from None
+    metadata = entries.pop("__metadata__", None)
+    if not isinstance(metadata, dict) or metadata.get("format") != "nequix":
+        raise WeightsError(
+            f"{where}: no nequix weight file (its metadata lacks format = 'nequix'); {NOT_OURS}"
+        )
+    wrong = [key for key, value in metadata.items() if not isinstance(value, str)]
+    if wrong:
+        raise WeightsError(f"{where}: metadata {shorten(wrong[0], 80)!r} is not text; {AGAIN}")
+    version = metadata.get("format_version")
+    if version != FORMAT_VERSION:
+        raise WeightsError(
+            f"{where}: format version {shorten(version, 40)!r}, but this nequix reads {FORMAT_VERSION!r}; "
+            "install a newer nequix if the file is newer"
+        )
+    for key in ("spec", "checksum"):
+        if key not in metadata:
+            raise WeightsError(f"{where}: metadata {key!r} is missing; {AGAIN}")
+    return entries, metadata, parse_spec(metadata["spec"], where)
+
+
+def check_names(names: Iterable[str], expected: Sequence[Parameter], where: str) -> None:
+    """Require the tensors of the manifest, all of them and no others.
+
+    Args:
+        names: The tensors that are there.
+        expected: The manifest.
+        where: The file's name, for the message.
+
+    Raises:
+        WeightsError: Naming the first tensors that are missing or that do not belong there.
+    """
+    given, wanted = set(names), {parameter.name for parameter in expected}
+    for kind, found in (("missing", wanted - given), ("not part of the model", given - wanted)):
+        if found:
+            first = ", ".join(repr(shorten(name, 80)) for name in sorted(found)[:3])
+            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+            raise WeightsError(
+                f"{where}: {len(given)} tensors, expected {len(wanted)}: {first}{more} {kind}; the tensors "
+                "must be those that nequix.core.parameters.manifest(spec) lists"
+            )
+
+
+def check_tensors(entries: Mapping[str, Any], spec: ModelSpec, n_bytes: int, where: str) -> dict[str, Tensor]:
+    """Check every tensor's entry against the specification and the size of the file.
+
+    Args:
+        entries: The header's entries by name.
+        spec: The specification.
+        n_bytes: Bytes of the file after the header.
+        where: The file's name, for the messages.
+
+    Returns:
+        The tensors in the manifest's order.
+
+    Raises:
+        WeightsError: For a missing, additional, misplaced or overlapping tensor, a wrong shape or dtype.
+    """
+    expected = manifest(spec)
+    check_names(entries, expected, where)
+    tensors: dict[str, Tensor] = {}
+    for parameter in expected:
+        try:
+            tensor = parse_tensor(entries[parameter.name])
+        except ValueError as error:
+            raise WeightsError(f"{where}: tensor {parameter.name!r}: {error}; {AGAIN}") from None
+        if tensor.shape != parameter.shape:
+            raise WeightsError(
+                f"{where}: tensor {parameter.name!r} has shape {list(tensor.shape)}, expected "
+                f"{list(parameter.shape)} by the specification; {AGAIN}"
+            )
+        tensors[parameter.name] = tensor
+    dtypes = sorted({tensor.dtype for tensor in tensors.values()})
+    if len(dtypes) > 1:
+        raise WeightsError(f"{where}: tensors of {' and '.join(dtypes)}; write all of them in one dtype")
+    _check_layout(tensors, n_bytes, where)
+    return tensors
+
+
+def _check_layout(tensors: Mapping[str, Tensor], n_bytes: int, where: str) -> None:
+    """Require that the tensors fill the bytes after the header, side by side."""
+    total = sum(tensor.end - tensor.begin for tensor in tensors.values())
+    if total != n_bytes or total > MAX_BYTES:
+        raise WeightsError(
+            f"{where}: {n_bytes} bytes after the header, expected {total} (and at most {MAX_BYTES}): the "
+            "file is truncated, or has more behind it; fetch, convert or write it anew"
+        )
+    begin = 0
+    for name, tensor in sorted(tensors.items(), key=lambda item: item[1].begin):
+        if tensor.begin != begin:
+            raise WeightsError(
+                f"{where}: tensor {name!r} begins at byte {tensor.begin}, expected {begin}: there is a gap "
+                f"or an overlap; {AGAIN}"
+            )
+        begin = tensor.end
+
+
+def check_finite(arrays: Mapping[str, Float[np.ndarray, ...]], where: str) -> None:
+    """Refuse NaN and infinity.
+
+    Args:
+        arrays: The parameters by name.
+        where: The file's name, for the message.
+
+    Raises:
+        WeightsError: Naming the first tensor that holds one.
+    """
+    for name, array in arrays.items():
+        n_bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+        if n_bad:
+            raise WeightsError(
+                f"{where}: tensor {name!r}: {n_bad} of {array.size} values are NaN or infinite; the training "
+                "diverged or the file is damaged: use an earlier checkpoint or fetch it anew"
+            )
+
+
+def checksum(spec: str, chunks: Iterable[bytes]) -> str:
+    """Return the checksum of a model: SHA-256 over the specification and the tensors.
+
+    Args:
+        spec: The specification as the file has it.
+        chunks: The tensors' bytes, in the manifest's order.
+    """
+    digest = hashlib.sha256(spec.encode("utf-8", "surrogatepass"))
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
