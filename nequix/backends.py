@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from nequix.core.errors import BackendUnavailable
 from nequix.io.catalogue import load_weights
+from nequix.io.installation import install_command
 from nequix.io.weights import Weights
 
 if TYPE_CHECKING:
@@ -69,6 +70,25 @@ def installed_backends() -> list[str]:
     ]
 
 
+def choose_backend(backend: str = "auto") -> str:
+    """Return the backend to use; ``auto`` is the first that is installed, JAX before PyTorch.
+
+    Args:
+        backend: ``auto``, or the name of a backend, which is returned as it is.
+
+    Raises:
+        BackendUnavailable: If it is ``auto`` and no backend is installed.
+    """
+    if backend != "auto":
+        return backend
+    installed = installed_backends()
+    if not installed:
+        raise BackendUnavailable(
+            f"no backend is installed: {install_command('jax')}, or with [torch] instead of [jax]"
+        )
+    return installed[0]
+
+
 def import_backend(name: str) -> ModuleType:
     """Import one backend, and never another.
 
@@ -83,20 +103,20 @@ def import_backend(name: str) -> ModuleType:
         ValueError: If there is no backend of that name.
     """
     if name not in BACKENDS:
-        raise ValueError(f"backend = {name!r}, but the backends are {' and '.join(map(repr, BACKENDS))}")
+        raise ValueError(f"backend = {name!r}, expected 'auto' or one of {', '.join(map(repr, BACKENDS))}")
     try:
         return importlib.import_module(f"nequix.{name}")
     except BackendUnavailable:
         raise
     except ImportError as error:
         raise BackendUnavailable(
-            f'backend {name!r} cannot be imported ({error}); install it: pip install "nequix[{name}]"'
+            f"backend {name!r} cannot be imported ({error}); install it: {install_command(name)}"
         ) from error
 
 
 def load_model(
     model: str | os.PathLike[str] | Weights = "nequix-mp-1",
-    backend: str = "jax",
+    backend: str = "auto",
     *,
     kernel: str = "auto",
     dtype: str = "float32",
@@ -108,7 +128,7 @@ def load_model(
     Args:
         model: A name of :func:`nequix.list_models`, the path of a ``.safetensors`` or ``.nqx`` file, or
             weights that were loaded before.
-        backend: ``jax`` or ``torch``.
+        backend: ``auto`` (see :func:`choose_backend`), ``jax`` or ``torch``.
         kernel: ``auto`` or the name of a convolution kernel.
         dtype: Precision of the layers, ``float32`` or ``float64``.
         device: ``cpu``, ``gpu``, ``gpu:1``, ...; by default the first that the backend offers.
@@ -121,6 +141,6 @@ def load_model(
         ValueError: For another backend, kernel or precision than there are, or threads that the kernel
             cannot take.
     """
-    engine = import_backend(backend)
+    engine = import_backend(choose_backend(backend))
     weights = model if isinstance(model, Weights) else load_weights(model)
     return engine.Potential(weights, kernel=kernel, dtype=dtype, device=device, threads=threads)

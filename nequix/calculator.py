@@ -32,7 +32,8 @@ class NequixCalculator(Calculator):
         model: A name of :func:`nequix.list_models`, the path of a ``.safetensors`` or ``.nqx`` file, or
             weights or a potential that were loaded before; a potential has its backend, kernel, precision,
             device and threads already, and others than the defaults here must be its own.
-        backend: ``jax`` or ``torch``; the other one is never imported.
+        backend: ``jax`` or ``torch``, and the other one is never imported; ``auto`` is JAX if it is
+            installed, otherwise PyTorch.
         kernel: ``auto`` or the name of a convolution kernel.
         dtype: Precision of the layers, ``float32`` or ``float64``; results are float64 in either.
         device: ``cpu``, ``gpu``, ``gpu:1``, ...; by default the first that the backend offers.
@@ -58,7 +59,7 @@ class NequixCalculator(Calculator):
     def __init__(
         self,
         model: str | os.PathLike[str] | Weights | Potential = "nequix-mp-1",
-        backend: str = "jax",
+        backend: str = "auto",
         *,
         kernel: str = "auto",
         dtype: str = "float32",
@@ -197,7 +198,7 @@ def _refuse_others(
     """Refuse what a potential does not have, where it would be ignored."""
     places = (None, str(potential.device), getattr(potential, "platform", None))
     wanted = {
-        "backend": (backend, ("jax", potential.backend)),
+        "backend": (backend, ("auto", potential.backend)),
         "kernel": (kernel, ("auto", potential.kernel.name)),
         "dtype": (dtype, ("float32", potential.dtype)),
         "device": (device, places),
@@ -207,7 +208,7 @@ def _refuse_others(
     if told:
         raise ValueError(
             f"{told} cannot be given with a potential, which runs {potential.kernel.name!r} in "
-            f"{potential.dtype} on {potential.device} by {potential.backend!r}; make it with them"
+            f"{potential.dtype} on {potential.device} with {potential.backend!r}; load it with them"
         )
 
 

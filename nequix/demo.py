@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from nequix.backends import installed_backends, load_model
-from nequix.core.errors import BackendUnavailable, NequixError, WeightsError
+from nequix.backends import choose_backend, installed_backends, load_model
+from nequix.core.errors import NequixError, WeightsError
 from nequix.graphs.graph import batch, graph_from_atoms
 from nequix.io.catalogue import load_weights
 from nequix.io.weights import Weights
@@ -186,9 +186,8 @@ def main(arguments: list[str]) -> int:
     model = arguments[0] if arguments else "nequix-nano"
     try:
         weights = load_weights(model)
+        choose_backend()  # raises if there is none
         backends = installed_backends()
-        if not backends:
-            raise BackendUnavailable('no engine is installed: pip install "nequix[jax]" or "nequix[torch]"')
         console.print(
             f"{model}, trained on {weights.provenance.training_data}; engines: {', '.join(backends)}"
         )

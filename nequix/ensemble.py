@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from ase import Atoms
 
-from nequix.backends import import_backend
+from nequix.backends import choose_backend, import_backend
 from nequix.calculator import NequixCalculator, named_results
 from nequix.core.errors import NequixError
 from nequix.io.catalogue import load_weights
@@ -36,7 +36,8 @@ class NequixEnsembleCalculator(NequixCalculator):
 
     Args:
         model: A folder that ``nequix finetune --ensemble`` wrote, or the members: weights, names or paths.
-        backend: ``jax`` or ``torch``; the other one is never imported.
+        backend: ``jax`` or ``torch``, and the other one is never imported; ``auto`` is JAX if it is
+            installed, otherwise PyTorch.
         kernel: ``auto`` or the name of a convolution kernel.
         dtype: Precision of the layers, ``float32`` or ``float64``; results are float64 in either.
         device: ``cpu``, ``gpu``, ``gpu:1``, ...; by default the first that the backend offers.
@@ -66,7 +67,7 @@ class NequixEnsembleCalculator(NequixCalculator):
     def __init__(
         self,
         model: str | os.PathLike[str] | Sequence[Weights | str | os.PathLike[str]],
-        backend: str = "jax",
+        backend: str = "auto",
         *,
         kernel: str = "auto",
         dtype: str = "float32",
@@ -80,11 +81,11 @@ class NequixEnsembleCalculator(NequixCalculator):
             weights = [each if isinstance(each, Weights) else load_weights(each) for each in model]
             self.calibration = None
         self.members: EnsembleResults | None = None
-        engine = import_backend(backend)
+        engine = import_backend(choose_backend(backend))
         self._ensemble = engine.EnsemblePotential(
             weights, kernel=kernel, dtype=dtype, device=device, threads=threads
         )
-        super().__init__(self._ensemble, backend, skin=skin)
+        super().__init__(self._ensemble, skin=skin)
         self.parameters.update(model=f"{len(weights)} members of {weights[0].provenance.name}")
 
     def reset(self) -> None:

@@ -185,10 +185,9 @@ def _read_energies(path: Path) -> dict[int, float]:
 
 
 def _load(model: str, backend: Backend) -> Any:
-    from nequix.backends import installed_backends, load_model
+    from nequix.backends import load_model
 
-    installed = installed_backends()
-    return load_model(model, (installed or ["jax"])[0] if backend == Backend.auto else str(backend))
+    return load_model(model, str(backend))
 
 
 def _length(source: Source) -> int | None:

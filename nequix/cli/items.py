@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nequix.cli.run import Backend, Dtype, make_calculator
 from nequix.core.errors import BackendUnavailable, DataError
+from nequix.io.installation import install_command
 
 if TYPE_CHECKING:
     from nequix.evaluate.run_directory import RunDirectory
@@ -173,6 +174,4 @@ def needs_extra(extra: str = "evaluate") -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise BackendUnavailable(
-            f"this evaluation needs {error.name}: pip install 'nequix[{extra}]'"
-        ) from None
+        raise BackendUnavailable(f"this evaluation needs {error.name}: {install_command(extra)}") from None

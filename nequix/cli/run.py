@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nequix.core.errors import BackendUnavailable, DataError, GraphError
+from nequix.core.errors import DataError, GraphError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -223,7 +223,7 @@ def make_calculator(
 
     Args:
         model: A known name or a path.
-        backend: With ``auto``, JAX if it is installed, otherwise PyTorch.
+        backend: ``auto`` or the name of a backend.
         dtype: Precision of the layers.
         kernel: Name of the convolution kernel.
         device: Name of the device.
@@ -234,19 +234,12 @@ def make_calculator(
         BackendUnavailable: If the backend, the kernel or the device is not there.
         WeightsError: If the model is not.
     """
-    from nequix.backends import installed_backends
     from nequix.calculator import NequixCalculator
     from nequix.ensemble import NequixEnsembleCalculator
 
-    name = str(backend)
-    if backend == Backend.auto:
-        installed = installed_backends()
-        if not installed:
-            raise BackendUnavailable('no backend is installed: pip install "nequix[jax]" or "nequix[torch]"')
-        name = installed[0]
     try:
         kind = NequixEnsembleCalculator if ensemble else NequixCalculator
-        calc = kind(model, name, kernel=kernel, dtype=str(dtype), device=device, threads=threads)
+        calc = kind(model, str(backend), kernel=kernel, dtype=str(dtype), device=device, threads=threads)
     except ValueError as error:
         if type(error) is not ValueError:  # the project's own errors say all by themselves
             raise

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nequix.core.errors import BackendUnavailable
+from nequix.io.installation import install_command
 
 if TYPE_CHECKING:
     from nequix.train.loop import Run
@@ -45,7 +46,7 @@ def training_packages() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise BackendUnavailable(f"training needs {error.name}: pip install 'nequix[train]'") from None
+        raise BackendUnavailable(f"training needs {error.name}: {install_command('train')}") from None
 
 
 class Pace:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nequix.core.errors import BackendUnavailable, DataError, WeightsError
+from nequix.core.errors import DataError, WeightsError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -93,13 +93,11 @@ def _is_certificate(path: Path) -> bool:
 
 
 def _backends(given: str | None) -> list[str]:
-    from nequix.backends import BACKENDS, installed_backends
+    from nequix.backends import BACKENDS, choose_backend, installed_backends
 
     if given is None:
-        found = installed_backends()
-        if not found:
-            raise BackendUnavailable('no backend is installed: pip install "nequix[jax]" or "nequix[torch]"')
-        return found
+        choose_backend()  # raises if there is none
+        return installed_backends()
     names = list(dict.fromkeys(name.strip() for name in given.split(",")))
     wrong = [name for name in names if name not in BACKENDS]
     if wrong:

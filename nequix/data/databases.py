@@ -9,6 +9,7 @@ from typing import Any
 from nequix.core.errors import BackendUnavailable, DataError
 from nequix.data.sources import Source
 from nequix.data.structure import LabelKeys, Structure, from_atoms
+from nequix.io.installation import install_command
 
 _UNWRITTEN = 8
 _MOST = 1024  # databases that are kept open
@@ -123,7 +124,7 @@ def connect(path: str | os.PathLike[str], readonly: bool) -> Any:
         return LMDBDatabase(os.fspath(path), use_lock_file=False, readonly=readonly)
     except ImportError as error:
         raise BackendUnavailable(
-            f'.aselmdb files need another package ({error}); install it: pip install "nequix[train]"'
+            f".aselmdb files need another package ({error}); install it: {install_command('train')}"
         ) from error
     except DataError:
         raise

@@ -13,6 +13,7 @@ from nequix.core.errors import BackendUnavailable, DataError
 from nequix.data.extxyz import reading
 from nequix.data.sources import Source, StreamError
 from nequix.data.structure import LabelKeys, Structure
+from nequix.io.installation import install_command
 
 KBAR = 6.241509074e-4
 """One kB in eV/A^3: 1e8 Pa times 1e-30 m^3 over the elementary charge."""
@@ -133,6 +134,6 @@ def _ijson() -> Any:
         import ijson
     except ImportError as error:
         raise BackendUnavailable(
-            f'streaming JSON needs another package ({error}); install it: pip install "nequix[train]"'
+            f"streaming JSON needs another package ({error}); install it: {install_command('train')}"
         ) from error
     return ijson

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from nequix.core.errors import BackendUnavailable, DataError
+from nequix.io.installation import install_command
 
 T = TypeVar("T")
 
@@ -73,7 +74,7 @@ def _grain() -> Any:
         from absl import flags
     except ImportError as error:
         raise BackendUnavailable(
-            f'worker processes need another package ({error}); install it: pip install "nequix[train]", or '
+            f"worker processes need another package ({error}); install it: {install_command('train')}, or "
             "use no workers (0)"
         ) from error
     # grain reads its settings from absl's flags, which only programs begun through absl have parsed.

@@ -13,6 +13,7 @@ from nequix.core.errors import BackendUnavailable, DataError
 from nequix.data.sources import Source, Subset
 from nequix.data.structure import HessianProduct, Structure
 from nequix.evaluate.phonons.data import file_of, find_references, read_reference
+from nequix.io.installation import install_command
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -144,4 +145,4 @@ def _read(path: Path) -> tuple[Structure, list[tuple[int, np.ndarray]]]:
 
 
 def _missing(error: ModuleNotFoundError) -> BackendUnavailable:
-    return BackendUnavailable(f"phonons need {error.name}: pip install 'nequix[evaluate]'")
+    return BackendUnavailable(f"phonons need {error.name}: {install_command('evaluate')}")

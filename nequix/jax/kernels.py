@@ -11,6 +11,7 @@ import jax
 from nequix.core.errors import BackendUnavailable, SpecError
 from nequix.core.spec import ModelSpec
 from nequix.devices import parse_device
+from nequix.io.installation import install_command
 from nequix.jax.convolution import Kernel, PlainKernel
 from nequix.jax.e3nn_kernel import E3nnKernel
 from nequix.jax.native_kernel import NativeKernel
@@ -23,13 +24,8 @@ _CLASSES: dict[str, type[Kernel]] = {
     kernel.name: kernel for kernel in (PlainKernel, NativeKernel, E3nnKernel, OpenEquivarianceKernel)
 }
 _PACKAGES = {"e3nn": ("e3nn_jax",), "openequivariance": ("openequivariance", "openequivariance_extjax")}
-_INSTALL = {
-    "e3nn": 'pip install "nequix[e3nn-jax]"',
-    "openequivariance": (
-        'pip install "nequix[openequivariance]" and then pip install openequivariance_extjax '
-        "--no-build-isolation"
-    ),
-}
+_EXTRAS = {"e3nn": "e3nn-jax", "openequivariance": "openequivariance"}
+_THEN = {"openequivariance": " and then pip install openequivariance_extjax --no-build-isolation"}
 _CPU_ONLY = ("native",)
 _GPU_ONLY = ("openequivariance",)
 _GPUS = ("gpu", "cuda", "rocm")
@@ -100,15 +96,22 @@ def select_kernel(name: str, platform: str, spec: ModelSpec | None = None) -> Ke
         Exception
     ) as error:  # whatever a third party's import or compiler raises, the user needs the reason
         missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
-        if missing in _PACKAGES[name]:
+        if missing in _PACKAGES.get(name, ()):
             raise _NotInstalled(
-                f"kernel {name!r} is not installed ({missing} is missing): {_INSTALL[name]}, or choose "
-                "kernel='plain'"
+                f"kernel {name!r} is not installed ({missing} is missing): {_how_to_install(name)}, or "
+                "choose kernel='plain'"
             ) from error
         raise BackendUnavailable(
-            f"kernel {name!r} is installed but does not work ({type(error).__name__}: {error}): mend it, "
-            f"install it anew with {_INSTALL[name]}, or choose kernel='plain'"
+            f"kernel {name!r} is installed but does not work ({type(error).__name__}: {error}): repair it, "
+            f"or reinstall with {_how_to_install(name)}, or choose kernel='plain'"
         ) from error
+
+
+def _how_to_install(name: str) -> str:
+    """Return the commands that install what a kernel needs."""
+    if name not in _EXTRAS:
+        return install_command("jax")
+    return install_command(_EXTRAS[name]) + _THEN.get(name, "")
 
 
 def available_kernels(platform: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import torch
 from nequix.core.errors import BackendUnavailable, SpecError
 from nequix.core.spec import ModelSpec
 from nequix.devices import parse_device
+from nequix.io.installation import install_command
 from nequix.native import library
 from nequix.native.model import check_supported
 from nequix.torch.convolution import Kernel, PlainKernel
@@ -23,10 +24,7 @@ _CLASSES: dict[str, type[Kernel]] = {
     kernel.name: kernel for kernel in (PlainKernel, NativeKernel, E3nnKernel, OpenEquivarianceKernel)
 }
 _PACKAGES = {"e3nn": ("e3nn",), "openequivariance": ("openequivariance",)}
-_INSTALL = {
-    "e3nn": 'pip install "nequix[e3nn-torch]"',
-    "openequivariance": 'pip install "nequix[openequivariance]"',
-}
+_EXTRAS = {"e3nn": "e3nn-torch", "openequivariance": "openequivariance"}
 _CPU_ONLY = ("native",)
 _GPU_ONLY = ("openequivariance",)
 _GPUS = ("gpu", "cuda", "rocm")
@@ -97,15 +95,20 @@ def select_kernel(name: str, platform: str, spec: ModelSpec | None = None) -> Ke
         Exception
     ) as error:  # whatever a third party's import or compiler raises, the user needs the reason
         missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
-        if missing in _PACKAGES[name]:
+        if missing in _PACKAGES.get(name, ()):
             raise _NotInstalled(
-                f"kernel {name!r} is not installed ({missing} is missing): {_INSTALL[name]}, or choose "
-                "kernel='plain'"
+                f"kernel {name!r} is not installed ({missing} is missing): {_how_to_install(name)}, or "
+                "choose kernel='plain'"
             ) from error
         raise BackendUnavailable(
-            f"kernel {name!r} is installed but does not work ({type(error).__name__}: {error}): mend it, "
-            f"install it anew with {_INSTALL[name]}, or choose kernel='plain'"
+            f"kernel {name!r} is installed but does not work ({type(error).__name__}: {error}): repair it, "
+            f"or reinstall with {_how_to_install(name)}, or choose kernel='plain'"
         ) from error
+
+
+def _how_to_install(name: str) -> str:
+    """Return the command that installs what a kernel needs."""
+    return install_command(_EXTRAS.get(name, "torch"))
 
 
 def available_kernels(platform: str) -> tuple[str, ...]:

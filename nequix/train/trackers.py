@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nequix.core.errors import BackendUnavailable
+from nequix.io.installation import install_command
 
 
 @dataclass(frozen=True)
@@ -149,5 +150,5 @@ def _needs(package: str, extra: str) -> Any:
         return importlib.import_module(package)
     except ImportError as error:
         raise BackendUnavailable(
-            f"the configuration asks for {package} ({error}): pip install 'nequix[{extra}]'"
+            f"the configuration asks for {package} ({error}): {install_command(extra)}"
         ) from None

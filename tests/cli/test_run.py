@@ -372,7 +372,8 @@ def test_auto_takes_what_is_installed_and_says_so(run, monkeypatch):
     monkeypatch.setattr("nequix.backends.installed_backends", list)
     code, _, err = run(*arguments)
     assert code == 1
-    assert 'pip install "nequix[jax]"' in err
+    assert "pip install" in err
+    assert "[jax]" in err
 
 
 def test_one_atom_survives_the_way_through_a_file(run):

@@ -129,7 +129,7 @@ def test_unknown_kernel_is_an_error_that_lists_the_kernels(kernels, wrong, neare
 
 def test_missing_e3nn_is_an_error_with_the_install_line(kernels, name, monkeypatch):
     _remove(monkeypatch, *E3NN[name])
-    with pytest.raises(BackendUnavailable, match=rf'not installed .*pip install "nequix\[e3nn-{name}\]"'):
+    with pytest.raises(BackendUnavailable, match=rf'not installed .*pip install .*\[e3nn-{name}\]"'):
         kernels.select_kernel("e3nn", "cpu")
     assert kernels.available_kernels("cpu") == ("plain", "native")
 
@@ -158,7 +158,7 @@ def test_openequivariance_is_taken_on_a_gpu_where_it_is_installed(kernels, doubl
 
 def test_missing_openequivariance_is_an_error_with_the_install_line(kernels, monkeypatch):
     _remove(monkeypatch, "openequivariance.jax", "openequivariance")
-    with pytest.raises(BackendUnavailable, match=r'not installed .*pip install "nequix\[openequivariance\]"'):
+    with pytest.raises(BackendUnavailable, match=r'not installed .*pip install .*\[openequivariance\]"'):
         kernels.select_kernel("openequivariance", "gpu")
     assert kernels.select_kernel("auto", "gpu").name == "plain"  # and no warning: nothing was promised
 

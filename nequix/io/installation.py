@@ -1,0 +1,60 @@
+"""How this copy of nequix is installed, and the command that adds an extra to it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+PACKAGE = Path(__file__).parents[1]
+"""Directory of the package that runs."""
+
+_GENERAL = 'pip install "{place}[{extra}]"'
+_UNKNOWN = "PATH_TO_NEQUIX_REPOSITORY"
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs an extra beside the nequix that runs.
+
+    ``pip install "nequix[...]"`` would fetch another program from the package index: nequix is installed
+    from a checkout, a wheel or an address. The command names the same source again.
+
+    Args:
+        extra: Name of an extra of ``pyproject.toml``, e.g. ``jax``; several separated by commas.
+
+    Example:
+        >>> "pip install" in install_command("jax") and "[jax]" in install_command("jax")
+        True
+    """
+    checkout = PACKAGE.parent
+    if (checkout / "pyproject.toml").is_file():
+        return f'pip install --editable "{checkout}[{extra}]"'
+    return _from_record(_read_record(), extra) or _GENERAL.format(place=_UNKNOWN, extra=extra)
+
+
+def _read_record() -> dict[str, object]:
+    """Read what pip recorded about the source of this copy (``direct_url.json``); empty without a record."""
+    try:
+        distribution = importlib.metadata.distribution("nequix")
+        if Path(str(distribution.locate_file("nequix"))).resolve() != PACKAGE.resolve():
+            return {}  # another copy, or another program of the same name
+        record = json.loads(distribution.read_text("direct_url.json") or "{}")
+    except (importlib.metadata.PackageNotFoundError, OSError, ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _from_record(record: dict[str, object], extra: str) -> str:
+    """Turn pip's record into a command; empty if it names no source that can be used again."""
+    url, repository = record.get("url"), record.get("vcs_info")
+    if not isinstance(url, str) or '"' in url:
+        return ""
+    if isinstance(repository, dict):
+        commit = repository.get("commit_id")
+        return f'pip install "nequix[{extra}] @ {repository.get("vcs", "git")}+{url}@{commit}"'
+    if urlsplit(url).scheme != "file":
+        return f'pip install "nequix[{extra}] @ {url}"'
+    path = Path(urllib.request.url2pathname(urlsplit(url).path))
+    return _GENERAL.format(place=path, extra=extra) if path.exists() else ""
