@@ -147,7 +147,7 @@ def load_reference(model: str, reference: Path | None, also: list[Path] | None) 
     known = find_reference(model, weights, reference)
     if also:
         counted = tally(read_structures(also), known.cutoff)
-        known = known.with_also(counted.histograms(), counted.n_structures, counted.n_atoms)
+        known = known.with_also(counted)
     return known
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from nequix.core.errors import DataError, GraphError
+from nequix.coverage.distances import shorter
 from nequix.coverage.environments import Environments, environments_of
 from nequix.coverage.features import FeatureSums, last_features
 from nequix.coverage.histograms import Tally, added
@@ -40,6 +41,9 @@ def build_reference(
     potential: Potential | None,
     data: str,
     progress: Callable[[int], None] | None = None,
+    *,
+    source: str = "",
+    caveat: str = "",
 ) -> Reference:
     """Compute the reference of a training set.
 
@@ -49,6 +53,8 @@ def build_reference(
         potential: The same model on a backend; without one the reference has no features.
         data: Description of the set.
         progress: Called with the number of structures that are done since.
+        source: Where the data come from: address, digest, licence.
+        caveat: What readers of a report must know of the data.
 
     Raises:
         DataError: If there are too few structures.
@@ -71,7 +77,18 @@ def build_reference(
         known = features.reference() if potential is not None else None
         names = (weights.provenance.name, told["checksum"], weights.digest or "unknown")
         counts = (some.n_structures, some.n_atoms)
-        return Reference(*names, weights.spec.cutoff, data, *counts, histograms, known, calibration)
+        return Reference(
+            *names,
+            weights.spec.cutoff,
+            data,
+            *counts,
+            histograms,
+            known,
+            calibration,
+            shorter(main.shortest, rest.shortest),
+            source,
+            caveat,
+        )
 
     counted = main.histograms()
     trial = reference(main, counted, sums, Calibration({}, {}, {}))

@@ -99,6 +99,15 @@ def n_bins(view: str, cutoff: float) -> int:
     return fixed.get(view) or round(np.ceil(cutoff / BIN_WIDTH - 1e-9))
 
 
+def n_kinds(view: str) -> int:
+    """Return the number that is above every code of a view.
+
+    Args:
+        view: One of ``VIEWS``.
+    """
+    return Z ** {"pairs": 2, "angles": 3, "orders": 2}.get(view, 1)
+
+
 def pair_code(a: Int[np.ndarray, " n"], b: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     """Number pairs of species, without order.
 

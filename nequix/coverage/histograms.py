@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nequix.coverage.distances import shorter, shortest
 from nequix.coverage.environments import VIEWS, Environments, Events, n_bins
 
 if TYPE_CHECKING:
@@ -82,11 +83,17 @@ class Tally:
 
     Args:
         cutoff: Radius, A.
+
+    Attributes:
+        n_structures: Structures counted.
+        n_atoms: Their atoms.
+        shortest: Shortest distance of each pair of elements, A (:func:`nequix.coverage.distances.shortest`).
     """
 
     cutoff: float
     n_structures: int = 0
     n_atoms: int = 0
+    shortest: dict[tuple[int, int], float] = field(default_factory=dict)
     _seen: dict[str, dict[int, int]] = field(default_factory=lambda: {view: {} for view in VIEWS})
     _pending: dict[str, list[np.ndarray]] = field(default_factory=lambda: {view: [] for view in VIEWS})
     _n_pending: int = 0
@@ -99,6 +106,7 @@ class Tally:
         """
         self.n_structures += 1
         self.n_atoms += len(environments.numbers)
+        self.shortest = shorter(self.shortest, shortest(environments.pairs))
         for view in VIEWS:
             events: Events = getattr(environments, view)
             keys = np.unique(events.code.astype(np.int64) * _BINS + events.bin)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nequix.coverage.distances import Distances, shorter
 from nequix.coverage.environments import VIEWS, Environments, Events
 from nequix.coverage.features import FeatureReference
-from nequix.coverage.histograms import WIDTHS, Histogram, Histograms, added
+from nequix.coverage.histograms import WIDTHS, Histogram, Histograms, Tally, added
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -115,6 +116,21 @@ def _outside(view: str, value: float) -> float:
     return _at_least(2, view, min(MARGIN * value, max(value, CEILING)))
 
 
+def shortest_distances(reference: Reference) -> dict[tuple[int, int], float]:
+    """Return the shortest distance of each pair of elements in the data of a reference.
+
+    A pair that the data never have within the cutoff is absent: nothing is known of it.
+
+    Args:
+        reference: The reference of a model, such as :func:`nequix.coverage.sidecar.find_reference` reads.
+
+    Returns:
+        Distances in A by atomic numbers, the smaller one first. They are rounded down: to 0.001 A, or, in
+        a reference of format version 1 as that of ``nequix-nano``, to 0.1 A.
+    """
+    return dict(reference.shortest)
+
+
 VERDICTS = ("inside", "edge", "outside")
 """From best to worst."""
 
@@ -145,6 +161,10 @@ class Reference:
         histograms: By view.
         features: Of the model on it; None if they were not evaluated.
         calibration: What is usual.
+        shortest: Shortest distance of each pair of elements, A
+            (:func:`nequix.coverage.distances.shortest_distances`).
+        source: Where the data come from: address, digest, licence.
+        caveat: What readers of a report must know of the data, such as that they are only a sample.
     """
 
     model: str
@@ -157,6 +177,9 @@ class Reference:
     histograms: Histograms
     features: FeatureReference | None
     calibration: Calibration
+    shortest: Distances = field(default_factory=dict)
+    source: str = ""
+    caveat: str = ""
 
     @property
     def elements(self) -> list[int]:
@@ -207,17 +230,16 @@ class Reference:
             found["features"] = self.features.distance(features)
         return found
 
-    def with_also(self, histograms: Histograms, n_structures: int, n_atoms: int) -> Reference:
+    def with_also(self, tally: Tally) -> Reference:
         """Count more structures as known; features and calibration stay.
 
         Args:
-            histograms: Of these structures.
-            n_structures: How many.
-            n_atoms: Their atoms.
+            tally: Of these structures.
         """
         return replace(
             self,
-            histograms=added(self.histograms, histograms),
-            n_structures=self.n_structures + n_structures,
-            n_atoms=self.n_atoms + n_atoms,
+            histograms=added(self.histograms, tally.histograms()),
+            n_structures=self.n_structures + tally.n_structures,
+            n_atoms=self.n_atoms + tally.n_atoms,
+            shortest=shorter(self.shortest, tally.shortest),
         )

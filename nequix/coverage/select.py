@@ -301,7 +301,7 @@ def select(
             from nequix.coverage.build import tally
 
             counted = tally(known, reference.cutoff)
-            reference = reference.with_also(counted.histograms(), counted.n_structures, counted.n_atoms)
+            reference = reference.with_also(counted)
         return gap_choice(around, reference, n)
     if strategy not in ("clusters", "farthest"):
         raise DataError(f"strategy = {strategy!r}, expected one of {', '.join(STRATEGIES)}")

@@ -14,7 +14,8 @@ import safetensors
 import safetensors.numpy
 
 from nequix.core.errors import WeightsError
-from nequix.coverage.environments import VIEWS, n_bins
+from nequix.coverage.distances import elements, lowest_bins
+from nequix.coverage.environments import VIEWS, n_bins, n_kinds
 from nequix.coverage.features import FeatureReference
 from nequix.coverage.histograms import Histogram
 from nequix.coverage.reference import Calibration, Reference
@@ -24,7 +25,9 @@ from nequix.io.header import layout_header, read_header, shorten, strict_json
 from nequix.io.provenance import describe_model
 from nequix.io.weights import Weights
 
-FORMAT, VERSION = "nequix-coverage", "1"
+FORMAT, VERSION = "nequix-coverage", "2"
+"""Version 1, which is read too, stores empty bins, and neither shortest distances, source nor caveat."""
+
 ENDING = ".coverage.safetensors"
 """Instead of the weight file's ``.safetensors``."""
 
@@ -62,9 +65,14 @@ def write_reference(path: str | os.PathLike[str], reference: Reference) -> None:
     """
     arrays = {}
     for view in VIEWS:
-        held = reference.histograms[view]
-        arrays[f"{view}.codes"] = held.codes.astype(np.int32)
-        arrays[f"{view}.counts"] = np.rint(_LOG * np.log2(1 + held.counts)).astype(np.uint8)
+        histogram = reference.histograms[view]
+        counts = np.rint(_LOG * np.log2(1 + histogram.counts)).astype(np.uint8)
+        arrays[f"{view}.codes"] = histogram.codes.astype(np.int32)
+        arrays[f"{view}.n_bins"] = (counts > 0).sum(axis=1).astype(np.uint8)
+        arrays[f"{view}.bins"] = np.nonzero(counts)[1].astype(np.uint8)
+        arrays[f"{view}.counts"] = counts[counts > 0]
+    pairs = [elements(code) for code in reference.histograms["pairs"].codes.tolist()]
+    arrays["pairs.shortest"] = np.array([reference.shortest[pair] for pair in pairs], np.float32)
     if reference.features is not None:
         arrays["features.mean"] = reference.features.mean.astype(np.float32)
         arrays["features.whitening"] = reference.features.whitening.astype(np.float32)
@@ -78,6 +86,8 @@ def write_reference(path: str | os.PathLike[str], reference: Reference) -> None:
         "model_digest": reference.digest,
         "cutoff": repr(reference.cutoff),
         "data": reference.data,
+        "source": reference.source,
+        "caveat": reference.caveat,
         "n_structures": str(reference.n_structures),
         "n_atoms": str(reference.n_atoms),
         "calibration": json.dumps({name: calibration[name] for name in sorted(calibration)}),
@@ -122,15 +132,18 @@ def _metadata(raw: bytes, where: str) -> dict[str, str]:
         raise WeightsError(
             f"{where}: no coverage reference (its metadata lacks format = {FORMAT!r}); {AGAIN}"
         )
-    if metadata.get("format_version") != VERSION:
+    if metadata.get("format_version") not in ("1", VERSION):
         raise WeightsError(
             f"{where}: format version {shorten(metadata.get('format_version'), 40)!r}, but this nequix reads "
-            f"{VERSION!r}; install a newer nequix if the file is newer, or {AGAIN}"
+            f"1 and {VERSION}; install a newer nequix if the file is newer, or {AGAIN}"
         )
-    names = ("model", "model_checksum", "model_digest", "cutoff", "data", "n_structures", "n_atoms")
-    missing = [
-        name for name in (*names, "calibration", "checksum") if not isinstance(metadata.get(name), str)
-    ]
+    names = ["model", "model_checksum", "model_digest", "cutoff", "data", "n_structures", "n_atoms"]
+    names += ["calibration", "checksum"]
+    if metadata["format_version"] == "1":
+        metadata.update(source="", caveat="")
+    else:
+        names += ["source", "caveat"]
+    missing = [name for name in names if not isinstance(metadata.get(name), str)]
     if missing:
         raise WeightsError(f"{where}: metadata {missing} is missing; {AGAIN}")
     return metadata
@@ -141,14 +154,28 @@ def _reference(metadata: dict[str, str], arrays: dict[str, np.ndarray]) -> Refer
     if not 0 < cutoff < 100:
         raise ValueError(f"a cutoff of {cutoff} A")
     histograms = {}
+    dense = metadata["format_version"] == "1"
     for view in VIEWS:
-        codes, counts = arrays[f"{view}.codes"], arrays[f"{view}.counts"]
-        expected = (codes.size, n_bins(view, cutoff))
-        if codes.dtype != np.int32 or counts.dtype != np.uint8 or counts.shape != expected:
-            raise ValueError(f"{view} has the shape {counts.shape}, expected {expected}")
-        if (np.diff(codes) <= 0).any():
+        codes = arrays[f"{view}.codes"]
+        if codes.dtype != np.int32 or codes.ndim != 1 or (np.diff(codes) <= 0).any():
             raise ValueError(f"the kinds of {view} do not ascend")
+        if codes.size and not 0 <= codes[0] <= codes[-1] < n_kinds(view):
+            raise ValueError(f"a kind of {view} is beyond {n_kinds(view)}")
+        counts = arrays[f"{view}.counts"] if dense else _all_bins(view, arrays, n_bins(view, cutoff))
+        expected = (codes.size, n_bins(view, cutoff))
+        if counts.dtype != np.uint8 or counts.shape != expected:
+            raise ValueError(f"{view} has the shape {counts.shape}, expected {expected}")
         histograms[view] = Histogram(codes.astype(np.int64), np.exp2(counts / _LOG) - 1)
+    pairs = histograms["pairs"]
+    shortest = lowest_bins(pairs.codes, pairs.counts)
+    if not dense:
+        values = arrays["pairs.shortest"]
+        if values.dtype != np.float32 or values.shape != pairs.codes.shape:
+            raise ValueError(f"pairs.shortest has the shape {values.shape}, expected {pairs.codes.shape}")
+        if not ((values >= 0) & (values <= cutoff)).all():
+            raise ValueError(f"a shortest distance is negative, above the cutoff of {cutoff} A or no number")
+        rounded = np.round(values.astype(float), 3).tolist()
+        shortest = {elements(code): value for code, value in zip(pairs.codes.tolist(), rounded, strict=True)}
     features = None
     if "features.mean" in arrays:
         mean, whitening = (arrays[f"features.{name}"].astype(float) for name in ("mean", "whitening"))
@@ -167,7 +194,25 @@ def _reference(metadata: dict[str, str], arrays: dict[str, np.ndarray]) -> Refer
         histograms,
         features,
         Calibration(**told),
+        shortest,
+        metadata["source"],
+        metadata["caveat"],
     )
+
+
+def _all_bins(view: str, arrays: dict[str, np.ndarray], width: int) -> np.ndarray:
+    """Return counts by kind and bin, shape (k, width), from those of the bins that are not empty."""
+    sizes, bins, counts = (arrays[f"{view}.{name}"] for name in ("n_bins", "bins", "counts"))
+    if not sizes.dtype == bins.dtype == counts.dtype == np.uint8 or sizes.ndim != 1:
+        raise ValueError(f"{view} has other types than vectors of bytes")
+    if not bins.shape == counts.shape == (sizes.sum(dtype=int),) or (bins >= width).any():
+        raise ValueError(f"the bins of {view} do not fit their numbers, or are beyond {width}")
+    kinds = np.repeat(np.arange(sizes.size), sizes)
+    if (np.diff(kinds * width + bins) <= 0).any():
+        raise ValueError(f"the bins of {view} do not ascend")
+    dense = np.zeros((sizes.size, width), np.uint8)
+    dense[kinds, bins] = counts
+    return dense
 
 
 def find_reference(

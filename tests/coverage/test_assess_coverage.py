@@ -102,7 +102,7 @@ def test_structures_counted_as_known_close_the_gap():
     for seed, atoms in enumerate(target):
         atoms.rattle(0.05, seed=seed)
     counted = tally(sets.structures(target * 8), sets.reference().cutoff)
-    more = sets.reference().with_also(counted.histograms(), counted.n_structures, counted.n_atoms)
+    more = sets.reference().with_also(counted)
     assert more.n_structures == sets.reference().n_structures + 24
     before = assess_coverage(sets.structures(target), sets.reference())
     after = assess_coverage(sets.structures(target), more)

@@ -1,7 +1,12 @@
 import dataclasses
+import hashlib
 
 import numpy as np
 import pytest
+import safetensors
+import safetensors.numpy
+from ase import Atoms
+from ase.neighborlist import neighbor_list
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,8 +15,9 @@ from nequix.coverage.build import build_reference, tally
 from nequix.coverage.environments import VIEWS
 from nequix.coverage.features import FeatureSums
 from nequix.coverage.histograms import added
+from nequix.coverage.reference import shortest_distances
 from nequix.coverage.sidecar import find_reference, read_reference, write_reference
-from nequix.io.catalogue import BUNDLED
+from nequix.io.catalogue import BUNDLED, load_weights
 from nequix.io.weights import Provenance, read_weights, write_weights
 from tests.calculator.small import SPEC, WEIGHTS, write_small
 from tests.coverage import sets
@@ -76,8 +82,76 @@ def test_a_reference_comes_back_from_its_file(tmp_path):
         np.testing.assert_array_equal(read.histograms[view].counts[one], 1)
         np.testing.assert_array_equal(read.histograms[view].counts == 0, counts == 0)
     np.testing.assert_allclose(read.features.whitening, sets.reference().features.whitening, rtol=1e-6)
+    assert shortest_distances(read) == shortest_distances(sets.reference())
     write_reference(path, sets.reference())
     assert path.read_bytes() == first
+
+
+def test_shortest_distances_are_those_of_the_structures():
+    """Compared with ASE's distances under the minimum image convention."""
+    expected = {}
+    for structure in sets.training():
+        atoms = Atoms(structure.numbers, structure.positions, cell=structure.cell, pbc=structure.pbc)
+        i, j, lengths = neighbor_list("ijd", atoms, 3.5)
+        for a, b, length in zip(*np.sort([atoms.numbers[i], atoms.numbers[j]], axis=0), lengths, strict=True):
+            expected[a, b] = min(length, expected.get((a, b), length))
+    known = shortest_distances(sets.reference())
+    assert (11, 79) not in known
+    for pair, length in expected.items():
+        assert length - 0.001 <= known[pair] <= length + 1e-12, pair
+
+
+def test_structures_that_are_added_shorten_the_distances():
+    more = tally(sets.structures([sets.short_contact()]), SPEC.cutoff)
+    before = shortest_distances(sets.reference())
+    after = shortest_distances(sets.reference().with_also(more))
+    assert set(after) >= set(before)
+    changed = {pair for pair in before if after[pair] != before[pair]}
+    assert changed == {(11, 11)}
+    assert after[11, 11] == more.shortest[11, 11] < before[11, 11]
+
+
+def test_source_and_caveat_come_back(tmp_path):
+    path = tmp_path / "x.coverage.safetensors"
+    write_reference(path, dataclasses.replace(sets.reference(), source="A, MIT", caveat="only a sample"))
+    assert read_reference(path).source == "A, MIT"
+    assert read_reference(path).caveat == "only a sample"
+
+
+def test_a_reference_of_version_1_is_read():
+    """That of nequix-nano: distances are the lower edges of bins, 0.1 A wide."""
+    known = find_reference("nequix-nano", load_weights("nequix-nano"))
+    assert (known.source, known.caveat) == ("", "")
+    pairs = shortest_distances(known)
+    assert len(pairs) == len(known.histograms["pairs"].codes)
+    for (a, b), length in pairs.items():
+        counts = known.histograms["pairs"].row(a * 128 + b)
+        assert counts[: round(length / 0.1)].sum() == 0 < counts[round(length / 0.1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("pairs.shortest", [np.nan], "no number"),
+        ("pairs.shortest", [-1.0], "negative"),
+        ("pairs.n_bins", [200], "do not fit"),
+        ("orders.bins", [255], "beyond 80"),
+        ("angles.codes", [-5], "beyond"),
+    ],
+)
+def test_values_that_cannot_be_are_refused(tmp_path, name, values, message):
+    """With a checksum that fits: other programs write files, too."""
+    path = tmp_path / "x.coverage.safetensors"
+    write_reference(path, sets.reference())
+    with safetensors.safe_open(path, "numpy") as file:
+        metadata, arrays = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    arrays[name][: len(values)] = values
+    raw = safetensors.numpy.save(arrays, metadata)
+    start = 8 + int.from_bytes(raw[:8], "little")
+    metadata["checksum"] = hashlib.sha256(raw[start:]).hexdigest()
+    safetensors.numpy.save_file(arrays, path, metadata)
+    with pytest.raises(WeightsError, match=message):
+        read_reference(path)
 
 
 @given(place=st.integers(0, 10**6), value=st.integers(0, 255))
