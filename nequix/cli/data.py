@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nequix.cli.label_options import EnergyKey, ForcesKey, StressKey, VirialKey
 from nequix.cli.run import Backend, BackendOption
 from nequix.core.errors import DataError
 
 if TYPE_CHECKING:
     from nequix.data.check import Report
+    from nequix.data.label_keys import LabelKeys
     from nequix.data.sources import Source
-    from nequix.data.structure import LabelKeys
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Fetch, convert, measure and check data.")
 
 _Sources = Annotated[list[Path], typer.Argument(help="Files or folders of structures; see docs/data.md.")]
-_Key = Annotated[str | None, typer.Option(help="Where this label is, if not under a usual key.")]
 _Workers = Annotated[int, typer.Option(min=0, help="Worker processes; 0 for none.")]
 _Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
 _Json = Annotated[Path | None, typer.Option("-o", "--output", help="A JSON file to write.")]
@@ -33,16 +33,17 @@ def convert(
     sources: _Sources,
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder to make, or to finish.")],
     shard_size: Annotated[int, typer.Option(min=1, help="Structures of each .aselmdb file.")] = 10_000,
-    energy_key: _Key = None,
-    forces_key: _Key = None,
-    stress_key: _Key = None,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    stress_key: StressKey = None,
+    virial_key: VirialKey = None,
 ) -> None:
     """Convert data into a folder of .aselmdb files; interrupted, the same command goes on."""
     from nequix.data.convert import convert as convert_sources
     from nequix.data.convert import converted_labels
     from nequix.data.labels import tell_labels
 
-    keys = _keys(energy_key, forces_key, stress_key)
+    keys = _keys(energy_key, forces_key, stress_key, virial_key)
     with _progress("convert", None) as advance:
         n = convert_sources(sources, output, keys=keys, shard_size=shard_size, progress=advance)
     counts = converted_labels(output)
@@ -60,9 +61,10 @@ def stats(
     output: _Json = None,
     workers: _Workers = 0,
     force: _Force = False,
-    energy_key: _Key = None,
-    forces_key: _Key = None,
-    stress_key: _Key = None,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    stress_key: StressKey = None,
+    virial_key: VirialKey = None,
 ) -> None:
     """Compute shift, scale, neighbours, atom energies and the shapes of batches."""
     from ase.data import chemical_symbols
@@ -72,7 +74,7 @@ def stats(
     from nequix.io.files import write_atomic
 
     _check_output(output, force)
-    source = open_source(sources, _keys(energy_key, forces_key, stress_key))
+    source = open_source(sources, _keys(energy_key, forces_key, stress_key, virial_key))
     given = None if atom_energies is None else _read_energies(atom_energies)
     with _progress("stats", _length(source)) as advance:
         found, sizes = compute(source, cutoff, atom_energies=given, n_workers=workers, progress=advance)
@@ -95,9 +97,10 @@ def check(
     output: _Json = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     force: _Force = False,
-    energy_key: _Key = None,
-    forces_key: _Key = None,
-    stress_key: _Key = None,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    stress_key: StressKey = None,
+    virial_key: VirialKey = None,
 ) -> None:
     """Look for faults in labels and structures; exit with 1 if there are errors."""
     from nequix.data.check import check_source
@@ -105,7 +108,7 @@ def check(
     from nequix.io.files import write_atomic
 
     _check_output(output, force)
-    source = open_source(sources, _keys(energy_key, forces_key, stress_key))
+    source = open_source(sources, _keys(energy_key, forces_key, stress_key, virial_key))
     potential = None if model is None else _load(model, backend)
     with _progress("check", _length(source)) as advance:
         report = check_source(source, potential, evaluations=evaluations, progress=advance)
@@ -157,10 +160,10 @@ def _print_sets() -> None:
             print(f"    {file.path}  {file.url}  {file.digest}")
 
 
-def _keys(energy: str | None, forces: str | None, stress: str | None) -> LabelKeys:
-    from nequix.data.structure import LabelKeys
+def _keys(energy: str | None, forces: str | None, stress: str | None, virial: str | None) -> LabelKeys:
+    from nequix.data.label_keys import LabelKeys
 
-    return LabelKeys.of(energy, forces, stress)
+    return LabelKeys.of(energy, forces, stress, virial)
 
 
 def _check_output(output: Path | None, force: bool) -> None:

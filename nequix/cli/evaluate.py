@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nequix.cli.items import choose_engine, chosen_items, listed, needs_extra, run, unless_reported, who_works
+from nequix.cli.label_options import EnergyKey, ForcesKey, StressKey, VirialKey
 from nequix.cli.run import Backend, BackendOption, Device, Dtype, DtypeOption, Kernel, Model
 from nequix.core.errors import DataError
 
@@ -34,7 +35,6 @@ _Threads = Annotated[
         "the workers."
     ),
 ]
-_Key = Annotated[str | None, typer.Option(help="Where this label is, if not under a usual key.")]
 
 
 @app.command()
@@ -49,16 +49,17 @@ def errors(
     threads: _Threads = None,
     workers: _Workers = 0,
     scheduler: _Scheduler = None,
-    energy_key: _Key = None,
-    forces_key: _Key = None,
-    stress_key: _Key = None,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    stress_key: StressKey = None,
+    virial_key: VirialKey = None,
 ) -> None:
     """Compare energies, forces and stresses with labels; interrupted, the same command goes on."""
     with needs_extra():
-        from nequix.data.structure import LabelKeys
+        from nequix.data.label_keys import LabelKeys
         from nequix.evaluate.errors.report import summary_rows, write_report
         from nequix.evaluate.errors.task import Errors
-    task = Errors(tuple(map(str, sources)), LabelKeys.of(energy_key, forces_key, stress_key))
+    task = Errors(tuple(map(str, sources)), LabelKeys.of(energy_key, forces_key, stress_key, virial_key))
     engine = choose_engine(model, backend, dtype, kernel, device, threads)
     if not output.exists():
         task.refuse_unfound()

@@ -15,9 +15,10 @@ from filelock import FileLock, Timeout
 
 from nequix.core.errors import DataError, WeightsError
 from nequix.data.databases import DatabaseSource, connect
+from nequix.data.label_keys import LabelKeys
 from nequix.data.labels import count_labels, tell_unread
 from nequix.data.sources import MANIFEST, Source, open_source
-from nequix.data.structure import LABELS, LabelKeys, Structure, refuse_not_finite, to_atoms
+from nequix.data.structure import LABELS, Structure, refuse_not_finite, to_atoms
 from nequix.io.files import TEMPORARY, write_atomic
 
 VERSION = 1
@@ -95,7 +96,7 @@ def _convert(source: Source, folder: Path, plan: Mapping[str, Any], progress: Ca
     while shard := list(islice(structures, shard_size)):
         labels.append(count_labels(shard))
         if not n_shards:
-            _refuse_unfound(folder, source, LabelKeys(**plan["keys"]), shard, labels[0])
+            _refuse_unfound(folder, source, _label_keys(plan), shard, labels[0])
         _write_shard(folder / _SHARD.format(n_shards), shard)
         n_shards += 1
         _note(folder, {**plan, "labels": labels})
@@ -114,6 +115,10 @@ def _refuse_unfound(
                 f"{source.path}: none of the first {len(shard)} structures has the key {key!r}, named for "
                 f"{label}; {tell_unread(shard[0])}; name another key, or none for the usual ones"
             )
+
+
+def _label_keys(plan: Mapping[str, Any]) -> LabelKeys:
+    return LabelKeys(**{label: tuple(keys) for label, keys in plan["keys"].items()})
 
 
 def _restore(source: Source, folder: Path, kept: Mapping[str, Any], progress: Callable[[int], None]) -> None:

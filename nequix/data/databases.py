@@ -7,8 +7,9 @@ from collections import OrderedDict
 from typing import Any
 
 from nequix.core.errors import BackendUnavailable, DataError
+from nequix.data.label_keys import LabelKeys
 from nequix.data.sources import Source
-from nequix.data.structure import LabelKeys, Structure, from_atoms
+from nequix.data.structure import Structure, from_atoms
 from nequix.io.installation import install_command
 
 _UNWRITTEN = 8

@@ -15,8 +15,9 @@ from typing import IO, Any
 import numpy as np
 
 from nequix.core.errors import DataError
+from nequix.data.label_keys import LabelKeys
 from nequix.data.sources import XYZ, Source
-from nequix.data.structure import LabelKeys, Structure, from_atoms
+from nequix.data.structure import Structure, from_atoms
 
 _ENCRYPTED = 1  # a bit of a file's flags
 

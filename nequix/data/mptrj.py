@@ -11,8 +11,9 @@ import numpy as np
 
 from nequix.core.errors import BackendUnavailable, DataError
 from nequix.data.extxyz import reading
+from nequix.data.label_keys import LabelKeys
 from nequix.data.sources import Source, StreamError
-from nequix.data.structure import LabelKeys, Structure
+from nequix.data.structure import Structure
 from nequix.io.installation import install_command
 
 KBAR = 6.241509074e-4
@@ -43,10 +44,10 @@ class MPtrjSource(Source):
         usual = LabelKeys()
         self._energy = ENERGY if keys.energy == usual.energy else keys.energy[0]
         self._forces = "force" if keys.forces == usual.forces else keys.forces[0]
-        if not keys.stress:
+        if "stress" in keys.named() and keys.virial:
             raise DataError(
                 f"{self.path}: holds stresses, in kB, and no virial {' or '.join(keys.virial)}; leave the "
-                "key of the stress out, or name a stress"
+                "key of the virial out, or name a stress"
             )
         self._stress = "stress" if keys.stress == usual.stress else keys.stress[0]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nequix.core.errors import GraphError
-from nequix.data.structure import ENERGIES, LABELS, Structure
+from nequix.data.structure import Structure, not_finite
 from nequix.graphs.graph import refuse_singular
 from nequix.graphs.neighbors import neighbor_list
 
@@ -68,8 +68,6 @@ def record(structure: Structure, index: int) -> Record:
         structure: The structure.
         index: Where it is in its source.
     """
-    labels = {label: getattr(structure, label) for label in (*LABELS, ENERGIES)}
-    not_finite = tuple(k for k, v in labels.items() if v is not None and not np.isfinite(v).all())
     zeroed, net_force = _forces(structure.forces)
     closest, pair, isolated, problem = _distances(structure)
     return Record(
@@ -79,7 +77,7 @@ def record(structure: Structure, index: int) -> Record:
         energy=np.nan if structure.energy is None else structure.energy,
         has=(structure.energy is not None, structure.forces is not None, structure.stress is not None),
         three_dimensional=bool(structure.pbc.all()) and structure.volume > 0,
-        not_finite=not_finite,
+        not_finite=not_finite(structure),
         zeroed=zeroed,
         net_force=net_force,
         largest_stress=np.nan if structure.stress is None else float(np.abs(structure.stress).max()),

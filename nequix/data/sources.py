@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from nequix.core.errors import DataError
-from nequix.data.structure import LabelKeys, Structure
+from nequix.data.label_keys import LabelKeys
+from nequix.data.structure import Structure
 
 XYZ = (".xyz", ".extxyz", ".xyz.gz", ".extxyz.gz")
 ZIP = (".zip",)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nequix.core.errors import DataError
+from nequix.data.label_keys import LabelKeys
+from nequix.data.label_values import find_label, stress_label
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -29,54 +31,7 @@ LABELS: tuple[str, ...] = ("energy", "forces", "stress")
 ENERGIES = "energies"
 """The key of the energies of atoms, ASE's; no calculation has them, only another potential."""
 
-KEY_OPTIONS = (
-    "--energy-key, --forces-key or --stress-key of `nequix data` and `nequix evaluate errors`, "
-    "data.energy_key and so on in the configuration of `nequix train` and `nequix finetune`; elsewhere, "
-    "`nequix data convert` the data first"
-)
-"""How a key is named, for messages."""
-
 _WEIGHTS = ("energy_weight", "forces_weight", "stress_weight")
-
-
-@dataclass(frozen=True)
-class LabelKeys:
-    """Under which keys labels are found, the first present one counting.
-
-    Attributes:
-        energy: eV, of the whole structure.
-        forces: eV/A.
-        stress: eV/A^3, positive under tension (ASE's sign); six numbers are xx yy zz yz xz xy.
-        virial: eV, ``-volume * stress``; read where there is no stress.
-    """
-
-    energy: tuple[str, ...] = ("energy", "REF_energy", "dft_energy", "DFT_energy")
-    forces: tuple[str, ...] = ("forces", "force", "REF_forces", "dft_forces", "DFT_forces")
-    stress: tuple[str, ...] = ("stress", "REF_stress", "dft_stress", "DFT_stress")
-    virial: tuple[str, ...] = ("virial", "virials", "REF_virial", "REF_virials", "dft_virial", "DFT_virial")
-
-    @classmethod
-    def of(cls, energy: str | None = None, forces: str | None = None, stress: str | None = None) -> LabelKeys:
-        """Take these keys alone for the labels that are given, and the usual ones for the others.
-
-        Args:
-            energy: Key of the energy.
-            forces: Key of the forces.
-            stress: Key of the stress, or a usual one of the virial; the other is then not looked for.
-        """
-        given: dict[str, tuple[str, ...]] = {}
-        for label, key in (("energy", energy), ("forces", forces), ("stress", stress)):
-            if key is not None:
-                given[label] = (key,)
-        if stress is not None:
-            virial = stress in cls().virial  # another unit and sign: it must not be read as a stress
-            given |= {"stress": (), "virial": (stress,)} if virial else {"virial": ()}
-        return cls(**given)
-
-    def named(self) -> dict[str, str]:
-        """Return the key of each label that is looked for under one key alone."""
-        found = {"energy": self.energy, "forces": self.forces, "stress": (*self.stress, *self.virial)}
-        return {label: keys[0] for label, keys in found.items() if len(keys) == 1}
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,91 +104,74 @@ def from_atoms(
 ) -> Structure:
     """Read a structure and its raw labels.
 
-    ``atoms.get_forces()`` is not asked: it returns zeros for constrained atoms, which are no labels.
+    The labels are those stored with the structure. ``atoms.get_forces()`` is not called, because it returns
+    zeros for constrained atoms. A stress needs a cell with a volume; without one it is ignored.
 
     Args:
         atoms: With labels in its calculator's results, ``info`` or ``arrays``.
-        name: What messages shall call it.
+        name: What messages call it.
         keys: Where the labels are; the usual keys by default.
-        extra: More values to look for labels in, as a database's row has.
+        extra: More values to look for labels in, such as those of a database's row.
 
     Raises:
-        DataError: If a label has a wrong shape, is no number, or is there twice with different values.
+        DataError: If an atom has no element, or a label has a wrong shape, is not a number, or occurs twice
+            with different values.
+
+    Example:
+        >>> from ase import Atoms
+        >>> from_atoms(Atoms("H", info={"REF_energy": -13.6}), "atom").energy
+        -13.6
     """
     keys = keys or LabelKeys()
     results = getattr(atoms.calc, "results", {})
     places = (results, atoms.info, atoms.arrays, extra or {})
     n = len(atoms)
+    numbers = np.array(atoms.numbers)
+    refuse_no_element(numbers, name)
     cell = np.array(atoms.cell, float)
-    energy = _find(name, keys.energy, places, ((), (1,)))
-    forces = _find(name, keys.forces, places, ((n, 3), (3 * n,)))
-    stress = _tensor(_find(name, keys.stress, places, ((3, 3), (9,), (6,))))
-    if stress is None:
-        virial = _tensor(_find(name, keys.virial, places, ((3, 3), (9,), (6,))))
-        volume = abs(np.linalg.det(cell))
-        stress = None if virial is None or volume == 0 else -virial / volume
+    energy = find_label(name, keys.energy, places, ((), (1,)), per=max(n, 1), unit=" eV/atom")
+    forces = find_label(name, keys.forces, places, ((n, 3), (3 * n,)), unit=" eV/A")
     return Structure(
-        numbers=np.array(atoms.numbers),
+        numbers=numbers,
         positions=np.array(atoms.positions, float),
         cell=cell,
         pbc=np.array(atoms.pbc, bool),
         energy=None if energy is None else float(energy.reshape(())),
         forces=None if forces is None else forces.reshape(n, 3),
-        stress=stress,
+        stress=stress_label(name, keys, places, float(abs(np.linalg.det(cell)))),
         name=_with_identifier(name, atoms.info, extra or {}),
         weights=_weights(name, atoms.info, extra or {}),
-        energies=_find(name, (ENERGIES,), (results, atoms.arrays), ((n,),)),
+        energies=find_label(name, (ENERGIES,), (results, atoms.arrays), ((n,),)),
         unread=_unread(keys, places),
     )
 
 
-def _find(
-    name: str, keys: Iterable[str], places: Iterable[Mapping[str, Any]], shapes: tuple[tuple[int, ...], ...]
-) -> Float[np.ndarray, "..."] | None:
-    """Return the value under the first key that is present; all present ones must agree."""
-    first, where = None, ""
-    for key in keys:
-        value = next((place[key] for place in places if place.get(key) is not None), None)
-        if value is None:
-            continue
-        try:
-            array = np.array(value, float)
-        except (TypeError, ValueError):
-            raise DataError(f"{name}: {key} = {value!r:.60} is no number; mend the source") from None
-        if array.shape not in shapes:
-            raise DataError(
-                f"{name}: {key} has shape {array.shape}, expected {' or '.join(map(str, shapes))}; mend the "
-                f"source{'' if key == ENERGIES else ', or name another key'}"
-            )
-        if np.isnan(array).all() and array.size:
-            continue  # how some programs, and the predictions of this one, write that there is none
-        if first is None:
-            first, where = array, key
-        elif not _agree(first, array):
-            raise DataError(f"{name}: {where} and {key} differ; say which to read: {KEY_OPTIONS}")
-    return first
+def refuse_no_element(numbers: Int[np.ndarray, " n"], name: str) -> None:
+    """Refuse atoms without an element, such as ASE's X (Z = 0).
 
+    Args:
+        numbers: Atomic numbers.
+        name: What messages call the structure.
 
-def _agree(one: Float[np.ndarray, "..."], other: Float[np.ndarray, "..."]) -> bool:
-    if one.size != other.size:  # six components of a tensor and nine
-        one, other = _full(one), _full(other)
-    return np.allclose(one.ravel(), other.ravel(), rtol=1e-6, atol=1e-6)
+    Raises:
+        DataError: Naming the first such atom.
+    """
+    from ase.data import chemical_symbols
+
+    wrong = np.flatnonzero((numbers < 1) | (numbers >= len(chemical_symbols)))
+    if len(wrong):
+        atom, number = int(wrong[0]), int(numbers[wrong[0]])
+        what = "X, a placeholder without an element" if number == 0 else "not an element"
+        raise DataError(
+            f"{name}: atom {atom} (counted from 0) has Z = {number}, {what} ({len(wrong)} such atoms); write "
+            "its element's symbol into the file, or leave the structure out"
+        )
 
 
 def _unread(keys: LabelKeys, places: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Name what is neither a label that was looked for nor a part of the structure itself."""
     read = {*keys.energy, *keys.forces, *keys.stress, *keys.virial, ENERGIES, *_WEIGHTS, *_IDENTIFIERS}
     return tuple(sorted({str(key) for place in places for key in place} - read - {"numbers", "positions"}))
-
-
-def _tensor(values: Float[np.ndarray, "..."] | None) -> Float[np.ndarray, "3 3"] | None:
-    return None if values is None else _full(values)
-
-
-def _full(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "3 3"]:
-    if values.size == 6:
-        values = values[[0, 5, 4, 5, 1, 3, 4, 3, 2]]  # Voigt's order: xx yy zz yz xz xy
-    return values.reshape(3, 3)
 
 
 def _with_identifier(name: str, *places: Mapping[str, Any]) -> str:
@@ -257,21 +195,35 @@ def _weights(name: str, *places: Mapping[str, Any]) -> tuple[float, float, float
 
 
 def refuse_not_finite(structure: Structure) -> None:
-    """Refuse a structure with a label that is infinite or no number, which would spoil any sum.
+    """Refuse a structure with a coordinate or label that is infinite or NaN, which would spoil any sum.
 
     Args:
         structure: The structure.
 
     Raises:
-        DataError: Naming the structure and the label.
+        DataError: Naming the structure and the quantity.
     """
-    for label in (*LABELS, ENERGIES):
-        value = getattr(structure, label)
-        if value is not None and not np.isfinite(value).all():
-            raise DataError(
-                f"{structure.name}: {label} is not finite; mend the source, or find more such with "
-                "`nequix data check`"
-            )
+    wrong = not_finite(structure)
+    if wrong:
+        raise DataError(
+            f"{structure.name}: {', '.join(wrong)} is not finite; correct the source or leave the structure "
+            "out; `nequix data check` lists all such structures"
+        )
+
+
+def not_finite(structure: Structure) -> tuple[str, ...]:
+    """Name the coordinates and labels of a structure that are infinite or NaN somewhere.
+
+    Args:
+        structure: The structure.
+    """
+    values: dict[str, Any] = {
+        name: getattr(structure, name) for name in ("positions", "cell", *LABELS, ENERGIES)
+    }
+    product = structure.hessian
+    if product is not None:
+        values |= {"direction": product.direction, "Hessian product": product.product}
+    return tuple(name for name, value in values.items() if value is not None and not np.isfinite(value).all())
 
 
 def to_atoms(structure: Structure) -> Atoms:

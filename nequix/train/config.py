@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from nequix.core.errors import DataError, SpecError
 from nequix.core.spec import ModelSpec
-from nequix.data.structure import LabelKeys
+from nequix.data.label_keys import LabelKeys
 from nequix.jax.kernels import KERNELS
 from nequix.train.config_types import Count, Element, Fraction, Index, NotNegative, Number, Positive
 from nequix.train.divergence import StopConfig
@@ -106,6 +106,7 @@ class DataConfig:
         energy_key: Where energies are in both, if not under a usual key (docs/data.md, conventions).
         forces_key: The same of forces.
         stress_key: The same of stresses.
+        virial_key: The same of virials, which are read as stresses.
         memory: GiB for structures of ``train`` and their graphs, which are then built once. Workers share it,
             but not what they keep: one makes the most of it.
     """
@@ -118,12 +119,13 @@ class DataConfig:
     energy_key: str | None = None
     forces_key: str | None = None
     stress_key: str | None = None
+    virial_key: str | None = None
     memory: NotNegative = 1.0
 
     @property
     def label_keys(self) -> LabelKeys:
         """Where labels are."""
-        return LabelKeys.of(self.energy_key, self.forces_key, self.stress_key)
+        return LabelKeys.of(self.energy_key, self.forces_key, self.stress_key, self.virial_key)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from nequix.data.packing import Sizes
 from nequix.data.sources import Source
 from nequix.data.stats import Statistics, compute
 from nequix.io.files import write_atomic
-from nequix.train.config import TrainConfig
+from nequix.train.config import DataConfig, TrainConfig
 
 MEASURED = "measured.npz"
 """Keeps the statistics of the training data, the sizes, and of which files they are."""
@@ -177,10 +177,16 @@ def _identity(config: TrainConfig, paths: Iterable[str]) -> dict[str, Any]:
         "split": [data.valid_fraction, config.run.seed],
         "cutoff": model.cutoff,
         "atom_energies": energies,
-        "keys": [data.energy_key, data.forces_key, data.stress_key],
+        "keys": _named_keys(data),
         # Of fine-tunings: which part of the data it is.
         "part": [config.run.seed, *(getattr(config, name, None) for name in ("n_train", "draw", "member"))],
     }
+
+
+def _named_keys(data: DataConfig) -> list[str | None]:
+    """List the keys of labels; files of older versions have no place for that of the virial."""
+    virial = [] if data.virial_key is None else [data.virial_key]
+    return [data.energy_key, data.forces_key, data.stress_key, *virial]
 
 
 def _write(path: Path, identity: dict[str, Any], statistics: Statistics, sizes: Sizes) -> None:

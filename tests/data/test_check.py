@@ -11,8 +11,9 @@ from ase.constraints import FixAtoms
 
 from nequix.backends import load_model
 from nequix.data.check import check_source
+from nequix.data.label_keys import LabelKeys
 from nequix.data.sources import open_source
-from nequix.data.structure import LabelKeys, to_atoms
+from nequix.data.structure import to_atoms
 from nequix.graphs.results import Results
 from tests.data.sets import SPEC, labelled, real, relabelled, saved, strained_copper
 from tests.data.test_sources import mptrj_frame

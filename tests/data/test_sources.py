@@ -17,8 +17,8 @@ from ase import units
 
 from nequix.core.errors import DataError
 from nequix.data.convert import convert
+from nequix.data.label_keys import LabelKeys
 from nequix.data.sources import Subset, open_source, split
-from nequix.data.structure import LabelKeys
 from tests.data.sets import real, relabelled, saved, strained_copper
 
 N = 8
@@ -287,7 +287,7 @@ def test_mptrj_can_give_the_corrected_energy(mptrj, frames):
 
 def test_mptrj_has_no_virial(mptrj):
     with pytest.raises(DataError, match=r"holds stresses, in kB, and no virial"):
-        open_source(mptrj, LabelKeys.of(stress="virial"))
+        open_source(mptrj, LabelKeys.of(virial="virial"))
 
 
 def test_mptrj_has_no_random_access(mptrj):

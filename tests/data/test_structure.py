@@ -5,7 +5,8 @@ import pytest
 from ase.constraints import FixAtoms
 
 from nequix.core.errors import DataError
-from nequix.data.structure import LabelKeys, from_atoms, refuse_not_finite, to_atoms
+from nequix.data.label_keys import LabelKeys
+from nequix.data.structure import from_atoms, refuse_not_finite, to_atoms
 from tests.data.sets import labelled, strained_copper
 
 
@@ -46,21 +47,104 @@ def test_given_keys_replace_the_usual_ones(atoms):
     assert from_atoms(atoms, "x", LabelKeys.of(stress="none")).stress is None
 
 
-@pytest.mark.parametrize("key", LabelKeys().virial)
+@pytest.mark.parametrize("key", [*LabelKeys().virial, "PBE_virial"])
 def test_virial_that_is_named_is_no_stress(atoms, key):
     del atoms.calc.results["stress"]
     atoms.info = {"stress": np.eye(3), key: -2 * np.eye(3) * atoms.get_volume()}
-    keys = LabelKeys.of(stress=key)
+    keys = LabelKeys.of(virial=key)
     np.testing.assert_allclose(from_atoms(atoms, "x", keys).stress, 2 * np.eye(3))
     assert keys.named() == {"stress": key}
     del atoms.info[key]
     assert from_atoms(atoms, "x", keys).stress is None
 
 
+@pytest.mark.parametrize("key", [*LabelKeys().virial, "PBE_Virial"])
+def test_virial_is_refused_as_key_of_the_stress(key):
+    with pytest.raises(DataError, match=f"stress_key = '{key}' names a virial .* give --virial-key"):
+        LabelKeys.of(stress=key)
+    LabelKeys.of(stress="virial_stress")  # a stress all the same
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"virial": "dft_stress"}, "virial_key = 'dft_stress' names a stress"),
+        ({"energy": ""}, "energy_key is empty"),
+    ],
+)
+def test_other_keys_that_cannot_be_meant_are_refused(keys, message):
+    with pytest.raises(DataError, match=message):
+        LabelKeys.of(**keys)
+
+
 def test_two_different_energies_are_refused(atoms):
     atoms.info["REF_energy"] = atoms.calc.results["energy"] + 1.0
-    with pytest.raises(DataError, match="energy and REF_energy differ"):
+    with pytest.raises(DataError, match=r"energy and REF_energy differ by 0\.25 eV/atom"):
         from_atoms(atoms, "x")
+
+
+@pytest.mark.parametrize(("difference", "refused"), [(0.7, True), (3e-5, False)])
+def test_energies_are_compared_per_atom_and_absolutely(atoms, difference, refused):
+    """At all-electron totals, 0.7 eV are less than 1e-6 of the energy."""
+    labelled(atoms, -1e6)
+    atoms.info["REF_energy"] = -1e6 + difference
+    if refused:
+        with pytest.raises(DataError, match=r"energy and REF_energy differ by 0\.175 eV/atom"):
+            from_atoms(atoms, "x")
+    else:
+        assert from_atoms(atoms, "x").energy == -1e6
+
+
+def test_forces_and_stresses_are_compared_absolutely(atoms):
+    forces, stress = atoms.calc.results["forces"], atoms.calc.results["stress"]
+    labelled(atoms, 0.0, 1e3 * forces, 1e3 * stress)
+    atoms.arrays["REF_forces"] = 1e3 * forces + 2e-5
+    with pytest.raises(DataError, match="forces and REF_forces differ by 2e-05 eV/A;"):
+        from_atoms(atoms, "x")
+    del atoms.arrays["REF_forces"]
+    atoms.info["REF_stress"] = 1e3 * stress + 2e-5
+    with pytest.raises(DataError, match="stress and REF_stress differ by 2e-05 eV/A\\^3;"):
+        from_atoms(atoms, "x")
+
+
+def test_values_of_one_key_in_several_places_must_agree(atoms):
+    with pytest.raises(DataError, match=r"two values of energy differ by 0\.25 eV/atom"):
+        from_atoms(atoms, "x", extra={"energy": atoms.calc.results["energy"] + 1.0})
+
+
+def test_stress_and_virial_must_agree(atoms):
+    """The virial is 0.01 eV/A^3; the stress is the same in GPa."""
+    labelled(atoms, 0.0, None, 1.602 * np.eye(3).ravel())
+    atoms.info["virial"] = -0.01 * atoms.get_volume() * np.eye(3)
+    message = r"contradict each other: component xx is 1\.602 as stress and 0\.01 eV/A\^3 as virial"
+    with pytest.raises(DataError, match=message):
+        from_atoms(atoms, "x")
+    keys = LabelKeys.of(virial="virial")
+    np.testing.assert_allclose(from_atoms(atoms, "x", keys).stress, 0.01 * np.eye(3))
+    atoms.info["virial"] = np.round(-1.602 * atoms.get_volume() * np.eye(3), 2)  # as files round it
+    np.testing.assert_array_equal(from_atoms(atoms, "x").stress, 1.602 * np.eye(3))
+    atoms.info["virial"] *= -1
+    with pytest.raises(DataError, match="contradict each other"):
+        from_atoms(atoms, "x")
+
+
+@pytest.mark.parametrize("symbol", ["X", -1, 119])
+def test_atoms_without_an_element_are_refused(atoms, symbol):
+    numbers = atoms.get_atomic_numbers()
+    numbers[2] = 0 if symbol == "X" else symbol
+    atoms.numbers = numbers
+    with pytest.raises(
+        DataError, match=r"x: atom 2 \(counted from 0\) has Z = .* write its element's symbol"
+    ):
+        from_atoms(atoms, "x")
+
+
+@pytest.mark.parametrize("what", ["positions", "cell"])
+def test_coordinates_that_are_not_finite_are_refused(atoms, what):
+    structure = from_atoms(atoms, "x")
+    getattr(structure, what)[1, 1] = np.inf
+    with pytest.raises(DataError, match=f"x: {what} is not finite"):
+        refuse_not_finite(structure)
 
 
 def test_six_and_nine_components_may_be_the_same_stress(atoms):

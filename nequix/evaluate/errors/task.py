@@ -12,9 +12,10 @@ import numpy as np
 from nequix.calculator import NequixCalculator
 from nequix.core.errors import DataError, GraphError
 from nequix.data.batch import graph_of
+from nequix.data.label_keys import LabelKeys
 from nequix.data.labels import tell_unread
 from nequix.data.sources import Source, open_source
-from nequix.data.structure import LABELS, LabelKeys, Structure, refuse_not_finite
+from nequix.data.structure import LABELS, Structure, refuse_not_finite
 from nequix.evaluate.batches import MAX_ATOMS, evaluate_graphs
 from nequix.evaluate.digests import describe_paths
 from nequix.evaluate.errors.predictions import Predictions
@@ -79,7 +80,8 @@ class Errors:
         if not named:
             raise DataError(
                 f"{', '.join(self.paths)}: none of {len(source)} structures has an energy, forces or a "
-                f"stress; {tell_unread(source[0])}; name the keys (--energy-key, --forces-key, --stress-key)"
+                f"stress; {tell_unread(source[0])}; name their keys (--energy-key, --forces-key, "
+                "--stress-key, --virial-key)"
             )
         keys = " or ".join(f"{named[label]!r} ({label})" for label in LABELS if label in missing)
         raise DataError(

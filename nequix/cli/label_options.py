@@ -1,0 +1,18 @@
+"""Options that name the keys of labels, the same for all commands that read labels."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+EnergyKey = Annotated[
+    str | None, typer.Option(help="Key of the energies (eV), if it is not a usual one (docs/data.md).")
+]
+ForcesKey = Annotated[str | None, typer.Option(help="Key of the forces (eV/A), if it is not a usual one.")]
+StressKey = Annotated[
+    str | None, typer.Option(help="Key of the stresses (eV/A^3), if it is not a usual one.")
+]
+VirialKey = Annotated[
+    str | None, typer.Option(help="Key of the virials (eV, -volume * stress), if it is not a usual one.")
+]
