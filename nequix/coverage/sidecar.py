@@ -7,7 +7,6 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors
@@ -19,9 +18,10 @@ from nequix.coverage.environments import VIEWS, n_bins, n_kinds
 from nequix.coverage.features import FeatureReference
 from nequix.coverage.histograms import Histogram
 from nequix.coverage.reference import Calibration, Reference
+from nequix.io import strict_json
 from nequix.io.catalogue import BUNDLED, resolve
 from nequix.io.files import open_regular, read_exactly, write_atomic
-from nequix.io.header import layout_header, read_header, shorten, strict_json
+from nequix.io.header import layout_header, read_header, shorten
 from nequix.io.provenance import describe_model
 from nequix.io.weights import Weights
 
@@ -125,7 +125,7 @@ def read_reference(path: str | os.PathLike[str]) -> Reference:
 
 def _metadata(raw: bytes, where: str) -> dict[str, str]:
     try:
-        metadata = strict_json(raw).get("__metadata__")
+        metadata = strict_json.parse_object(raw).get("__metadata__")
     except ValueError as error:
         raise WeightsError(f"{where}: the header cannot be read ({shorten(error)}); {AGAIN}") from None
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
@@ -182,7 +182,7 @@ def _reference(metadata: dict[str, str], arrays: dict[str, np.ndarray]) -> Refer
         if whitening.shape != (mean.size, mean.size) or not np.isfinite(whitening).all():
             raise ValueError(f"the whitening has the shape {whitening.shape}, expected {2 * (mean.size,)}")
         features = FeatureReference(mean, whitening)
-    told: dict[str, Any] = json.loads(metadata["calibration"])
+    told = strict_json.parse_object(metadata["calibration"])
     return Reference(
         metadata["model"],
         metadata["model_checksum"],

@@ -63,33 +63,6 @@ def shorten(text: object, limit: int = 300) -> str:
     return full if len(full) <= limit else f"{full[:limit]}..."
 
 
-def strict_json(text: str | bytes) -> dict[str, Any]:
-    """Read a JSON object in which every key stands once.
-
-    Args:
-        text: The JSON, as text or UTF-8.
-
-    Raises:
-        ValueError: If it is anything else.
-    """
-    try:
-        values = json.loads(text if isinstance(text, str) else text.decode(), object_pairs_hook=_unique)
-    except RecursionError:
-        raise ValueError("the JSON is nested too deeply") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"expected a JSON object, got {type(values).__name__}")
-    return values
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in values:
-            raise ValueError(f"the key {shorten(name, 80)!r} stands twice")
-        values[name] = value
-    return values
-
-
 def foreign(first: bytes, otherwise: str) -> str:
     """Say what a file is that is not what was asked for, as far as its first bytes tell.
 

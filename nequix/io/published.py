@@ -16,8 +16,9 @@ import numpy as np
 from nequix.core.errors import WeightsError
 from nequix.core.parameters import manifest
 from nequix.core.spec import ModelSpec
+from nequix.io import strict_json
 from nequix.io.files import open_regular, read_exactly
-from nequix.io.header import MAX_HEADER_BYTES, foreign, shorten, strict_json
+from nequix.io.header import MAX_HEADER_BYTES, foreign, shorten
 from nequix.io.weight_checks import AGAIN, MAX_BYTES, check_finite, parse_spec
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _parse_settings(line: bytes, where: str) -> ModelSpec:
         hint = otherwise if line.startswith(b"{") else foreign(line[:24], otherwise)
         raise WeightsError(f"{where}: does not start with the line of JSON of a .nqx file: {hint}")
     try:
-        settings = strict_json(line)
+        settings = strict_json.parse_object(line)
     except ValueError as error:
         raise WeightsError(f"{where}: the first line cannot be read ({shorten(error)}); {AGAIN}") from None
     missing = [name for name in (*_FIELDS, "index_weights") if name not in settings]

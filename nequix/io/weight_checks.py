@@ -11,7 +11,8 @@ import numpy as np
 from nequix.core.errors import WeightsError
 from nequix.core.parameters import Parameter, manifest
 from nequix.core.spec import ModelSpec
-from nequix.io.header import Tensor, parse_tensor, shorten, strict_json
+from nequix.io import strict_json
+from nequix.io.header import Tensor, parse_tensor, shorten
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -44,7 +45,7 @@ def parse_spec(values: str | Mapping[str, Any], where: str) -> ModelSpec:
     """
     try:
         if isinstance(values, str):
-            return ModelSpec.from_dict(strict_json(values))
+            return ModelSpec.from_dict(strict_json.parse_object(values))
         return ModelSpec(**values)
     except (ValueError, OverflowError) as error:  # OverflowError: an integer that no float can hold
         raise WeightsError(f"{where}: spec: {shorten(error)}; {AGAIN}") from None
@@ -64,7 +65,7 @@ def parse_header(raw: bytes, where: str) -> tuple[dict[str, Any], dict[str, str]
         WeightsError: If the header is no JSON, of another program or of a newer format.
     """
     try:
-        entries = strict_json(raw)
+        entries = strict_json.parse_object(raw)
     except ValueError as error:
         raise WeightsError(f"{where}: the header cannot be read ({shorten(error)}); {AGAIN}") from None
     metadata = entries.pop("__metadata__", None)
