@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
 from nequix.core.errors import BackendUnavailable
+from nequix.core.suggest import did_you_mean
 from nequix.io.catalogue import load_weights
 from nequix.io.installation import install_command
 from nequix.io.weights import Weights
@@ -103,7 +104,9 @@ def import_backend(name: str) -> ModuleType:
         ValueError: If there is no backend of that name.
     """
     if name not in BACKENDS:
-        raise ValueError(f"backend = {name!r}, expected 'auto' or one of {', '.join(map(repr, BACKENDS))}")
+        names = ", ".join(map(repr, BACKENDS))
+        hint = did_you_mean(name, ("auto", *BACKENDS))
+        raise ValueError(f"backend = {name!r}, expected 'auto' or one of {names}{hint}")
     try:
         return importlib.import_module(f"nequix.{name}")
     except BackendUnavailable:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from nequix.cli.data import _length, _progress
+from nequix.cli.data import count_structures
 from nequix.cli.items import needs_extra
 from nequix.cli.run import Backend, BackendOption, Device, Dtype, DtypeOption, Kernel, Model, make_calculator
 from nequix.core.errors import DataError
+from nequix.io.progress import progress_bar
 
 if TYPE_CHECKING:
     from nequix.calculator import NequixCalculator
@@ -80,8 +81,8 @@ def check(
         with needs_extra():
             import matplotlib  # noqa: F401
         make_folder(output)
-    with _progress("coverage", None) as advance:
-        structures = read_structures(target, lambda: advance(1))
+    with progress_bar("coverage") as bar:
+        structures = read_structures(target, bar.advance)
         found = assess_coverage(structures, known, None if calculator is None else calculator.potential)
     print_coverage(found, Console())
     if output is not None:
@@ -124,8 +125,8 @@ def build(
     potential = make_calculator(model, backend, dtype, kernel, device).potential if features else None
     told = description or ", ".join(path.name for path in data)
     told += f", one structure in {every}" if every > 1 else ""
-    with _progress("coverage build", _length(source)) as advance:
-        built = build_reference(source, weights, potential, told, advance)
+    with progress_bar("coverage build", count_structures(source)) as bar:
+        built = build_reference(source, weights, potential, told, bar.advance)
     write_reference(target, built)
     print(f"{target}: {built.n_structures} structures, {len(built.elements)} elements")
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +11,8 @@ import typer
 from nequix.cli.label_options import EnergyKey, ForcesKey, StressKey, VirialKey
 from nequix.cli.run import Backend, BackendOption
 from nequix.core.errors import DataError
+from nequix.core.suggest import did_you_mean
+from nequix.io.progress import progress_bar
 
 if TYPE_CHECKING:
     from nequix.data.check import Report
@@ -44,8 +43,8 @@ def convert(
     from nequix.data.labels import tell_labels
 
     keys = _keys(energy_key, forces_key, stress_key, virial_key)
-    with _progress("convert", None) as advance:
-        n = convert_sources(sources, output, keys=keys, shard_size=shard_size, progress=advance)
+    with progress_bar("convert") as bar:
+        n = convert_sources(sources, output, keys=keys, shard_size=shard_size, progress=bar.advance)
     counts = converted_labels(output)
     print(f"{output}: {n} structures" + (f", {tell_labels(counts)}" if counts else ""))
 
@@ -76,8 +75,8 @@ def stats(
     _check_output(output, force)
     source = open_source(sources, _keys(energy_key, forces_key, stress_key, virial_key))
     given = None if atom_energies is None else _read_energies(atom_energies)
-    with _progress("stats", _length(source)) as advance:
-        found, sizes = compute(source, cutoff, atom_energies=given, n_workers=workers, progress=advance)
+    with progress_bar("stats", count_structures(source)) as bar:
+        found, sizes = compute(source, cutoff, atom_energies=given, n_workers=workers, progress=bar.advance)
     facts = {**found.to_dict(), "packing": describe_packing(sizes, batch_size)}
     facts["atom_energies"] = {chemical_symbols[z]: energy for z, energy in found.atom_energies.items()}
     text = json.dumps(facts, indent=2)
@@ -110,8 +109,8 @@ def check(
     _check_output(output, force)
     source = open_source(sources, _keys(energy_key, forces_key, stress_key, virial_key))
     potential = None if model is None else _load(model, backend)
-    with _progress("check", _length(source)) as advance:
-        report = check_source(source, potential, evaluations=evaluations, progress=advance)
+    with progress_bar("check", count_structures(source)) as bar:
+        report = check_source(source, potential, evaluations=evaluations, progress=bar.advance)
     text = json.dumps(report.to_dict(), indent=2)
     if output is not None:
         write_atomic(output, [text.encode()])
@@ -143,7 +142,7 @@ def get(
         return
     for name in names:
         if name not in SETS:
-            raise DataError(f"{name}: no such set; the sets are {', '.join(SETS)}")
+            raise DataError(f"{name}: no such set; the sets are {', '.join(SETS)}{did_you_mean(name, SETS)}")
     for name in names:
         for file in SETS[name].files:
             target = output / name / file.path
@@ -193,26 +192,18 @@ def _load(model: str, backend: Backend) -> Any:
     return load_model(model, str(backend))
 
 
-def _length(source: Source) -> int | None:
+def count_structures(source: Source) -> int | None:
+    """Count the structures of a source; None for a stream, which is counted while it is read.
+
+    Args:
+        source: The source.
+    """
     from nequix.data.sources import StreamError
 
     try:
         return len(source)
     except StreamError:
-        return None  # it is counted by reading it
-
-
-@contextlib.contextmanager
-def _progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show how many structures are done, on a terminal's stderr."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda count: progress.advance(task, count)
+        return None
 
 
 def _print_report(report: Report) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -10,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from nequix.cli.run import Backend, Dtype, make_calculator
 from nequix.core.errors import BackendUnavailable, DataError
+from nequix.core.suggest import did_you_mean
 from nequix.io.installation import install_command
+from nequix.io.progress import progress_bar
 
 if TYPE_CHECKING:
     from nequix.evaluate.run_directory import RunDirectory
@@ -70,7 +71,8 @@ def listed(option: str, given: str, known: list[str]) -> list[str]:
     names = [name.strip() for name in given.split(",") if name.strip()]
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise DataError(f"{option}: there is no item {unknown[0]!r}; the items are {', '.join(known)}")
+        hint = did_you_mean(unknown[0], known)
+        raise DataError(f"{option}: there is no item {unknown[0]!r}; the items are {', '.join(known)}{hint}")
     return names
 
 
@@ -134,9 +136,6 @@ def run(
         DataError: If the folder cannot be used, or the data cannot be read.
         BackendUnavailable: If what the evaluation needs is not installed.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from nequix.evaluate.run import run_items
     from nequix.evaluate.run_directory import RunDirectory
 
@@ -144,20 +143,15 @@ def run(
     described = engine.describe(engine.calculator())
     identity = {"task": task.name, "settings": task.settings(), "engine": described}
     store = RunDirectory(output)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with (
-        store.begin(identity),
-        Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bar,
-    ):
+    with store.begin(identity):
         if retry_failed:
             for item in filter(store.done, items):
                 if store.read(item).error is not None:
                     store.forget(item)
         done = sum(map(store.done, items))
-        row = bar.add_task(task.name, total=len(items), completed=done)
-        with needs_extra("dask") if isinstance(workers, str) else nullcontext():
-            run_items(task, engine, store, items, workers, lambda _: bar.advance(row))
+        needs_dask = needs_extra("dask") if isinstance(workers, str) else nullcontext()
+        with progress_bar(task.name, len(items), done, keep=True) as bar, needs_dask:
+            run_items(task, engine, store, items, workers, lambda _: bar.advance())
     return store, identity
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nequix.core.errors import DataError, GraphError
+from nequix.io.progress import progress_bar
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -81,7 +81,7 @@ def predict(
     calc = make_calculator(model, backend, dtype, kernel, device, threads, ensemble=ensemble)
     frames: list[Atoms] = []
     failures = 0
-    with _progress("predict") as advance:
+    with progress_bar("predict") as bar:
         for outcome in _predictions(files, calc):
             if not isinstance(outcome, DataError):
                 frames.append(outcome)
@@ -90,7 +90,7 @@ def predict(
                 print(f"error: {outcome}", file=sys.stderr)
             else:
                 raise outcome
-            advance()
+            bar.advance()
     if frames:
         write_frames(output, frames)
         print(f"{output}: {len(frames)} frames")
@@ -251,18 +251,3 @@ def make_calculator(
         file=sys.stderr,
     )
     return calc
-
-
-@contextlib.contextmanager
-def _progress(what: str) -> Iterator[Callable[[], None]]:
-    """Count frames on stderr while somebody looks at a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}: {task.completed:.0f} frames"))
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda: progress.advance(task)

@@ -14,6 +14,7 @@ import typer
 
 from nequix.core.errors import BackendUnavailable
 from nequix.io.installation import install_command
+from nequix.io.progress import progress_bar
 
 if TYPE_CHECKING:
     from nequix.train.loop import Run
@@ -93,28 +94,22 @@ def follow(make: Callable[[Callable[[int], None]], Run], dry_run: bool) -> None:
         make: Makes the run; takes what counts the structures that are read meanwhile.
         dry_run: Say what it would take, and stop.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from nequix.train.loop import MODEL
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bar:
-        reading = bar.add_task("structures", total=None)
-        run = make(lambda n: bar.advance(reading, n))
-        bar.remove_task(reading)
-        print(run.describe())
-        if dry_run:
-            print(run.estimate())
-            return
-        task, pace = bar.add_task("train", total=run.n_steps, completed=run.loader.position), Pace()
+    with progress_bar("structures") as bar:
+        run = make(bar.advance)
+    print(run.describe())
+    if dry_run:
+        print(run.estimate())
+        return
+    with progress_bar("train", run.n_steps, run.loader.position, keep=True) as bar:
+        pace = Pace()
 
         def report(step: int, n_steps: int, values: dict[str, float]) -> None:
             pace.add(values["structures"])
-            bar.update(task, completed=step, description=f"{errors_told(values)}  {pace}")
+            bar.update(f"{errors_told(values)}  {pace}", done=step)
             at_epoch_s_end = step % run.loader.steps_per_epoch == 0 or step == n_steps
-            if bar.disable and at_epoch_s_end:
+            if not bar.visible and at_epoch_s_end:
                 left = f"{pace.seconds * (n_steps - step):.0f} s left"
                 print(f"step {step} of {n_steps}  {errors_told(values)}  {pace}  {left}", file=sys.stderr)
 

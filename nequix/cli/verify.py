@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nequix.core.errors import DataError, WeightsError
+from nequix.core.suggest import did_you_mean
+from nequix.io.progress import progress_bar
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,14 +54,15 @@ def verify(
     _check_target(target, force or (certificate is None and _is_certificate(target)))
     chosen = _backends(backends)
     weights = _weights(model)
-    console, status = Console(), Console(stderr=True)
-    # The spinner is for terminals; elsewhere it would leave nothing but escape codes.
-    if status.is_terminal:
-        with status.status("verify") as spinner:
-            made = certify(weights, chosen, device, spinner.update)
-    else:
-        made = certify(weights, chosen, device, lambda text: print(text, file=sys.stderr, flush=True))
-    _show(made, console)
+    with progress_bar("verify") as bar:
+
+        def show(what: str) -> None:
+            bar.update(what)
+            if not bar.visible:
+                print(what, file=sys.stderr, flush=True)
+
+        made = certify(weights, chosen, device, show)
+    _show(made, Console())
     write_atomic(target, [json.dumps(made.to_dict(), indent=2).encode() + b"\n"])
     print(f"certificate: {target}")
     if not made.passed:
@@ -101,7 +104,8 @@ def _backends(given: str | None) -> list[str]:
     names = list(dict.fromkeys(name.strip() for name in given.split(",")))
     wrong = [name for name in names if name not in BACKENDS]
     if wrong:
-        raise typer.BadParameter(f"backend {wrong[0]!r}, but the backends are {', '.join(BACKENDS)}")
+        hint = did_you_mean(wrong[0], BACKENDS)
+        raise typer.BadParameter(f"backend {wrong[0]!r}, but the backends are {', '.join(BACKENDS)}{hint}")
     return names
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nequix.core.errors import DataError
+from nequix.core.suggest import did_you_mean
 from nequix.coverage.assess_coverage import MATTERS, NEARLY_NONE
 from nequix.coverage.environments import VIEWS, Environments, environments_of, name_of
 from nequix.coverage.features import FeatureReference, FeatureSums, last_features
@@ -304,7 +305,8 @@ def select(
             reference = reference.with_also(counted)
         return gap_choice(around, reference, n)
     if strategy not in ("clusters", "farthest"):
-        raise DataError(f"strategy = {strategy!r}, expected one of {', '.join(STRATEGIES)}")
+        hint = did_you_mean(strategy, STRATEGIES)
+        raise DataError(f"strategy = {strategy!r}, expected one of {', '.join(STRATEGIES)}{hint}")
     if potential is None:
         raise DataError(f"the strategy {strategy} needs a model on a backend")
     if strategy == "clusters" and known:

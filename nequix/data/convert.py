@@ -11,8 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from nequix.core.errors import DataError, WeightsError
 from nequix.data.databases import DatabaseSource, connect
 from nequix.data.label_keys import LabelKeys
@@ -20,6 +18,7 @@ from nequix.data.labels import count_labels, tell_unread
 from nequix.data.sources import MANIFEST, Source, open_source
 from nequix.data.structure import LABELS, Structure, refuse_not_finite, to_atoms
 from nequix.io.files import TEMPORARY, write_atomic
+from nequix.io.locks import LOCK, Busy, NoLocks, lock
 
 VERSION = 1
 _SHARD = "data.{:05d}.aselmdb"
@@ -70,11 +69,11 @@ def convert(
     plan = json.loads(json.dumps(plan))  # tuples become lists, as in the file that it is compared with
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock", timeout=0):
+        with lock(folder / LOCK):
             return _convert(source, folder, plan, progress or (lambda _: None))
-    except Timeout:
+    except Busy:
         raise DataError(f"{folder}: another process converts into this folder; wait for its end") from None
-    except (OSError, WeightsError) as error:
+    except (OSError, NoLocks, WeightsError) as error:
         raise DataError(
             f"{folder}: cannot be written ({error}); free disk space or choose another folder"
         ) from error

@@ -13,12 +13,12 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.lib.npyio import NpzFile
 
 from nequix.core.errors import DataError
 from nequix.evaluate.task import ItemResult
 from nequix.io.files import TEMPORARY, make_folder, write_atomic
+from nequix.io.locks import LOCK, Busy, NoLocks, lock
 
 RUN = "run.json"
 """What the folder is a run of; it is written first."""
@@ -62,22 +62,18 @@ class RunDirectory:
             )
         make_folder(self.folder)
         make_folder(self.folder / ITEMS)
-        lock = FileLock(self.folder / ".lock")
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
+            with lock(self.folder / LOCK):
+                self._check(json.loads(json.dumps(identity)))
+                for left in (self.folder / ITEMS).glob(TEMPORARY):
+                    left.unlink()
+                yield
+        except Busy:
             raise DataError(
                 f"{self.folder}: another process is running there; wait for it, or choose another folder"
             ) from None
-        except OSError as error:
+        except NoLocks as error:
             raise DataError(f"{self.folder}: cannot be locked ({error}); choose another folder") from None
-        try:
-            self._check(json.loads(json.dumps(identity)))
-            for left in (self.folder / ITEMS).glob(TEMPORARY):
-                left.unlink()
-            yield
-        finally:
-            lock.release()
 
     def _check(self, identity: dict[str, Any]) -> None:
         path = self.folder / RUN

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from nequix.core.errors import DataError
+from nequix.core.suggest import did_you_mean
 from nequix.finetune.modes import MODES
 from nequix.io.weights import Weights
 from nequix.train.config import (
@@ -140,7 +141,7 @@ def configure(
         DataError: If the file cannot be read or used, or there is no such mode.
     """
     if mode not in MODES:
-        raise DataError(f"mode = {mode!r}, expected one of {', '.join(MODES)}")
+        raise DataError(f"mode = {mode!r}, expected one of {', '.join(MODES)}{did_you_mean(mode, MODES)}")
     if not train and replay is not None:
         # The parent's own baseline holds: there are no other labels to fit it to.
         if refit_atom_energies:

@@ -12,13 +12,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import filelock
 import platformdirs
 
 from nequix.core.errors import WeightsError
 from nequix.core.spec import SPEC_VERSION
 from nequix.io.download import DEADLINE, download
 from nequix.io.files import TEMPORARY, write_atomic
+from nequix.io.locks import LOCK, Busy, NoLocks, lock
 from nequix.io.published import parse_published
 from nequix.io.weight_checks import FORMAT_VERSION
 from nequix.io.weights import Weights, read_weights, write_weights
@@ -76,13 +76,13 @@ def obtain(entry: Entry) -> Weights:
     place = folder()
     try:
         place.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(place / ".lock", timeout=DEADLINE + 60):
+        with lock(place / LOCK, timeout=DEADLINE + 60):
             return cached(entry) or _make(entry)
-    except filelock.Timeout:
+    except Busy:
         raise WeightsError(
             f"{place}: another process holds the lock; wait for it, or set NEQUIX_CACHE to another folder"
         ) from None
-    except (OSError, NotImplementedError) as error:
+    except (OSError, NoLocks) as error:
         raise WeightsError(
             f"{place}: the cache folder cannot be used ({error}); set NEQUIX_CACHE to a folder that can"
         ) from None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from nequix.core.errors import WeightsError
+from nequix.core.suggest import nearest
 from nequix.io import cache
 from nequix.io.files import digest_file
 from nequix.io.published import read_published
@@ -202,8 +202,8 @@ def _lookup(name_or_path: str | os.PathLike[str]) -> Entry | None:
         return ENTRIES[name_or_path]
     if name_or_path in BUNDLED or os.path.exists(name_or_path):
         return None
-    near = difflib.get_close_matches(os.fspath(name_or_path).lower(), list_models(), n=1)
-    guess = f"did you mean {near[0]!r}? " if near else ""
+    near = nearest(os.fspath(name_or_path), list_models())
+    guess = f"did you mean {near!r}? " if near else ""
     raise WeightsError(
         f"{name_or_path}: neither a file nor a known model; {guess}check the path, or use one of the names "
         f"that `nequix models` lists: {', '.join(list_models())}"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http import HTTPStatus
 from http.client import HTTPException
 from io import BufferedIOBase
@@ -18,6 +16,7 @@ from urllib.parse import urlsplit
 
 from nequix.core.errors import WeightsError
 from nequix.io.files import open_regular
+from nequix.io.progress import progress_bar
 
 TIMEOUT = 30.0
 """Longest silence of a server, s."""
@@ -58,8 +57,8 @@ def download(url: str, size: int, sha256: str) -> bytes:
     where = origin(url)
     file = url.rsplit("/", 1)[1]
     try:
-        with open_origin(where)[0] as stream, show_progress(file, size) as advance:
-            data = _read(stream, size, advance)
+        with open_origin(where)[0] as stream, progress_bar(file, size, in_bytes=True) as bar:
+            data = _read(stream, size, bar.advance)
     except WeightsError as error:
         mirror = os.environ.get("NEQUIX_MIRROR", "")
         if not mirror or ("://" in mirror and not mirror.startswith("file:")):
@@ -131,7 +130,7 @@ def open_origin(where: str, start: int = 0) -> tuple[BufferedIOBase, int, int | 
     return stream, begin, None if length is None else begin + int(length)
 
 
-def _read(stream: BufferedIOBase, size: int, advance: Callable[[int], None]) -> bytes:
+def _read(stream: BufferedIOBase, size: int, advance: Callable[[int], object]) -> bytes:
     """Read a stream to its end, or until it is longer than it may be."""
     deadline = time.monotonic() + DEADLINE
     data = bytearray()
@@ -142,24 +141,3 @@ def _read(stream: BufferedIOBase, size: int, advance: Callable[[int], None]) -> 
         if time.monotonic() > deadline:
             raise TimeoutError(f"{len(data)} of {size} bytes after {DEADLINE:.0f} s")
     return bytes(data)
-
-
-@contextlib.contextmanager
-def show_progress(name: str, size: int | None, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """Show a bar while a file arrives, if somebody looks at a terminal.
-
-    Args:
-        name: Of the file.
-        size: Its bytes, if known.
-        done: Bytes that are here already.
-    """
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(name, total=size, completed=done)
-        yield lambda n_bytes: progress.advance(task, n_bytes)

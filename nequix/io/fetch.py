@@ -12,10 +12,10 @@ from http.client import HTTPException
 from io import BufferedIOBase
 from pathlib import Path
 
-import filelock
-
 from nequix.core.errors import DataError, WeightsError
-from nequix.io.download import open_origin, show_progress
+from nequix.io.download import open_origin
+from nequix.io.locks import Busy, NoLocks, lock
+from nequix.io.progress import progress_bar
 
 _CHUNK = 1 << 20
 
@@ -39,11 +39,11 @@ def fetch(origin: str, target: Path, digest: str) -> bool:
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(target.with_name(f".{target.name}.lock"), timeout=0):
+        with lock(target.with_name(f".{target.name}.lock")):
             return _fetch(origin, target, digest)
-    except filelock.Timeout:
+    except Busy:
         raise DataError(f"{target}: another process is fetching it; wait for that") from None
-    except (OSError, NotImplementedError) as error:
+    except (OSError, NoLocks) as error:
         raise DataError(f"{target}: cannot be written ({error}); choose another folder") from None
 
 
@@ -82,12 +82,12 @@ def _complete(origin: str, part: Path, digest: str) -> str:
         if start != n_held:  # a server that begins anew
             file.truncate(start)
             held, n_held = _new_hash(digest), start
-        with show_progress(part.name[1 : -len(".part")], size, n_held) as advance:
+        with progress_bar(part.name[1 : -len(".part")], size, n_held, in_bytes=True) as bar:
             for chunk in _chunks(origin, stream):
                 file.write(chunk)
                 held.update(chunk)
                 n_held += len(chunk)
-                advance(len(chunk))
+                bar.advance(len(chunk))
         file.flush()
         os.fsync(file.fileno())
     if size is not None and n_held < size:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import warnings
 
 import jax
 
 from nequix.core.errors import BackendUnavailable, SpecError
 from nequix.core.spec import ModelSpec
+from nequix.core.suggest import did_you_mean
 from nequix.devices import parse_device
 from nequix.io.installation import install_command
 from nequix.jax.convolution import Kernel, PlainKernel
@@ -75,8 +75,7 @@ def select_kernel(name: str, platform: str, spec: ModelSpec | None = None) -> Ke
     if name == "auto":
         return _select_automatically(platform, spec)
     if name not in _CLASSES:
-        nearest = difflib.get_close_matches(str(name).lower(), ("auto", *KERNELS), n=1, cutoff=0.4)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        hint = did_you_mean(name, ("auto", *KERNELS))
         raise ValueError(f"kernel = {name!r}, but the kernels are {('auto', *KERNELS)}{hint}")
     if name in _GPU_ONLY and platform not in _GPUS:
         raise BackendUnavailable(

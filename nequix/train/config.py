@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from nequix.core.errors import DataError, SpecError
 from nequix.core.spec import ModelSpec
+from nequix.core.suggest import did_you_mean
 from nequix.data.label_keys import LabelKeys
 from nequix.jax.kernels import KERNELS
 from nequix.train.config_types import Count, Element, Fraction, Index, NotNegative, Number, Positive
@@ -18,7 +19,7 @@ from nequix.train.divergence import StopConfig
 from nequix.train.loss import LossConfig
 from nequix.train.optimizer import OptimizerConfig
 from nequix.train.trackers import LogConfig
-from nequix.train.yaml_config import WrongValue, nearest, read_yaml
+from nequix.train.yaml_config import WrongValue, read_yaml
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,8 @@ class RunConfig:
         if self.kernel not in known:
             raise WrongValue(
                 "kernel",
-                f"kernel = {self.kernel!r}, expected one of {', '.join(known)}{nearest(self.kernel, known)}",
+                f"kernel = {self.kernel!r}, expected one of {', '.join(known)}"
+                f"{did_you_mean(self.kernel, known)}",
             )
 
 

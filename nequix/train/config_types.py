@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from ase.data import atomic_numbers
 
-from nequix.train.yaml_config import nearest
+from nequix.core.suggest import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Elements(Range):
             kind: ``int``.
             value: What was wrong.
         """
-        hint = nearest(value.capitalize(), atomic_numbers) if isinstance(value, str) else ""
+        hint = did_you_mean(value, atomic_numbers) if isinstance(value, str) else ""
         if value is False:  # YAML takes No for it
             hint = "; nobelium needs quotes: 'No'"
         return f"a chemical symbol or an atomic number from {self.least} to {self.below - 1}{hint}"

@@ -10,10 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import jax
-from filelock import FileLock, Timeout
 
 from nequix.core.errors import DataError, NequixError
 from nequix.io.files import make_folder, write_atomic
+from nequix.io.locks import LOCK, Busy, NoLocks, is_locked, lock
 from nequix.train.config import TrainConfig, changes
 from nequix.train.processes import anywhere
 
@@ -22,9 +22,6 @@ CONFIG = "config.json"
 
 MODEL = "model.safetensors"
 """The trained file: the moving average of the parameters."""
-
-LOCK = ".lock"
-"""Locked by the operating system while a process trains, and no longer than it lives."""
 
 
 class Folder:
@@ -99,13 +96,13 @@ class Folder:
     def _lock(self, stack: contextlib.ExitStack) -> None:
         try:
             # A second, since one that only asks holds it for a moment.
-            stack.enter_context(FileLock(self._path / LOCK, timeout=1))
-        except Timeout:
+            stack.enter_context(lock(self._path / LOCK, timeout=1))
+        except Busy:
             raise DataError(
                 f"{self._path}: another process trains in this folder; wait for its end, or choose another "
                 "folder"
             ) from None
-        except (OSError, NotImplementedError) as error:  # some file systems have no locks
+        except NoLocks as error:  # some file systems have no locks
             warnings.warn(
                 f"{self._path}: cannot be locked ({error}); see to it that no other process trains in it",
                 RuntimeWarning,
@@ -114,12 +111,4 @@ class Folder:
 
     def _locked(self) -> bool:
         """Tell whether a process trains in the folder; only the first process asks."""
-        if jax.process_index() or not (self._path / LOCK).exists():
-            return False
-        with contextlib.suppress(OSError, NotImplementedError):
-            try:
-                with FileLock(self._path / LOCK, timeout=0):
-                    pass
-            except Timeout:
-                return True
-        return False
+        return jax.process_index() == 0 and is_locked(self._path / LOCK)

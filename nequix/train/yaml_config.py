@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import os
 import types
 import typing
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from nequix.core.errors import DataError
+from nequix.core.suggest import did_you_mean
 
 
 class WrongValue(DataError):
@@ -63,17 +62,6 @@ def _unreadable(error: yaml.MarkedYAMLError, where: str) -> str:
     return f"{where}{line}: cannot be read as YAML: {problem}{fix}"
 
 
-def nearest(word: object, words: Iterable[str]) -> str:
-    """Ask whether another word was meant; nothing where none is near.
-
-    Args:
-        word: What was given.
-        words: What is known.
-    """
-    near = difflib.get_close_matches(str(word), list(words), n=1, cutoff=0.4)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
 def _build(kind: Any, node: yaml.Node | None, where: str, default: Any = None) -> Any:
     if not isinstance(node, yaml.MappingNode):
         raise DataError(f"{_line(node, where)}: expected keys and values")
@@ -85,8 +73,8 @@ def _build(kind: Any, node: yaml.Node | None, where: str, default: Any = None) -
     for key, value in node.value:
         name = str(key.value)
         if name not in types_of:
-            near = difflib.get_close_matches(name, types_of, n=1, cutoff=0.0)
-            raise DataError(f"{_line(key, where)}: unknown key {name!r}; did you mean {near[0]!r}?")
+            hint = did_you_mean(name, types_of) or f"; the keys are {', '.join(types_of)}"
+            raise DataError(f"{_line(key, where)}: unknown key {name!r}{hint}")
         if name in values:
             raise DataError(f"{_line(key, where)}: the key {name!r} stands twice; remove one")
         values[name] = _value(types_of[name], name, value, where, getattr(default, name, None))
@@ -154,7 +142,7 @@ def _wanted(kind: Any, value: Any) -> str:
     if origin is typing.Annotated:
         return arguments[1].wanted(arguments[0].__name__, value)
     if origin is typing.Literal:
-        return f"one of {', '.join(arguments)}{nearest(value, arguments)}"
+        return f"one of {', '.join(arguments)}{did_you_mean(value, arguments)}"
     if origin is list:
         return f"a list, each entry {_wanted(arguments[0], value)}"
     if origin is dict:

@@ -11,7 +11,7 @@ from pathlib import Path
 from unittest import mock
 
 from nequix import cli
-from nequix.evaluate import store
+from nequix.evaluate import run_directory
 from nequix.io.files import TEMPORARY
 
 
@@ -39,12 +39,12 @@ def evaluate_killed(n_done: int, *arguments) -> None:
 
 
 def _killed(n_done: int, arguments: tuple) -> None:
-    written, whole = 0, store.write_atomic
+    written, whole = 0, run_directory.write_atomic
 
     def write(path: Path, chunks) -> None:
         nonlocal written
         chunks = list(chunks)
-        if path.parent.name == store.ITEMS and path.suffix == ".json":
+        if path.parent.name == run_directory.ITEMS and path.suffix == ".json":
             if written == n_done:
                 half = path.with_name(TEMPORARY.replace("*", secrets.token_hex(8)))
                 half.write_bytes(chunks[0][: len(chunks[0]) // 2])
@@ -52,7 +52,7 @@ def _killed(n_done: int, arguments: tuple) -> None:
             written += 1
         whole(path, chunks)
 
-    with mock.patch.object(store, "write_atomic", write), contextlib.suppress(BrokenPipeError):
+    with mock.patch.object(run_directory, "write_atomic", write), contextlib.suppress(BrokenPipeError):
         evaluate(*arguments)
 
 
@@ -68,4 +68,4 @@ def _without_times(values: dict) -> dict:
 
 def outcomes(folder: Path) -> dict[str, bytes]:
     """Read the files of the items."""
-    return {path.name: path.read_bytes() for path in (folder / store.ITEMS).iterdir()}
+    return {path.name: path.read_bytes() for path in (folder / run_directory.ITEMS).iterdir()}

@@ -10,7 +10,7 @@ import filelock
 import pytest
 
 from nequix.core.errors import WeightsError
-from nequix.io import cache, catalogue, download
+from nequix.io import cache, catalogue, download, locks
 from nequix.io.weights import digest_file, read_weights, write_weights
 from tests.graphs.gallery import PARAMETERS, PROVENANCE, SPEC, good, published
 from tests.io.origin import CHANGED, CONTENT, entry, serving
@@ -101,7 +101,7 @@ def test_first_use_downloads_and_the_next_needs_no_network(origin, request):
 
 def test_a_cached_model_needs_no_lock(origin, monkeypatch):
     catalogue.load_weights("small")
-    monkeypatch.setattr(filelock, "FileLock", None)
+    monkeypatch.setattr(locks, "FileLock", None)
     _check(catalogue.load_weights("small"))
 
 

@@ -10,7 +10,7 @@ import pytest
 from filelock import FileLock
 
 from nequix.core.errors import DataError
-from nequix.train import folder as module
+from nequix.io import locks
 from nequix.train.config import read_config
 from nequix.train.folder import CONFIG, LOCK, MODEL, Folder
 from nequix.train.history import History
@@ -125,7 +125,7 @@ def test_a_folder_without_locks_is_warned_of(config, tmp_path, monkeypatch):
     def none(*_, **__):
         raise NotImplementedError("no flock here")
 
-    monkeypatch.setattr(module, "FileLock", none)
+    monkeypatch.setattr(locks, "FileLock", none)
     told = pytest.warns(RuntimeWarning, match="cannot be locked .no flock here.; see to it")
     with told, Folder(tmp_path / "run", config).held():
         pass

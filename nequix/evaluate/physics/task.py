@@ -12,6 +12,7 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from nequix.calculator import NequixCalculator
 from nequix.core.errors import DataError
+from nequix.core.suggest import did_you_mean
 from nequix.evaluate.digests import describe_paths
 from nequix.evaluate.physics import cutoff, dimers, dynamics, elastic, eos, laws, references
 from nequix.evaluate.task import ItemResult
@@ -49,7 +50,8 @@ class Physics:
     def __post_init__(self) -> None:
         unknown = [check for check in self.checks if check not in CHECKS]
         if unknown:
-            raise DataError(f"check {unknown[0]!r}, but the checks are {', '.join(CHECKS)}")
+            hint = did_you_mean(unknown[0], CHECKS)
+            raise DataError(f"check {unknown[0]!r}, but the checks are {', '.join(CHECKS)}{hint}")
 
     def settings(self) -> dict[str, Any]:
         """List what the numbers depend on besides the model."""

@@ -1,0 +1,63 @@
+"""The lock of a file or folder that one process at a time may use."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+LOCK = ".lock"
+"""Name of a folder's lock. The operating system frees it when its process ends, however it ends."""
+
+
+class Busy(Exception):
+    """Another process has the lock."""
+
+
+class NoLocks(Exception):
+    """The lock's folder is protected, or its file system has no locks."""
+
+
+@contextlib.contextmanager
+def lock(path: str | os.PathLike[str], timeout: float = 0) -> Iterator[None]:
+    """Keep other processes away while the context lasts.
+
+    Args:
+        path: The file of the lock, which is made; for a folder ``folder / LOCK``.
+        timeout: Seconds to wait for another process.
+
+    Raises:
+        Busy: If another process still has the lock.
+        NoLocks: If nothing can be locked there.
+    """
+    try:
+        file_lock = FileLock(path, timeout=timeout)
+        file_lock.acquire()
+    except Timeout:
+        raise Busy(str(path)) from None
+    except (OSError, NotImplementedError) as error:
+        raise NoLocks(str(error)) from error
+    try:
+        yield
+    finally:
+        file_lock.release()
+
+
+def is_locked(path: str | os.PathLike[str]) -> bool:
+    """Tell whether another process has a lock; without locks there, none has.
+
+    Args:
+        path: The file of the lock.
+    """
+    if not Path(path).exists():
+        return False
+    try:
+        with lock(path):
+            return False
+    except Busy:
+        return True
+    except NoLocks:
+        return False
