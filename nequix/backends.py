@@ -1,103 +1,100 @@
-"""Models on a backend: which backends there are, and how a model is put on one of them."""
+"""Backends: which ones there are, and how a model is put on one of them."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import os
+from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Protocol
 
-from nequix.core.errors import BackendUnavailable
+from nequix.core.errors import BackendUnavailable, SpecError
+from nequix.core.spec import ModelSpec
 from nequix.core.suggest import did_you_mean
 from nequix.io.catalogue import load_weights
 from nequix.io.installation import install_command
 from nequix.io.weights import Weights
+from nequix.native import library
+from nequix.native.model import check_supported
+from nequix.potential import Potential
 
-if TYPE_CHECKING:
-    import numpy as np
-    from jaxtyping import Float
+ENGINES = {"jax": ("jax", "equinox"), "torch": ("torch",)}
+"""The backends that need a framework, and the packages that they import."""
 
-    from nequix.core.spec import ModelSpec
-    from nequix.graphs.graph import Graph
-    from nequix.graphs.results import Results
+BACKENDS = ("native", *ENGINES)
+"""Every backend, in the order in which ``auto`` tries them."""
 
-BACKENDS = {"jax": ("jax", "equinox"), "torch": ("torch",)}
-"""Every backend, and the packages that it needs."""
-
-
-class Kernel(Protocol):
-    """The convolution kernel of a potential: its name, what it computes, and how often it ran."""
-
-    name: str
-    whole: bool
-    calls: int
+_GPU_FILES = ("/dev/nvidiactl", "/dev/kfd")
 
 
-class Potential(Protocol):
-    """What every backend's ``Potential`` is (see :class:`nequix.jax.Potential`)."""
-
-    backend: str
-    spec: ModelSpec
-    kernel: Kernel
-    dtype: str
-    device: object
-
-    def evaluate(self, graph: Graph) -> Results:
-        """Evaluate energies, forces and stress."""
-        ...
-
-    def features(self, graph: Graph) -> Float[np.ndarray, "n_nodes n_features"]:
-        """Evaluate the scalars of every atom after every layer."""
-        ...
-
-    def hessian(self, graph: Graph) -> Float[np.ndarray, "n_nodes 3 n_nodes 3"]:
-        """Evaluate the Hessian, eV/A^2."""
-        ...
-
-    def hessian_vector_product(
-        self, graph: Graph, direction: Float[np.ndarray, "n_nodes 3"]
-    ) -> Float[np.ndarray, "n_nodes 3"]:
-        """Multiply the Hessian with a direction, eV/A^2 times the direction's unit."""
-        ...
-
-
-def installed_backends() -> list[str]:
-    """List the backends whose packages are installed; none of them is imported."""
+def installed_engines() -> list[str]:
+    """List the engines whose packages are installed; none of them is imported."""
     return [
         name
-        for name, packages in BACKENDS.items()
+        for name, packages in ENGINES.items()
         if all(importlib.util.find_spec(package) is not None for package in packages)
     ]
 
 
-def choose_backend(backend: str = "auto") -> str:
-    """Return the backend to use; ``auto`` is the first that is installed, JAX before PyTorch.
+def installed_backends() -> list[str]:
+    """List the backends that can be used here; no framework is imported.
+
+    Example:
+        >>> from nequix import installed_backends
+        >>> set(installed_backends()) <= {"native", "jax", "torch"}
+        True
+    """
+    return [*(["native"] if library.path().is_file() else []), *installed_engines()]
+
+
+def choose_backend(
+    backend: str = "auto",
+    spec: ModelSpec | None = None,
+    *,
+    kernel: str = "auto",
+    device: str | None = None,
+) -> str:
+    """Return the backend to use.
+
+    ``auto`` is the native library, where it is built and can run the model and nothing asks for a GPU or for
+    another kernel; otherwise the first installed engine, JAX before PyTorch. On a machine with a GPU it is
+    an engine, if one is installed.
 
     Args:
         backend: ``auto``, or the name of a backend, which is returned as it is.
+        spec: The model's specification, if it is known.
+        kernel: ``auto`` or the name of a convolution kernel.
+        device: Where the model is to run; None for any device.
 
     Raises:
-        BackendUnavailable: If it is ``auto`` and no backend is installed.
+        BackendUnavailable: If it is ``auto`` and no backend can be used.
     """
     if backend != "auto":
         return backend
-    installed = installed_backends()
-    if not installed:
-        raise BackendUnavailable(
-            f"no backend is installed: {install_command('jax')}, or with [torch] instead of [jax]"
-        )
-    return installed[0]
+    engines, built = installed_engines(), library.path().is_file()
+    on_cpu = device in ("cpu", "cpu:0") or (device is None and not (engines and _has_gpu()))
+    if on_cpu and kernel in ("auto", "native") and built and (spec is None or _is_supported(spec)):
+        return "native"
+    if engines:
+        return engines[0]
+    reason = (
+        "the native library does not cover what is asked" if built else "the native library was not built"
+    )
+    raise BackendUnavailable(
+        f"no backend can be used: {reason}, and no engine is installed: {install_command('jax')}, or with "
+        "[torch] instead of [jax]"
+    )
 
 
 def import_backend(name: str) -> ModuleType:
     """Import one backend, and never another.
 
     Args:
-        name: ``jax`` or ``torch``.
+        name: ``native``, ``jax`` or ``torch``.
 
     Returns:
-        The module ``nequix.jax`` or ``nequix.torch``; both have the same names.
+        The module ``nequix.native``, ``nequix.jax`` or ``nequix.torch``; all have ``Potential``,
+        ``EnsemblePotential`` and ``KERNELS``.
 
     Raises:
         BackendUnavailable: If its packages are not installed or cannot be imported.
@@ -131,19 +128,62 @@ def load_model(
     Args:
         model: A name of :func:`nequix.list_models`, the path of a ``.safetensors`` or ``.nqx`` file, or
             weights that were loaded before.
-        backend: ``auto`` (see :func:`choose_backend`), ``jax`` or ``torch``.
+        backend: ``auto`` (see :func:`choose_backend`), ``native``, ``jax`` or ``torch``.
         kernel: ``auto`` or the name of a convolution kernel.
         dtype: Precision of the layers, ``float32`` or ``float64``.
         device: ``cpu``, ``gpu``, ``gpu:1``, ...; by default the first that the backend offers.
-        threads: Of the native kernel; by default ``OMP_NUM_THREADS`` or all processors, fewer for small
-            systems.
+        threads: Threads of the native library; by default ``OMP_NUM_THREADS`` or all processors, fewer for
+            small systems.
 
     Raises:
-        BackendUnavailable: If the backend, the kernel or the device is not there.
+        BackendUnavailable: If the backend, the kernel or the device is not available.
         WeightsError: If there is no such model, or it cannot be downloaded or read.
-        ValueError: For another backend, kernel or precision than there are, or threads that the kernel
-            cannot take.
+        ValueError: For an unknown backend, kernel or precision, or a number of threads that the kernel
+            cannot use.
+
+    Example:
+        >>> import nequix
+        >>> potential = nequix.load_model("nequix-nano")
+        >>> potential.spec.cutoff
+        5.0
     """
-    engine = import_backend(choose_backend(backend))
+    if backend != "auto":
+        import_backend(backend)  # before a model is downloaded in vain
     weights = model if isinstance(model, Weights) else load_weights(model)
+    engine = import_backend(choose_backend(backend, weights.spec, kernel=kernel, device=device))
     return engine.Potential(weights, kernel=kernel, dtype=dtype, device=device, threads=threads)
+
+
+def load_engine(weights: Weights, *, kernel: str, dtype: str, device: str) -> Potential:
+    """Put a model on an installed engine, for what the native backend leaves to engines.
+
+    Args:
+        weights: The model.
+        kernel: The convolution kernel.
+        dtype: Precision of the layers.
+        device: Where it runs.
+
+    Raises:
+        BackendUnavailable: If no engine is installed.
+    """
+    engines = installed_engines()
+    if not engines:
+        raise BackendUnavailable(
+            f"second derivatives need an engine, and none is installed: {install_command('jax')}, or with "
+            "[torch] instead of [jax]"
+        )
+    return import_backend(engines[0]).Potential(weights, kernel=kernel, dtype=dtype, device=device)
+
+
+def _is_supported(spec: ModelSpec) -> bool:
+    """Say whether the native library can run a model."""
+    try:
+        check_supported(spec)
+    except SpecError:
+        return False
+    return True
+
+
+def _has_gpu() -> bool:
+    """Say whether the driver of a GPU is loaded; no framework is asked, which would take seconds."""
+    return any(Path(file).exists() for file in _GPU_FILES)

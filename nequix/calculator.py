@@ -12,11 +12,12 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, Parameters, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from nequix.backends import Potential, load_model
+from nequix.backends import load_model
 from nequix.core.errors import GraphError
 from nequix.graphs.graph import Graph, graph_from_atoms
 from nequix.graphs.verlet import VerletNeighborList
 from nequix.io.weights import Weights
+from nequix.potential import Potential
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -32,8 +33,8 @@ class NequixCalculator(Calculator):
         model: A name of :func:`nequix.list_models`, the path of a ``.safetensors`` or ``.nqx`` file, or
             weights or a potential that were loaded before; a potential has its backend, kernel, precision,
             device and threads already, and others than the defaults here must be its own.
-        backend: ``jax`` or ``torch``, and the other one is never imported; ``auto`` is JAX if it is
-            installed, otherwise PyTorch.
+        backend: ``auto`` (:func:`nequix.backends.choose_backend`), ``native``, ``jax`` or ``torch``; no other
+            one is imported.
         kernel: ``auto`` or the name of a convolution kernel.
         dtype: Precision of the layers, ``float32`` or ``float64``; results are float64 in either.
         device: ``cpu``, ``gpu``, ``gpu:1``, ...; by default the first that the backend offers.
@@ -193,16 +194,21 @@ class NequixCalculator(Calculator):
 
 
 def _refuse_others(
-    potential: Potential, backend: str, kernel: str, dtype: str, device: str | None, threads: int | None
+    potential: Potential,
+    backend: str,
+    kernel: str,
+    dtype: str,
+    device: str | None,
+    threads: int | None,
 ) -> None:
     """Refuse what a potential does not have, where it would be ignored."""
-    places = (None, str(potential.device), getattr(potential, "platform", None))
+    places = (None, str(potential.device), potential.platform)
     wanted = {
         "backend": (backend, ("auto", potential.backend)),
         "kernel": (kernel, ("auto", potential.kernel.name)),
         "dtype": (dtype, ("float32", potential.dtype)),
         "device": (device, places),
-        "threads": (threads, (None, getattr(potential.kernel, "threads", None))),
+        "threads": (threads, (None, potential.threads)),
     }
     told = ", ".join(f"{name} = {value!r}" for name, (value, right) in wanted.items() if value not in right)
     if told:

@@ -36,8 +36,8 @@ class NequixEnsembleCalculator(NequixCalculator):
 
     Args:
         model: A folder that ``nequix finetune --ensemble`` wrote, or the members: weights, names or paths.
-        backend: ``jax`` or ``torch``, and the other one is never imported; ``auto`` is JAX if it is
-            installed, otherwise PyTorch.
+        backend: ``auto`` (:func:`nequix.backends.choose_backend`), ``native``, ``jax`` or ``torch``; no other
+            one is imported.
         kernel: ``auto`` or the name of a convolution kernel.
         dtype: Precision of the layers, ``float32`` or ``float64``; results are float64 in either.
         device: ``cpu``, ``gpu``, ``gpu:1``, ...; by default the first that the backend offers.
@@ -81,7 +81,7 @@ class NequixEnsembleCalculator(NequixCalculator):
             weights = [each if isinstance(each, Weights) else load_weights(each) for each in model]
             self.calibration = None
         self.members: EnsembleResults | None = None
-        engine = import_backend(choose_backend(backend))
+        engine = import_backend(choose_backend(backend, weights[0].spec, kernel=kernel, device=device))
         self._ensemble = engine.EnsemblePotential(
             weights, kernel=kernel, dtype=dtype, device=device, threads=threads
         )

@@ -21,7 +21,7 @@ from nequix.graphs.graph import Graph
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from nequix.backends import Potential
+    from nequix.potential import Potential
 
 FEW = 5
 """Structures below which a bootstrap over them says little."""

@@ -26,6 +26,7 @@ class Backend(StrEnum):
     """What ``--backend`` takes."""
 
     auto = "auto"
+    native = "native"
     jax = "jax"
     torch = "torch"
 

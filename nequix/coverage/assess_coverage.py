@@ -28,7 +28,7 @@ from nequix.data.structure import Structure
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-    from nequix.backends import Potential
+    from nequix.potential import Potential
 
 NEARLY_NONE = 0.9
 """Structures of the training set, those of neighbouring bins counted in part, below which a bin is a gap."""

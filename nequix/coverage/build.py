@@ -23,7 +23,7 @@ from nequix.io.provenance import describe_model
 from nequix.io.weights import Weights
 
 if TYPE_CHECKING:
-    from nequix.backends import Potential
+    from nequix.potential import Potential
 
 HELD_OUT = 10
 """One composition in so many is held out to find out what is usual, and included afterwards."""

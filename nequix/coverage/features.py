@@ -14,7 +14,7 @@ from nequix.graphs.graph import Graph, batch
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from nequix.backends import Potential
+    from nequix.potential import Potential
 
 SMALLEST = 1e-6
 """Variances below this part of the largest count as this part: rounding must not become a distance."""

@@ -20,7 +20,7 @@ from nequix.data.structure import Structure
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-    from nequix.backends import Potential
+    from nequix.potential import Potential
 
 ROUNDS = 20
 """Of k-means."""

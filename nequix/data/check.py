@@ -18,7 +18,7 @@ from nequix.data.sources import Source, StreamError
 from nequix.data.structure import Structure
 
 if TYPE_CHECKING:
-    from nequix.backends import Potential
+    from nequix.potential import Potential
 
 __all__ = ["Finding", "Report", "check_source"]
 

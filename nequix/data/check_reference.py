@@ -16,8 +16,8 @@ from nequix.data.sources import Source, StreamError
 from nequix.data.structure import Structure
 
 if TYPE_CHECKING:
-    from nequix.backends import Potential
     from nequix.graphs.results import Results
+    from nequix.potential import Potential
 
     Pair = tuple[Structure, Results]
 

@@ -14,7 +14,7 @@ from nequix.graphs.results import Results
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from nequix.backends import Potential
+    from nequix.potential import Potential
 
 MAX_ATOMS = 512
 """Atoms evaluated at once; more would cost memory and gain nothing on a CPU."""

@@ -14,7 +14,7 @@ from nequix.graphs.graph import build_graph
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from nequix.backends import Potential
+    from nequix.potential import Potential
 
 
 def supercell_forces(

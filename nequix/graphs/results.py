@@ -99,6 +99,19 @@ def check_direction(graph: Graph, direction: np.ndarray) -> Float[np.ndarray, "n
     return checked
 
 
+def check_dtype(dtype: str) -> None:
+    """Reject an unknown precision.
+
+    Args:
+        dtype: Precision of the layers.
+
+    Raises:
+        ValueError: Unless it is ``float32`` or ``float64``.
+    """
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"dtype = {dtype!r}, but the precisions are 'float32' and 'float64'")
+
+
 def cast_parameters(weights: Weights, dtype: str) -> dict[str, np.ndarray]:
     """Copy a model's parameters in a precision; the atom energies stay float64.
 
@@ -111,7 +124,6 @@ def cast_parameters(weights: Weights, dtype: str) -> dict[str, np.ndarray]:
     Raises:
         ValueError: For another precision.
     """
-    if dtype not in ("float32", "float64"):
-        raise ValueError(f"dtype = {dtype!r}, but the precisions are 'float32' and 'float64'")
+    check_dtype(dtype)
     converted = {name: np.array(values, dtype) for name, values in weights.parameters.items()}
     return {**converted, "atom_energies": np.array(weights.parameters["atom_energies"], np.float64)}

@@ -108,6 +108,8 @@ class E3nnKernel(Kernel):
     """
 
     name = "e3nn"
+    packages: tuple[str, ...] = ("e3nn_jax",)
+    extra = "e3nn-jax"
     chunked = True  # three times quicker than at once: the messages stay in the cache
 
     def __init__(self) -> None:

@@ -31,6 +31,10 @@ class OpenEquivarianceKernel(Kernel):
     """
 
     name = "openequivariance"
+    platforms: tuple[str, ...] = ("gpu",)
+    packages: tuple[str, ...] = ("openequivariance", "openequivariance_extjax")
+    extra = "openequivariance"
+    then = "pip install openequivariance_extjax --no-build-isolation"
     chunked = False
 
     def __init__(self) -> None:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 
-from nequix.core.errors import SpecError
 from nequix.graphs.graph import Graph
-from nequix.graphs.results import Results, cast_parameters, check_direction, check_graph, unpad_results
+from nequix.graphs.results import cast_parameters
 from nequix.graphs.tiling import CHUNK_TILES, TiledGraph, round_up, tile_edges, tiles_needed
 from nequix.io.weights import Weights
 from nequix.jax import ops
 from nequix.jax.convolution import Kernel
-from nequix.jax.kernels import find_device, select_kernel
+from nequix.jax.kernels import TABLE, find_device
 from nequix.jax.model import Model
 from nequix.jax.ops import Array
+from nequix.potential import Outputs
+from nequix.potential import Potential as BasePotential
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -150,7 +150,7 @@ def _features(kernel: Kernel, model: Model, arrays: Arrays) -> Array:
     return invariant_features(model, kernel, arrays)
 
 
-class Potential:
+class Potential(BasePotential):
     """A model ready to evaluate graphs.
 
     Args:
@@ -185,20 +185,11 @@ class Potential:
         self.dtype = dtype
         self.spec = weights.spec
         self.device = find_device(device)
-        self.kernel = select_kernel(kernel, self.platform, weights.spec)
         self._sizes: list[tuple[int, int, int]] = []
         self._compile()
         with self._precision():
             self.model = Model(weights.spec, jax.device_put(cast_parameters(weights, dtype), self.device))
-        try:
-            self.kernel.prepare(weights, dtype)
-        except SpecError as error:
-            if kernel != "auto":
-                raise
-            warnings.warn(f"kernel='auto' takes 'plain': {error}", RuntimeWarning, stacklevel=2)
-            self.kernel = select_kernel("plain", self.platform)
-        if threads is not None:
-            self.kernel.use_threads(threads)
+        self.kernel = TABLE.bound(kernel, self.platform, weights, dtype, threads)
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies find the device by its name and compile anew; parameters travel as NumPy's, in full."""
@@ -221,67 +212,18 @@ class Potential:
         """Kind of the device: ``cpu``, ``gpu``, ..."""
         return self.device.platform
 
-    def evaluate(self, graph: Graph) -> Results:
-        """Evaluate energies, forces and stress.
-
-        Args:
-            graph: One structure or a batch.
-
-        Raises:
-            GraphError: If the graph was built with another cutoff or other elements.
-        """
-        if self.kernel.whole:
-            check_graph(graph, self.spec)
-            return unpad_results(graph, *self.kernel.evaluate(graph))
+    def _evaluate_graph(self, graph: Graph) -> Outputs:
         layout = self._arrange(graph)
         with self._precision():
             arrays = self._arrays(layout)
             energies, forces, virial = self._evaluate(self.kernel, self.model, arrays, layout.n_graphs)
-            return unpad_results(graph, *map(np.asarray, (energies, forces, virial)))
+            return np.asarray(energies), np.asarray(forces), np.asarray(virial)
 
-    def features(self, graph: Graph) -> Float[np.ndarray, "n_nodes n_features"]:
-        """Evaluate the scalars of every atom after every layer, side by side: what the model sees of it.
-
-        They do not change when a structure is moved or turned, and cost a forward pass.
-
-        Args:
-            graph: One structure or a batch.
-
-        Raises:
-            GraphError: If the graph was built with another cutoff or other elements.
-        """
+    def _evaluate_features(self, graph: Graph) -> np.ndarray:
         layout = self._arrange(graph)
         with self._precision():
             features = self._features(self.kernel, self.model, self._arrays(layout))
-            return np.asarray(features, np.float64)[: graph.n_nodes]
-
-    def hessian_vector_product(
-        self, graph: Graph, direction: Float[np.ndarray, "n_nodes 3"]
-    ) -> Float[np.ndarray, "n_nodes 3"]:
-        """Multiply the Hessian with a direction, eV/A^2 times the direction's unit.
-
-        Args:
-            graph: One structure or a batch.
-            direction: A displacement of every atom.
-
-        Raises:
-            GraphError: If the graph was built with another cutoff or other elements, or the direction is
-                not one finite vector an atom.
-        """
-        return self._hessian_products(graph, check_direction(graph, direction)[None])[0]
-
-    def hessian(self, graph: Graph) -> Float[np.ndarray, "n_nodes 3 n_nodes 3"]:
-        """Evaluate ``d2E/dx_ia dx_jb``, eV/A^2, periodic images folded.
-
-        Args:
-            graph: One structure or a batch.
-
-        Raises:
-            GraphError: If the graph was built with another cutoff or other elements.
-        """
-        n = graph.n_nodes
-        columns = self._hessian_products(graph, np.eye(3 * n).reshape(3 * n, n, 3))
-        return columns.reshape(n, 3, n, 3)
+            return np.asarray(features, np.float64)
 
     def _hessian_products(self, graph: Graph, directions: np.ndarray) -> np.ndarray:
         layout = self._arrange(graph)
@@ -317,7 +259,6 @@ class Potential:
 
     def _arrange(self, graph: Graph) -> TiledGraph:
         """Arrange in sizes that were compiled before, if any of them fits without much waste."""
-        check_graph(graph, self.spec)
         # One atom and one structure more than there are: padding atoms are a structure of their own.
         needed = (graph.n_nodes + 1, tiles_needed(graph), graph.n_graphs + 1)
         fitting = [

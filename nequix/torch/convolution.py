@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from nequix.core.coupling import coupling
 from nequix.core.paths import LayerPlan
-from nequix.graphs.graph import Graph
 from nequix.graphs.tiling import CHUNK_TILES, TILE, chunk_edges
 from nequix.io.weights import Weights
 from nequix.torch import ops
@@ -43,20 +40,25 @@ class Kernel:
     Attributes:
         name: What the user calls it.
         chunked: Whether it gets edges chunk by chunk; a fused kernel stores no messages and wants them all.
-        whole: Whether it computes energies and forces of whole models and leaves single layers to plain.
-        calls: How often it ran: for proof that it did. JAX runs it once for every compilation, unless it is
-            whole.
+        platforms: Where it runs: ``cpu``, ``gpu``.
+        packages: Modules that it imports from its extra; a missing one means that it is not installed.
+        extra: The extra of nequix that installs them.
+        then: A command that is needed after that.
+        n_calls: How often it ran, as proof that it did. JAX runs it once per compilation.
     """
 
     name: str
     chunked: bool = True
-    whole: bool = False
+    platforms: tuple[str, ...] = ("cpu", "gpu")
+    packages: tuple[str, ...] = ()
+    extra: str = ""
+    then: str = ""
 
     def __init__(self) -> None:
-        self.calls = 0
+        self.n_calls = 0
 
-    def prepare(self, weights: Weights, dtype: str) -> None:
-        """Make ready for a model; most kernels need nothing.
+    def bind(self, weights: Weights, dtype: str) -> None:
+        """Prepare for a model; most kernels need nothing.
 
         Args:
             weights: The model.
@@ -64,38 +66,18 @@ class Kernel:
         """
 
     def use_threads(self, threads: int) -> None:
-        """Take a number of threads from now on.
+        """Use a number of threads from now on.
 
         Args:
             threads: How many.
 
         Raises:
-            ValueError: If there cannot be so many, or this kernel leaves their number to its framework.
+            ValueError: If the number is impossible, or the framework decides on the threads of this kernel.
         """
         raise ValueError(
-            f"threads = {threads!r}, but kernel {self.name!r} takes as many as its framework has: leave it "
+            f"threads = {threads!r}, but kernel {self.name!r} uses the threads of its framework: leave them "
             "out and set OMP_NUM_THREADS, or choose kernel='native'"
         )
-
-    def evaluate(self, graph: Graph) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Evaluate energies, eV, forces, eV/A, and virials, eV, of a graph as it is, if the kernel is whole.
-
-        Args:
-            graph: One structure or a batch.
-        """
-        raise NotImplementedError
-
-    def evaluate_members(
-        self, others: Sequence[Kernel], n_shared: int, graph: Graph
-    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Evaluate several models as :meth:`evaluate` does, each in a kernel of its own, if these are whole.
-
-        Args:
-            others: The other models' kernels.
-            n_shared: Interaction layers, from the first on, that are equal in all models.
-            graph: One structure or a batch.
-        """
-        raise NotImplementedError
 
     def convolve(
         self,
@@ -114,7 +96,7 @@ class Kernel:
             edges: The edges, tile by tile.
             n_nodes: Number of atoms that receive.
         """
-        self.calls += 1
+        self.n_calls += 1
         return self._convolve(plan, features, weights, edges, n_nodes)
 
     def _convolve(

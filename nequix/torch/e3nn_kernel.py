@@ -116,6 +116,8 @@ class E3nnKernel(Kernel):
     """
 
     name = "e3nn"
+    packages: tuple[str, ...] = ("e3nn",)
+    extra = "e3nn-torch"
     chunked = False  # a tenth quicker than in chunks, for which it would compute every message twice
 
     def __init__(self) -> None:

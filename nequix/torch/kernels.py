@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import warnings
-
 import torch
 
-from nequix.core.errors import BackendUnavailable, SpecError
-from nequix.core.spec import ModelSpec
-from nequix.core.suggest import did_you_mean
+from nequix.core.errors import BackendUnavailable
 from nequix.devices import parse_device
-from nequix.io.installation import install_command
-from nequix.native import library
-from nequix.native.model import check_supported
-from nequix.torch.convolution import Kernel, PlainKernel
+from nequix.kernel_table import KernelTable
+from nequix.torch.convolution import PlainKernel
 from nequix.torch.e3nn_kernel import E3nnKernel
 from nequix.torch.native_kernel import NativeKernel
 from nequix.torch.openequivariance_kernel import OpenEquivarianceKernel
 
-# A kernel more is a class more here.
-_CLASSES: dict[str, type[Kernel]] = {
-    kernel.name: kernel for kernel in (PlainKernel, NativeKernel, E3nnKernel, OpenEquivarianceKernel)
-}
-_PACKAGES = {"e3nn": ("e3nn",), "openequivariance": ("openequivariance",)}
-_EXTRAS = {"e3nn": "e3nn-torch", "openequivariance": "openequivariance"}
-_CPU_ONLY = ("native",)
-_GPU_ONLY = ("openequivariance",)
-_GPUS = ("gpu", "cuda", "rocm")
-
-KERNELS = tuple(_CLASSES)
-
-
-class _NotInstalled(BackendUnavailable):
-    """Told apart from an install that does not work, of which ``auto`` warns."""
+# Register new kernels here.
+TABLE = KernelTable((PlainKernel, NativeKernel, E3nnKernel, OpenEquivarianceKernel))
+KERNELS = TABLE.names
+select_kernel, available_kernels = TABLE.select, TABLE.available
 
 
 def find_device(name: str | None) -> torch.device:
@@ -56,84 +38,3 @@ def find_device(name: str | None) -> torch.device:
             "or install a PyTorch that runs on it"
         )
     return torch.device("cpu") if platform == "cpu" else torch.device("cuda", index)
-
-
-def select_kernel(name: str, platform: str, spec: ModelSpec | None = None) -> Kernel:
-    """Make a convolution kernel.
-
-    Args:
-        name: ``auto`` or one of ``KERNELS``; ``auto`` is OpenEquivariance on a GPU and native on a CPU where
-            it is installed, otherwise plain.
-        platform: Where it shall run, ``cpu`` or ``gpu``.
-        spec: The model that it is for, if it need not be trained; without it ``auto`` is never native.
-
-    Raises:
-        BackendUnavailable: If the kernel is not installed, does not work or is not for this platform.
-        ValueError: If there is no kernel of that name.
-    """
-    if name == "auto":
-        return _select_automatically(platform, spec)
-    if name not in _CLASSES:
-        hint = did_you_mean(name, ("auto", *KERNELS))
-        raise ValueError(f"kernel = {name!r}, but the kernels are {('auto', *KERNELS)}{hint}")
-    if name in _GPU_ONLY and platform not in _GPUS:
-        raise BackendUnavailable(
-            f"kernel {name!r} needs a GPU, but the model is on {platform!r}: choose a GPU by device='gpu', "
-            "or kernel='plain'"
-        )
-    if name in _CPU_ONLY and platform != "cpu":
-        raise BackendUnavailable(
-            f"kernel {name!r} runs on a CPU, but the model is on {platform!r}: choose device='cpu', or "
-            "kernel='plain'"
-        )
-    try:
-        return _CLASSES[name]()
-    except BackendUnavailable:
-        raise
-    except (
-        Exception
-    ) as error:  # whatever a third party's import or compiler raises, the user needs the reason
-        missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
-        if missing in _PACKAGES.get(name, ()):
-            raise _NotInstalled(
-                f"kernel {name!r} is not installed ({missing} is missing): {_how_to_install(name)}, or "
-                "choose kernel='plain'"
-            ) from error
-        raise BackendUnavailable(
-            f"kernel {name!r} is installed but does not work ({type(error).__name__}: {error}): repair it, "
-            f"or reinstall with {_how_to_install(name)}, or choose kernel='plain'"
-        ) from error
-
-
-def _how_to_install(name: str) -> str:
-    """Return the command that installs what a kernel needs."""
-    return install_command(_EXTRAS.get(name, "torch"))
-
-
-def available_kernels(platform: str) -> tuple[str, ...]:
-    """List the kernels that can run, in the order of ``KERNELS``.
-
-    Args:
-        platform: Where they shall run, ``cpu`` or ``gpu``.
-    """
-    names = []
-    for name in KERNELS:
-        with contextlib.suppress(BackendUnavailable):
-            names.append(select_kernel(name, platform).name)
-    return tuple(names)
-
-
-def _select_automatically(platform: str, spec: ModelSpec | None) -> Kernel:
-    try:
-        if platform in _GPUS:
-            return select_kernel("openequivariance", platform)
-        if platform == "cpu" and spec is not None:
-            check_supported(spec)
-            if library.path().is_file():
-                return select_kernel("native", platform)
-            library.tell_missing()
-    except _NotInstalled:
-        pass
-    except (BackendUnavailable, SpecError) as error:
-        warnings.warn(f"kernel='auto' takes 'plain': {error}", RuntimeWarning, stacklevel=4)
-    return PlainKernel()

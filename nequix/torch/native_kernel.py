@@ -1,17 +1,14 @@
-"""The whole model by the compiled library for CPUs: energies and first derivatives."""
+"""The compiled library as an operator of the framework: energies and first derivatives of whole models."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch.autograd import forward_ad
 
 from nequix.core.errors import BackendUnavailable
 from nequix.core.paths import LayerPlan
-from nequix.graphs.graph import Graph
 from nequix.io.weights import Weights
 from nequix.native import library
 from nequix.native.model import NativeModel, check_precision, check_threads, find_model, shared_model
@@ -23,18 +20,21 @@ if TYPE_CHECKING:
 
 
 class NativeKernel(Kernel):
-    """The whole model by the compiled library (docs/native.md); second derivatives are plain's.
+    """The compiled library as a differentiable operator (docs/native.md); single layers run in plain.
 
     Args:
-        threads: How many threads it takes; by default as many as there are, if the system is large.
+        threads: Number of threads; by default as many as there are, if the system is large.
+
+    Attributes:
+        model: The compiled model; None until it is bound.
 
     Raises:
         BackendUnavailable: If the library was not built.
-        ValueError: If there cannot be so many threads.
+        ValueError: If the number of threads is impossible.
     """
 
     name = "native"
-    whole = True
+    platforms: tuple[str, ...] = ("cpu",)
 
     def __init__(self, threads: int | None = None) -> None:
         super().__init__()
@@ -43,8 +43,8 @@ class NativeKernel(Kernel):
         self.model: NativeModel | None = None
         self._plain = PlainKernel()
 
-    def prepare(self, weights: Weights, dtype: str) -> None:
-        """Make the library's own copy of a model, its radial functions tabulated.
+    def bind(self, weights: Weights, dtype: str) -> None:
+        """Load a model into the library and tabulate its radial functions.
 
         Args:
             weights: The model.
@@ -56,51 +56,15 @@ class NativeKernel(Kernel):
         self.model = shared_model(weights, dtype)
 
     def use_threads(self, threads: int) -> None:
-        """Take a number of threads from now on, for small systems, too.
+        """Use a number of threads from now on, for small systems, too.
 
         Args:
             threads: How many; no system gets more than it has atoms.
 
         Raises:
-            ValueError: If there cannot be so many.
+            ValueError: If the number is impossible.
         """
         self.threads = check_threads(threads)
-
-    def evaluate(self, graph: Graph) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Evaluate energies, eV, forces, eV/A, and virials, eV, of a graph as it is.
-
-        Args:
-            graph: One structure or a batch.
-
-        Raises:
-            BackendUnavailable: If no model was prepared.
-        """
-        evaluated = self._prepared().evaluate_graph(graph, self.threads)
-        self.calls += 1
-        return evaluated
-
-    def evaluate_members(
-        self, others: Sequence[Kernel], n_shared: int, graph: Graph
-    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Evaluate this kernel's model and others', layers that they share forwards once.
-
-        Args:
-            others: Native kernels, each with a model of the same specification.
-            n_shared: Interaction layers, from the first on, that are equal in all models.
-            graph: One structure or a batch.
-
-        Raises:
-            BackendUnavailable: If one has no model prepared.
-            ValueError: If one is of another kind.
-        """
-        native = [kernel for kernel in others if isinstance(kernel, NativeKernel)]
-        if len(native) < len(others):
-            raise ValueError("an ensemble has one kernel for all members; choose 'native' or 'plain'")
-        models = [kernel._prepared() for kernel in native]
-        evaluated = self._prepared().evaluate_members(models, n_shared, graph, self.threads)
-        for kernel in (self, *native):
-            kernel.calls += 1
-        return evaluated
 
     def energies(
         self,
@@ -120,7 +84,7 @@ class NativeKernel(Kernel):
             species: Index into the model's ``atomic_numbers``.
 
         Raises:
-            BackendUnavailable: If no model was prepared.
+            BackendUnavailable: If no model is bound.
             GraphError: For atoms or edges that cannot be; JAX tells of most by an error of its own.
             NotImplementedError: If it is differentiated forwards; in JAX a TypeError.
         """
@@ -129,7 +93,7 @@ class NativeKernel(Kernel):
             raise NotImplementedError(
                 "the native kernel has no forward derivatives: go backwards, or take kernel='plain'"
             )
-        return _energies(vectors, senders, receivers, species, self._prepared().key, self.threads or 0)
+        return _energies(vectors, senders, receivers, species, self._bound().key, self.threads or 0)
 
     def convolve(
         self, plan: LayerPlan, features: Features, weights: Array, edges: Edges, n_nodes: int
@@ -145,10 +109,10 @@ class NativeKernel(Kernel):
         """
         return self._plain.convolve(plan, features, weights, edges, n_nodes)
 
-    def _prepared(self) -> NativeModel:
+    def _bound(self) -> NativeModel:
         if self.model is None:
             raise BackendUnavailable(
-                "the native kernel holds no model: give kernel='native' to Potential, or call prepare()"
+                "the native kernel has no model: give kernel='native' to Potential, or call bind()"
             )
         return self.model
 

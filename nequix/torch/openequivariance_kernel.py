@@ -28,6 +28,10 @@ class OpenEquivarianceKernel(Kernel):
     """
 
     name = "openequivariance"
+    platforms: tuple[str, ...] = ("gpu",)
+    packages: tuple[str, ...] = ("openequivariance",)
+    extra = "openequivariance"
+    then = ""
     chunked = False
 
     def __init__(self) -> None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
-from nequix.core.errors import SpecError
 from nequix.graphs.graph import Graph
-from nequix.graphs.results import Results, cast_parameters, check_direction, check_graph, unpad_results
+from nequix.graphs.results import cast_parameters
 from nequix.graphs.tiling import TiledGraph, tile_edges
 from nequix.io.weights import Weights
+from nequix.potential import Outputs
+from nequix.potential import Potential as BasePotential
 from nequix.torch import ops
 from nequix.torch.convolution import Kernel
-from nequix.torch.kernels import find_device, select_kernel
+from nequix.torch.kernels import TABLE, find_device
 from nequix.torch.model import Model
 from nequix.torch.ops import Array
 
@@ -131,7 +131,7 @@ def invariant_features(model: Model, kernel: Kernel, arrays: Arrays) -> Float[Ar
     return ops.concatenate([blocks[0][:, 0] for blocks in trace], 1)
 
 
-class Potential:
+class Potential(BasePotential):
     """A model ready to evaluate graphs.
 
     Args:
@@ -166,88 +166,30 @@ class Potential:
         self.dtype = dtype
         self.spec = weights.spec
         self.device = find_device(device)
-        self.kernel = select_kernel(kernel, self.platform, weights.spec)
         with torch.inference_mode(False):
             put = {name: self._put(values) for name, values in cast_parameters(weights, dtype).items()}
             self.model = Model(weights.spec, put).requires_grad_(False)
-        try:
-            self.kernel.prepare(weights, dtype)
-        except SpecError as error:
-            if kernel != "auto":
-                raise
-            warnings.warn(f"kernel='auto' takes 'plain': {error}", RuntimeWarning, stacklevel=2)
-            self.kernel = select_kernel("plain", self.platform)
-        if threads is not None:
-            self.kernel.use_threads(threads)
+        self.kernel = TABLE.bound(kernel, self.platform, weights, dtype, threads)
 
     @property
     def platform(self) -> str:
         """Kind of the device: ``cpu``, ``gpu``, ..."""
         return self.device.type
 
-    def evaluate(self, graph: Graph) -> Results:
-        """Evaluate energies, forces and stress.
-
-        Args:
-            graph: One structure or a batch.
-
-        Raises:
-            GraphError: If the graph was built with another cutoff or other elements.
-        """
-        if self.kernel.whole:
-            check_graph(graph, self.spec)
-            return unpad_results(graph, *self.kernel.evaluate(graph))
+    def _evaluate_graph(self, graph: Graph) -> Outputs:
         layout = self._arrange(graph)
         with self._precision(), torch.no_grad():
             arrays = self._arrays(layout)
             energies, gradient = energy_gradient(self.model, self.kernel, arrays)
             forces = forces_from_gradient(gradient, arrays)
             virial = virial_from_gradient(gradient, arrays, layout.n_graphs)
-        return unpad_results(graph, *(array.cpu().numpy() for array in (energies, forces, virial)))
+        return energies.cpu().numpy(), forces.cpu().numpy(), virial.cpu().numpy()
 
-    def features(self, graph: Graph) -> Float[np.ndarray, "n_nodes n_features"]:
-        """Evaluate the scalars of every atom after every layer, side by side: what the model sees of it.
-
-        They do not change when a structure is moved or turned, and cost a forward pass.
-
-        Args:
-            graph: One structure or a batch.
-
-        Raises:
-            GraphError: If the graph was built with another cutoff or other elements.
-        """
+    def _evaluate_features(self, graph: Graph) -> np.ndarray:
         layout = self._arrange(graph)
         with self._precision(), torch.no_grad():
             features = invariant_features(self.model, self.kernel, self._arrays(layout))
         return features.cpu().numpy().astype(np.float64)
-
-    def hessian_vector_product(
-        self, graph: Graph, direction: Float[np.ndarray, "n_nodes 3"]
-    ) -> Float[np.ndarray, "n_nodes 3"]:
-        """Multiply the Hessian with a direction, eV/A^2 times the direction's unit.
-
-        Args:
-            graph: One structure or a batch.
-            direction: A displacement of every atom.
-
-        Raises:
-            GraphError: If the graph was built with another cutoff or other elements, or the direction is
-                not one finite vector an atom.
-        """
-        return self._hessian_products(graph, check_direction(graph, direction)[None])[0]
-
-    def hessian(self, graph: Graph) -> Float[np.ndarray, "n_nodes 3 n_nodes 3"]:
-        """Evaluate ``d2E/dx_ia dx_jb``, eV/A^2, periodic images folded.
-
-        Args:
-            graph: One structure or a batch.
-
-        Raises:
-            GraphError: If the graph was built with another cutoff or other elements.
-        """
-        n = graph.n_nodes
-        columns = self._hessian_products(graph, np.eye(3 * n).reshape(3 * n, n, 3))
-        return columns.reshape(n, 3, n, 3)
 
     def _hessian_products(self, graph: Graph, directions: np.ndarray) -> np.ndarray:
         layout = self._arrange(graph)
@@ -273,5 +215,4 @@ class Potential:
         return Arrays(*(self._put(getattr(layout, name)) for name in Arrays._fields))
 
     def _arrange(self, graph: Graph) -> TiledGraph:
-        check_graph(graph, self.spec)
         return tile_edges(graph)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nequix.backends import Potential
 from nequix.graphs.graph import Graph
 from nequix.graphs.results import Results
 from nequix.io.weights import Weights
+from nequix.potential import Potential
 from nequix.verify import equations
 from nequix.verify.structures import Structure, join, structures
 from nequix.verify.tolerances import LARGE, allowed
@@ -173,7 +173,7 @@ def precision(potential: Potential) -> str:
     Args:
         potential: The configuration.
     """
-    tabulated = potential.kernel.whole and potential.dtype == "float64"
+    tabulated = potential.native is not None and potential.dtype == "float64"
     return "tabulated" if tabulated else potential.dtype
 
 
@@ -188,9 +188,9 @@ def observe(potential: Potential, problem: Problem, differences: bool) -> Observ
     stages: dict[str, tuple[int, float]] = {}
 
     def stage(name: str, function: Callable) -> np.ndarray | Results:
-        calls, start = potential.kernel.calls, time.perf_counter()
+        calls, start = potential.kernel.n_calls, time.perf_counter()
         returned = function()
-        stages[name] = (potential.kernel.calls - calls, time.perf_counter() - start)
+        stages[name] = (potential.kernel.n_calls - calls, time.perf_counter() - start)
         return returned
 
     results = stage("evaluate", lambda: potential.evaluate(problem.graph))
@@ -205,7 +205,8 @@ def observe(potential: Potential, problem: Problem, differences: bool) -> Observ
         _check_symmetry(judge, name, moved, observed.results, potential.evaluate(moved.graph))
     if differences:
         _check_differences(judge, observed, potential, problem)
-    own = [name for name in stages if name == "evaluate" or not potential.kernel.whole]  # the rest is plain's
+    # The second derivatives of a native kernel are those of the plain one.
+    own = ["evaluate"] if potential.native is not None else list(stages)
     observed.calls = {name: stages[name][0] for name in own}
     observed.seconds = {name: seconds for name, (_, seconds) in stages.items()}
     observed.seconds["symmetries and differences"] = time.perf_counter() - start

@@ -5,6 +5,7 @@ import pytest
 
 import nequix
 from nequix import backends
+from nequix.native import library
 from tests.calculator.small import BACKENDS, write_small
 
 HEAVY = "{'numpy', 'ase', 'scipy', 'jax', 'torch', 'equinox', 'optax', 'e3nn', 'e3nn_jax'}"
@@ -73,22 +74,25 @@ except nequix.BackendUnavailable as error:
 
 def test_installed_backends_are_found_without_an_import():
     code = "import sys, nequix; print(nequix.installed_backends(), {'jax', 'torch'} & set(sys.modules))"
-    assert run(code) == "['jax', 'torch'] set()"
+    assert run(code) == "['native', 'jax', 'torch'] set()"
 
 
 def test_a_backend_without_its_packages_is_not_listed(monkeypatch):
-    monkeypatch.setitem(backends.BACKENDS, "torch", ("torch", "no_such_package"))
-    assert backends.installed_backends() == ["jax"]
+    monkeypatch.setitem(backends.ENGINES, "torch", ("torch", "no_such_package"))
+    assert backends.installed_backends() == ["native", "jax"]
 
 
 def test_an_unknown_backend_is_refused_with_the_choices():
-    with pytest.raises(ValueError, match="backend = 'tensorflow', expected 'auto' or one of 'jax', 'torch'"):
+    with pytest.raises(
+        ValueError, match="backend = 'tensorflow', expected 'auto' or one of 'native', 'jax', 'torch'"
+    ):
         nequix.load_model("nequix-mp-1", "tensorflow")
 
 
 @pytest.mark.parametrize("installed", BACKENDS)
 def test_by_default_an_installed_backend_is_taken(installed, tmp_path, monkeypatch):
-    monkeypatch.setattr(backends, "installed_backends", lambda: [installed])
+    monkeypatch.setattr(backends, "installed_engines", lambda: [installed])
+    monkeypatch.setattr(library, "path", lambda: tmp_path / "not built")
     path = write_small(tmp_path)
     assert nequix.load_model(path).backend == installed
     assert nequix.NequixCalculator(path).backend == installed
@@ -96,7 +100,10 @@ def test_by_default_an_installed_backend_is_taken(installed, tmp_path, monkeypat
 
 
 def test_without_any_backend_the_default_names_the_command_that_installs_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(backends, "installed_backends", list)
+    monkeypatch.setattr(backends, "installed_engines", list)
+    monkeypatch.setattr(library, "path", lambda: tmp_path / "not built")
     for use in (nequix.load_model, nequix.NequixCalculator):
-        with pytest.raises(nequix.BackendUnavailable, match=r"no backend .*: pip install .*\[jax\]"):
+        with pytest.raises(
+            nequix.BackendUnavailable, match=r"no backend .*not built.*: pip install .*\[jax\]"
+        ):
             use(write_small(tmp_path))

@@ -52,7 +52,7 @@ def test_model_through_double_gives_plain_s_derivatives(name, double):
     trusted = torch_outcome(plain, case.graphs[0], case.sizes, probe)
     assert_agree(outcome, trusted, spec, "float64", f"the double in {name} and plain")
     fused.evaluate(case.graphs[0])  # another compilation must not meet what an earlier one left behind
-    assert fused.kernel.calls == len(double.forwards) > 0
+    assert fused.kernel.n_calls == len(double.forwards) > 0
     assert set(double.forwards) == {len(fused._arrange(case.graphs[0]).senders), 16 * case.sizes[1]}
     assert len(double.problems) == 1 + spec.n_layers  # the trial, then one a layer however often it runs
     forget_compiled()

@@ -26,7 +26,7 @@ class Compilations:
     def count(self):
         compiled = self.potential._evaluate._cache_size()
         # The kernel runs while JAX traces, once for every layer of every compilation, and never after.
-        assert self.potential.kernel.calls == compiled * self.potential.spec.n_layers
+        assert self.potential.kernel.n_calls == compiled * self.potential.spec.n_layers
         return compiled
 
 

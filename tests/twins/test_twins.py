@@ -13,11 +13,16 @@ ONLY_FILES = {
     "compilation.py": "jax",  # PyTorch compiles nothing that could be kept
 }
 ONLY_NAMES = {
+    ("ensemble.py", "EnsemblePotential.__init__"): "jax",  # it maps one program over the members' parameters
     ("ops.py", "rematerialise"): "torch",  # JAX has its own, torch.utils.checkpoint has no second derivatives
 }
 DIFFERING_VALUES = {
     # Measured: three times quicker in chunks in JAX, a tenth quicker at once in PyTorch (docs/kernels.md).
     ("e3nn_kernel.py", "E3nnKernel.chunked"),
+    ("e3nn_kernel.py", "E3nnKernel.extra"),
+    ("e3nn_kernel.py", "E3nnKernel.packages"),
+    ("openequivariance_kernel.py", "OpenEquivarianceKernel.packages"),
+    ("openequivariance_kernel.py", "OpenEquivarianceKernel.then"),
 }
 
 

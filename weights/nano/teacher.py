@@ -10,8 +10,8 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from nequix.backends import Potential
 from nequix.graphs.graph import batch, graph_from_atoms
+from nequix.potential import Potential
 from weights.nano.prototypes import rescale
 
 MOST_EDGES = 6000

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from phono3py import Phono3py
 
-    from nequix.backends import Potential
+    from nequix.potential import Potential
 
 DISPLACEMENT = 0.03
 """A."""

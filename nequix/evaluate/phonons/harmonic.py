@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from phonopy import Phonopy
 
-    from nequix.backends import Potential
+    from nequix.potential import Potential
 
 DISPLACEMENT = 0.01
 """A."""

@@ -14,7 +14,7 @@ from nequix.evaluate.physics.verdicts import Limit
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from nequix.backends import Potential
+    from nequix.potential import Potential
 
 NEAR = 1e-3
 """A, on either side of the cutoff, between which nothing may jump."""

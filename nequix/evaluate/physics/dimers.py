@@ -16,7 +16,7 @@ from nequix.evaluate.physics.verdicts import Limit
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from nequix.backends import Potential
+    from nequix.potential import Potential
 
 FIRST, LAST = 0.5, 6.0
 """From half the covalent radius (a quarter of a bond) to 6 A, the end of the DFT curves."""

@@ -21,7 +21,7 @@ from nequix.evaluate.physics.verdicts import Limit
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from nequix.backends import Potential
+    from nequix.potential import Potential
 
 RANGE = np.linspace(0.94, 1.06, 7)
 """Volumes of a fit, in units of the central one."""

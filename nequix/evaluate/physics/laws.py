@@ -16,7 +16,7 @@ from nequix.graphs.results import Results
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from nequix.backends import Potential
+    from nequix.potential import Potential
 
 ROUNDING = "only rounding may change it; in float64 a millionth of the limit holds"
 STEP = 2e-3
