@@ -81,6 +81,7 @@ def decide(
     lacking: Mapping[str, int] | None = None,
     spread: float | None = None,
     asked: Asked | None = None,
+    caveat: str = "",
 ) -> Verdict:
     """Decide by the recorded thresholds; an interval must be on one side of a threshold to count as clear.
 
@@ -94,6 +95,7 @@ def decide(
         lacking: Elements of target and labels that the model does not know, and in how many structures.
         spread: Mean spread of an ensemble's forces on the target, meV/A.
         asked: Files and model, for the commands to go on with.
+        caveat: Of the reference that coverage compares with.
     """
     verdict = _by_errors(measured, protocol, tuned)
     _another_scale(verdict, measured)
@@ -104,6 +106,8 @@ def decide(
         )
     else:
         _weigh_coverage(verdict, coverage, labelled_coverage)
+        if caveat:
+            verdict.doubts.append(caveat)
         if tuned and "features" not in coverage.values:
             verdict.doubts.append(
                 "coverage is by histograms alone, without the model's own features: fine-tuning has changed "

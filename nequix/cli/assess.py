@@ -86,6 +86,7 @@ def assess(
         tuned=tuned,
         lacking=_lacking([*aims, *(labelled if dft else [])], weights.spec),
         spread=mean_spread,
+        caveat="" if known is None else known.caveat,
         asked=Asked(
             [str(path) for path in target],
             [str(path) for path in dft or ()],

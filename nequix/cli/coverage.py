@@ -39,7 +39,7 @@ app = typer.Typer(
 )
 
 ReferenceOption = Annotated[
-    Path | None, typer.Option(help="The reference's file; by default the one beside the model's.")
+    Path | None, typer.Option(help="The reference's file; by default the model's own.")
 ]
 Also = Annotated[
     list[Path] | None,
@@ -70,7 +70,7 @@ def check(
 
     from nequix.cli.frames import read_structures
     from nequix.coverage.assess_coverage import assess_coverage
-    from nequix.coverage.report import print_coverage
+    from nequix.coverage.report import compared_with, print_coverage
     from nequix.io.files import make_folder
 
     known = load_reference(model, reference, also)
@@ -84,6 +84,7 @@ def check(
     with progress_bar("coverage") as bar:
         structures = read_structures(target, bar.advance)
         found = assess_coverage(structures, known, None if calculator is None else calculator.potential)
+    print(compared_with(known))
     print_coverage(found, Console())
     if output is not None:
         from nequix.coverage.report import write_report
@@ -99,6 +100,10 @@ def build(
         Path | None, typer.Option("-o", "--output", help="By default beside the model's file.")
     ] = None,
     description: Annotated[str | None, typer.Option(help="Of the data; by default the files' names.")] = None,
+    source: Annotated[str, typer.Option(help="Where the data come from, and their licence.")] = "",
+    caveat: Annotated[
+        str, typer.Option(help="What reports must say of the data, such as that they are only a sample.")
+    ] = "",
     every: Annotated[int, typer.Option(min=1, help="Take one structure in so many.")] = 1,
     features: Features = True,
     force: Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")] = False,
@@ -119,14 +124,16 @@ def build(
         raise DataError(f"{target}: no place for a file; make its folder, or choose another name")
     if target.exists() and not force:
         raise DataError(f"{target}: exists already; choose another name, or replace it with --force")
-    source, weights = open_source(data), load_weights(model)
+    structures, weights = open_source(data), load_weights(model)
     if every > 1:
-        source = Subset(source, range(0, len(source), every))
+        structures = Subset(structures, range(0, len(structures), every))
     potential = make_calculator(model, backend, dtype, kernel, device).potential if features else None
     told = description or ", ".join(path.name for path in data)
     told += f", one structure in {every}" if every > 1 else ""
-    with progress_bar("coverage build", count_structures(source)) as bar:
-        built = build_reference(source, weights, potential, told, bar.advance)
+    with progress_bar("coverage build", count_structures(structures)) as bar:
+        built = build_reference(
+            structures, weights, potential, told, bar.advance, source=source, caveat=caveat
+        )
     write_reference(target, built)
     print(f"{target}: {built.n_structures} structures, {len(built.elements)} elements")
 

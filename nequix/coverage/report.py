@@ -60,9 +60,11 @@ def show_coverage(report: Report, coverage: Coverage, reference: Reference) -> N
     usual = reference.calibration.verdicts
     told = ", ".join(f"{100 * usual.get(name, 0):.1f} % {name}" for name in VERDICTS)
     report.text(
-        f"Compared with {reference.n_structures} structures of {reference.data}{_left_out(coverage)}. Of "
-        f"compositions held out of it ({reference.calibration.n_structures} structures): {told}."
+        f"{compared_with(reference)}{_left_out(coverage)} Of compositions held out of it "
+        f"({reference.calibration.n_structures} structures): {told}."
     )
+    if reference.source:
+        report.text(f"Source of the reference: {reference.source}.")
     if coverage.gaps:
         report.heading("Gaps")
         report.text("What the target has and the training set nearly never. Rarity: 0 common, 2 unheard of.")
@@ -103,6 +105,8 @@ def describe_reference(reference: Reference) -> dict[str, Any]:
         "model": reference.model,
         "model_checksum": reference.checksum,
         "data": reference.data,
+        "source": reference.source,
+        "caveat": reference.caveat,
         "n_structures": reference.n_structures,
         "n_atoms": reference.n_atoms,
         "features": reference.features is not None,
@@ -110,8 +114,18 @@ def describe_reference(reference: Reference) -> dict[str, Any]:
     }
 
 
+def compared_with(reference: Reference) -> str:
+    """Say what a target is compared with, in a sentence, and what to bear in mind.
+
+    Args:
+        reference: The reference.
+    """
+    caveat = f" Mind: {reference.caveat}." if reference.caveat else ""
+    return f"Compared with {reference.n_structures} structures of {reference.data}.{caveat}"
+
+
 def _left_out(coverage: Coverage) -> str:
-    return "" if "features" in coverage.values else ", without the model's own features"
+    return "" if "features" in coverage.values else " The model's own features are left out."
 
 
 def _counts(coverage: Coverage) -> str:

@@ -19,8 +19,8 @@ from nequix.coverage.features import FeatureReference
 from nequix.coverage.histograms import Histogram
 from nequix.coverage.reference import Calibration, Reference
 from nequix.io import strict_json
-from nequix.io.catalogue import BUNDLED, resolve
-from nequix.io.files import open_regular, read_exactly, write_atomic
+from nequix.io.catalogue import ENTRIES, REFERENCES, place_bundled, resolve
+from nequix.io.files import digest_file, open_regular, read_exactly, write_atomic
 from nequix.io.header import layout_header, read_header, shorten
 from nequix.io.provenance import describe_model
 from nequix.io.weights import Weights
@@ -225,33 +225,72 @@ def find_reference(
     Args:
         model: A known name, or the path of a weight file.
         weights: The same model, loaded.
-        path: The reference's file; by default the one beside the model's or else that of a parent that comes
-            with the package.
+        path: The reference's file; by default the one beside the model's, or else the one in the package: of
+            these weights, or of the model that they were fine-tuned from.
 
     Raises:
         WeightsError: If there is none, or it belongs to other weights.
     """
     name = weights.provenance.name
     place = Path(path) if path is not None else place_beside(model)
-    parent = weights.provenance.extra.get("parent", "")
-    if path is None and not place.is_file() and _is_bundled(parent, weights):
-        place = place_beside(parent)
+    if path is None and not place.is_file() and (shipped := find_shipped(weights)) is not None:
+        return shipped
     if not place.is_file():
         raise WeightsError(
             f"{place}: no coverage reference of {name}; build it from its training data with `nequix "
             f"coverage build DATA --model {os.fspath(model)}`, or name one with --reference"
         )
     reference = read_reference(place)
-    if reference.checksum == describe_model(weights)["checksum"]:
-        return reference
-    if weights.provenance.extra.get("parent_digest") == reference.digest != "unknown":
-        return replace(reference, features=None)
+    if (usable := _usable(reference, weights)) is not None:
+        return usable
     raise WeightsError(
         f"{place}: belongs to other weights (of {reference.model}, {reference.checksum[:12]}...), not to "
         f"{name} ({describe_model(weights)['checksum'][:12]}...); {AGAIN}"
     )
 
 
-def _is_bundled(parent: str, weights: Weights) -> bool:
-    """Tell whether weights were fine-tuned from a model that comes with the package, as it is there now."""
-    return parent in BUNDLED and weights.provenance.extra.get("parent_digest") == BUNDLED[parent]
+def _usable(reference: Reference, weights: Weights) -> Reference | None:
+    """Return what holds for weights of a reference: all, or, of their parent's, all but the features."""
+    if reference.checksum == describe_model(weights)["checksum"]:
+        return reference
+    published = ENTRIES.get(reference.model)
+    digests = {reference.digest, published and published.sha256} - {"unknown", None}
+    parent = weights.provenance.extra.get("parent_digest")
+    return replace(reference, features=None) if parent in digests else None
+
+
+def find_shipped(weights: Weights) -> Reference | None:
+    """Read the package's reference for weights, or for the model that they were fine-tuned from.
+
+    Args:
+        weights: The model.
+
+    Returns:
+        The reference; None if the package has none for these weights.
+
+    Raises:
+        WeightsError: If the package's file is missing or damaged.
+    """
+    extra = weights.provenance.extra
+    for name in (weights.provenance.name, extra.get("parent", "")):
+        if name in REFERENCES:
+            usable = _usable(read_shipped(name), weights)
+            if usable is not None:
+                return usable
+    return None
+
+
+def read_shipped(name: str) -> Reference:
+    """Read the reference that comes with the package for a model.
+
+    Args:
+        name: A key of :data:`nequix.io.catalogue.REFERENCES`.
+
+    Raises:
+        WeightsError: If the file is missing, or another one than was shipped.
+    """
+    place = place_bundled(name, ENDING)
+    digest = digest_file(place)
+    if digest != REFERENCES[name]:
+        raise WeightsError(f"{place}: has the digest {digest}, expected {REFERENCES[name]}; reinstall nequix")
+    return read_reference(place)

@@ -121,6 +121,16 @@ ENTRIES: dict[str, Entry] = {
 BUNDLED = {"nequix-nano": "fa53b6df6174e2358fe3549e621b9b4ad3ea82c5504ed8a4ac3840eba8a4e7a1"}
 """The models that come with the package, in ``nequix/weights``, and the digests of their files."""
 
+REFERENCES = {
+    "nequix-nano": "f10d5ae84d56e958b257ee2a0791ede153e245ef1115263231f94a732a83bf6a",
+    "nequix-mp-1": "cec317ae42358dea6d68510bad59377384d123b7e92e27efbce4d6f8068b1838",
+    "nequix-mp-1-pft": "757158af7bc726648d526488849d910ce065b8b111fd3e3d9688a06a58ccc3e8",
+}
+"""The models with a coverage reference in the package, in ``nequix/weights``, and the digests of these files.
+
+``weights/nano/README.md`` and ``weights/references/README.md`` say how they are made.
+"""
+
 
 def list_models() -> list[str]:
     """List the names that :func:`load_weights` knows."""
@@ -150,16 +160,23 @@ def load_weights(name_or_path: str | os.PathLike[str]) -> Weights:
 
 
 def _bundled(name: str) -> Weights:
-    weights = read_weights(_place(name))
+    place = place_bundled(name)
+    weights = read_weights(place)
     if weights.digest != BUNDLED[name]:
         raise WeightsError(
-            f"{_place(name)}: has the digest {weights.digest}, expected {BUNDLED[name]}; install nequix anew"
+            f"{place}: has the digest {weights.digest}, expected {BUNDLED[name]}; reinstall nequix"
         )
     return weights
 
 
-def _place(name: str) -> Path:
-    return Path(__file__).parents[1] / "weights" / f"{name}.safetensors"
+def place_bundled(name: str, ending: str = ".safetensors") -> Path:
+    """Return where a file of the package's own models is.
+
+    Args:
+        name: Of the model.
+        ending: Of the file.
+    """
+    return Path(__file__).parents[1] / "weights" / f"{name}{ending}"
 
 
 def load_published(path: str | os.PathLike[str]) -> Weights:
@@ -189,7 +206,7 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
     """
     entry = _lookup(name_or_path)
     if name_or_path in BUNDLED:
-        return _place(str(name_or_path))
+        return place_bundled(str(name_or_path))
     if entry is None:
         return Path(name_or_path)
     cache.obtain(entry)

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+from ase.build import bulk
 from ase.io import write
 
 from tests.calculator import small
@@ -42,6 +43,17 @@ def test_build_then_coverage_with_a_report(run):
         assert part in page
     for figure in ("histograms.png", "scores.png"):
         assert Path("report", figure).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_default_model_has_a_reference(run):
+    crystal = bulk("MgO", "rocksalt", a=4.24, cubic=True)
+    crystal.rattle(0.02, seed=0)
+    write("md.extxyz", [crystal])
+    code, out, _ = run("coverage", "md.extxyz", "--no-features")
+    assert code == 0
+    assert "Compared with 1000 structures of MPtrj" in out
+    assert "the reference is a sample" in out
+    assert out.splitlines()[-1].startswith("inside: of 1 structures")
 
 
 def test_without_features_no_backend_is_loaded(run, monkeypatch):

@@ -1,5 +1,6 @@
 """The reference that comes with nequix-nano."""
 
+import re
 from pathlib import Path
 
 import ase.io
@@ -10,7 +11,7 @@ from ase.build import bulk
 from nequix.backends import load_model
 from nequix.coverage.assess_coverage import assess_coverage
 from nequix.coverage.sidecar import find_reference, place_beside
-from nequix.io.catalogue import load_weights
+from nequix.io.catalogue import REFERENCES, load_weights
 from tests.coverage.sets import structures
 from tests.io.test_bundled import HELD_OUT
 
@@ -74,7 +75,8 @@ def test_documented_commands_name_a_model_with_a_reference():
         for line in page.read_text().splitlines():
             command, _, _ = line.partition("#")
             if command.startswith("    nequix coverage ") and "coverage build" not in command:
-                assert "--model nequix-nano" in command, f"{page.name}: {command}"
+                model = re.search(r"--model (\S+)", command)
+                assert (model[1] if model else "nequix-mp-1") in REFERENCES, f"{page.name}: {command}"
 
 
 def test_held_out_structures_are_mostly_inside(found):

@@ -16,8 +16,8 @@ from nequix.coverage.environments import VIEWS
 from nequix.coverage.features import FeatureSums
 from nequix.coverage.histograms import added
 from nequix.coverage.reference import shortest_distances
-from nequix.coverage.sidecar import find_reference, read_reference, write_reference
-from nequix.io.catalogue import BUNDLED, load_weights
+from nequix.coverage.sidecar import find_reference, read_reference, read_shipped, write_reference
+from nequix.io.catalogue import BUNDLED, ENTRIES, load_weights
 from nequix.io.weights import Provenance, read_weights, write_weights
 from tests.calculator.small import SPEC, WEIGHTS, write_small
 from tests.coverage import sets
@@ -220,10 +220,14 @@ def test_a_model_tuned_from_one_of_the_package_finds_that_reference_without_feat
 
     known = found(parent="nequix-nano", parent_digest=BUNDLED["nequix-nano"])
     assert (known.model, known.features) == ("nequix-nano", None)
+    for digest in (read_shipped("nequix-mp-1").digest, ENTRIES["nequix-mp-1"].sha256):
+        known = found(parent="nequix-mp-1", parent_digest=digest)
+        assert (known.model, known.features) == ("nequix-mp-1", None)
     for other_parent in (
         {"parent": "nequix-nano", "parent_digest": "abc"},
         {"parent": "./nequix-nano", "parent_digest": BUNDLED["nequix-nano"]},
         {"parent": "nequix-mp-1", "parent_digest": BUNDLED["nequix-nano"]},
+        {"parent": "own", "parent_digest": "unknown"},
         {},
     ):
         with pytest.raises(WeightsError, match="no coverage reference"):
