@@ -83,6 +83,8 @@ def stats(
     if output is not None:
         write_atomic(output, [text.encode()])
     print(text)
+    if (doubt := found.doubt()) is not None:
+        print(f"warning: {doubt}", file=sys.stderr)
 
 
 @app.command()
@@ -223,4 +225,5 @@ def _print_report(report: Report) -> None:
         console.print(table)
     for note in report.notes:
         console.print(f"note: {note}", highlight=False, markup=False)
+    console.print(report.summary(), highlight=False, markup=False)
     console.print(f"{len(report.errors)} errors, {len(report.findings) - len(report.errors)} warnings")

@@ -10,12 +10,15 @@ import numpy as np
 
 from nequix.core.errors import DataError
 from nequix.data.check_energies import check_energies
+from nequix.data.check_forces import TRUSTED, ForceComparison, check_forces, fit_pairs
 from nequix.data.check_reference import check_reference
-from nequix.data.check_report import Finding, Report, finding
-from nequix.data.check_stress import check_stress
+from nequix.data.check_report import Finding, Report
+from nequix.data.check_stress import SHEAR, check_stress, judge_order
+from nequix.data.check_units import check_fitted, check_spread, check_work
+from nequix.data.near_pairs import choose_pairs, moved_changes
 from nequix.data.scan_records import ISOLATED, Record, record
 from nequix.data.sources import Source, StreamError
-from nequix.data.structure import Structure
+from nequix.data.structure import LABELS, Structure
 
 if TYPE_CHECKING:
     from nequix.potential import Potential
@@ -66,19 +69,48 @@ def check_source(
             progress(1)
     report = Report(len(records) + len(failures))
     if not report.n_structures:
-        report.findings = [Finding("empty", "error", "no structure; is it whole?", 0, (source.path,))]
+        report.judge("empty", "error", "no structure; is it whole?", (source.path,), 0)
         return report
-    found = _unreadable(failures)
-    for rule in (_missing, _not_finite, _zeroed, _distances, _lengths, _duplicates):
-        found += rule(records)
-    found += check_energies(records)
-    found += check_stress(records, source, report.notes)
+    report.labels = {label: sum(r.has[which] for r in records) for which, label in enumerate(LABELS)}
+    _unreadable(failures, report)
+    for rule in (_missing, _not_finite, _zeroed, check_forces, _distances, _lengths, _duplicates):
+        rule(records, report)
+    check_energies(records, report)
+    check_spread(records, report)
+    check_stress(records, source, report)
+    _check_consistency(records, source, report)
     if potential is not None:
-        found += check_reference(records, source, potential, evaluations, report.notes)
+        check_reference(records, source, potential, evaluations, report)
     else:
         report.notes.append("no reference potential: give --model to compare labels and elements with one")
-    report.findings = sorted(found, key=lambda item: item.severity)
+    report.findings.sort(key=lambda item: item.severity)
     return report
+
+
+def _check_consistency(records: list[Record], source: Source, report: Report) -> None:
+    """Compare labels with each other: energies with the work of forces, forces with a fit to all of them."""
+    try:
+        changes = moved_changes(choose_pairs(records, with_stress=False), source)
+    except StreamError:
+        changes = []
+    check_work(changes, [r.name for r in records if r.has[0] and r.has[1]], report)
+    pairs = fit_pairs(records, source, report)
+    compared = ForceComparison(pairs, fitted=True)
+    compared.judge(report, "a pair potential fitted to the forces of all")
+    check_fitted(pairs, compared.agreement, report)
+    stressed = [(s, r) for s, r in pairs if s.stress is not None and np.isfinite(r.stress).all()]
+    if stressed and compared.agreement >= TRUSTED:
+        expected, labels = (
+            np.array([[stress[place] for place in SHEAR] for stress in stresses])
+            for stresses in (
+                [r.stress[0] for _, r in stressed],
+                [s.stress for s, _ in stressed if s.stress is not None],
+            )
+        )
+        # Only the directions are compared: unit and sign are judged by the work.
+        factor = np.linalg.norm(labels) / max(float(np.linalg.norm(expected)), 1e-300) or 1.0
+        names = [s.name for s, _ in stressed]
+        judge_order(expected, None, labels / factor, names, "a pair potential fitted to the forces", report)
 
 
 def _read(source: Source, failures: list[tuple[str, str]]) -> Iterator[tuple[int, Structure]]:
@@ -104,92 +136,83 @@ def _read(source: Source, failures: list[tuple[str, str]]) -> Iterator[tuple[int
         yield index, structure
 
 
-def _unreadable(failures: list[tuple[str, str]]) -> list[Finding]:
-    if not failures:
-        return []
-    return finding("unreadable", "error", f"{failures[0][1]}", [name for name, _ in failures])
+def _unreadable(failures: list[tuple[str, str]], report: Report) -> None:
+    message = failures[0][1] if failures else ""
+    report.judge("unreadable", "error", message, [name for name, _ in failures], report.n_structures)
 
 
-def _missing(records: list[Record]) -> list[Finding]:
-    found = []
-    for which, label in enumerate(("energy", "forces", "stress")):
-        without = [r.name for r in records if not r.has[which] and (label != "stress" or r.three_dimensional)]
-        if not without:
-            continue
+def _missing(records: list[Record], report: Report) -> None:
+    for which, label in enumerate(LABELS):
+        needed = [r for r in records if label != "stress" or r.three_dimensional]
+        without = [r.name for r in needed if not r.has[which]]
         every = not any(r.has[which] for r in records)
-        severity = "warning" if label == "stress" else "error"
-        found += finding(
+        report.judge(
             f"missing-{label}",
-            severity,
+            "warning" if label == "stress" else "error",
             f"no {label}{' anywhere' if every else ''}; name another key (--{label}-key), or train without "
             f"(loss.{label}: 0)",
             without,
+            len(needed),
         )
-    return found
 
 
-def _not_finite(records: list[Record]) -> list[Finding]:
+def _not_finite(records: list[Record], report: Report) -> None:
     bad = [r for r in records if r.not_finite]
     labels = ", ".join(sorted({label for r in bad for label in r.not_finite}))
-    return finding("not-finite", "error", f"{labels} not finite; leave these out", [r.name for r in bad])
+    message = f"{labels} not finite; leave these out"
+    report.judge("not-finite", "error", message, [r.name for r in bad], len(records))
 
 
-def _zeroed(records: list[Record]) -> list[Finding]:
+def _zeroed(records: list[Record], report: Report) -> None:
     zeroed = [r.name for r in records if r.zeroed and r.net_force > ZEROED_NET]
     net = [r.name for r in records if not r.zeroed and r.net_force > UNBALANCED_NET]
-    return [
-        *finding(
-            "forces-zeroed",
-            "error",
-            "some forces are exactly zero and the others do not add up to zero: constrained atoms' forces "
-            "were set to zero; export raw forces (ASE: get_forces(apply_constraint=False))",
-            zeroed,
-        ),
-        *finding("net-force", "warning", "the forces do not add up to zero; is an atom missing?", net),
-    ]
+    n = sum(r.has[1] for r in records)
+    message = (
+        "some forces are exactly zero and the others do not add up to zero: constrained atoms' forces were "
+        "set to zero; export raw forces (ASE: get_forces(apply_constraint=False))"
+    )
+    report.judge("forces-zeroed", "error", message, zeroed, n)
+    report.judge("net-force", "warning", "the forces do not add up to zero; is an atom missing?", net, n)
 
 
-def _distances(records: list[Record]) -> list[Finding]:
+def _distances(records: list[Record], report: Report) -> None:
     absurd = [f"{r.name} ({r.closest_pair})" for r in records if r.closest < ABSURD]
     close = [f"{r.name} ({r.closest_pair})" for r in records if ABSURD <= r.closest < CLOSE]
     none = [f"{r.name} ({r.problem})" for r in records if r.problem]
     isolated = [f"{r.name} ({r.isolated} atoms)" for r in records if r.isolated]
-    return [
-        *finding("no-graph", "error", "no graph can be built; leave these out", none),
-        *finding("too-close", "error", f"atoms closer than {ABSURD} of their covalent radii's sum", absurd),
-        *finding("close", "warning", f"atoms closer than {CLOSE} of their covalent radii's sum", close),
-        *finding("isolated", "warning", f"atoms without another within {ISOLATED} A", isolated),
-    ]
+    n, radii = len(records), "of their covalent radii's sum"
+    report.judge("no-graph", "error", "no graph can be built; leave these out", none, n)
+    report.judge("too-close", "error", f"atoms closer than {ABSURD} {radii}", absurd, n)
+    report.judge("close", "warning", f"atoms closer than {CLOSE} {radii}", close, n)
+    report.judge("isolated", "warning", f"atoms without another within {ISOLATED} A", isolated, n)
 
 
-def _lengths(records: list[Record]) -> list[Finding]:
+def _lengths(records: list[Record], report: Report) -> None:
     closest = [r.closest for r in records if np.isfinite(r.closest)]
-    if len(closest) < 5 or LENGTHS[0] <= (middle := float(np.median(closest))) <= LENGTHS[1]:
-        return []
+    n = len(closest) if len(closest) >= 5 else 0
+    middle = float(np.median(closest)) if n else 1.0
     message = (
         f"the shortest distances are {middle:.2f} of the covalent radii's sums (median), expected about 0.9: "
         "are positions and cell in A? Bohr must be multiplied by 0.5292, nm by 10"
     )
-    return finding("length-unit", "error", message, [r.name for r in records])
+    wrong = not LENGTHS[0] <= middle <= LENGTHS[1]
+    report.judge("length-unit", "error", message, [r.name for r in records] if wrong else [], n)
 
 
-def _duplicates(records: list[Record]) -> list[Finding]:
+def _duplicates(records: list[Record], report: Report) -> None:
     groups: dict[bytes, list[Record]] = defaultdict(list)
     for r in records:
         groups[r.identity].append(r)
     repeated = [group for group in groups.values() if len(group) > 1]
-    differ = [group for group in repeated if _spread([r.energy for r in group]) > _SAME_ENERGY]
+    differ = [group[0].name for group in repeated if _spread([r.energy for r in group]) > _SAME_ENERGY]
     names = [f"{r.name} (as {group[0].name})" for group in repeated for r in group[1:]]
-    return [
-        *finding("duplicate", "error", "structures that occur before; leave them out", names),
-        *finding(
-            "contradiction", "error", "equal structures with different energies; find out which is right",
-            [group[0].name for group in differ],
-        ),
-    ]  # fmt: skip
+    n = len(records)
+    report.judge("duplicate", "error", "structures that occur before; leave them out", names, n)
+    message = "equal structures with different energies; find out which is right"
+    report.judge("contradiction", "error", message, differ, n)
 
 
 def _spread(energies: list[float]) -> float:
-    """Return how far energies are apart, of which NaN is none."""
+    """Return how far energies are apart; NaN does not count."""
     known = [energy for energy in energies if np.isfinite(energy)]
     return max(known) - min(known) if known else 0.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nequix.data.check_report import Finding, finding
+from nequix.data.check_report import Report
 from nequix.data.scan_records import Record
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ SPREAD = 3.0
 _HUBER = 1.345
 _ITERATIONS = 30
 _SINGULAR = 1e-8
+_SAME_SIGN = 0.9
 
 
 def baseline_residuals(
@@ -57,33 +58,40 @@ def spread(residuals: Float[np.ndarray, " n"]) -> float:
     return 1.4826 * float(np.median(np.abs(residuals))) + 1e-3
 
 
-def check_energies(records: list[Record]) -> list[Finding]:
+def check_energies(records: Sequence[Record], report: Report) -> None:
     """Find energies per atom instead of total ones, and those far from their composition's baseline.
 
     Args:
         records: Of all structures.
+        report: Receives findings.
     """
     known = [r for r in records if np.isfinite(r.energy) and len(r.numbers)]
-    if len(known) < 5:
-        return []
+    n = len(known) if len(known) >= 5 else 0
     energies, sizes = np.array([r.energy for r in known]), np.array([len(r.numbers) for r in known])
-    if _is_per_atom(energies, sizes):
-        message = "energies do not grow with the number of atoms: are they per atom? Give totals"
-        return finding("energy-per-atom", "error", message, [r.name for r in known])
+    per_atom = bool(n) and _is_per_atom(energies, sizes)
+    message = "energies do not grow with the number of atoms: are they per atom? Give totals"
+    report.judge("energy-per-atom", "error", message, [r.name for r in known] if per_atom else [], n)
+    if not n or per_atom:
+        report.judge("energy-baseline", "error", "", [], 0)
+        return
     residuals = np.abs(baseline_residuals([r.numbers for r in known], energies / sizes))
-    usual = np.sort(residuals)[-1 - max(1, -(-len(known) // 50))]
+    usual = np.sort(residuals)[-1 - max(1, -(-n // 50))]
     limit = TOLERANCE + SPREAD * usual
     names = [f"{r.name} ({x:.2f} eV/atom)" for r, x in zip(known, residuals, strict=True) if x > limit]
     message = (
         f"energies over {limit:.2f} eV/atom away from their composition's baseline; another unit or setting?"
     )
-    return finding("energy-baseline", "error", message, names)
+    report.judge("energy-baseline", "error", message, names, n)
 
 
 def _is_per_atom(energies: Float[np.ndarray, " n"], sizes: np.ndarray) -> bool:
-    """Tell from the power of the number of atoms that the energies grow with: one, or zero."""
-    spread_of_sizes = np.log(sizes).std()
-    if spread_of_sizes < 0.1 or not ((energies > 0).all() or (energies < 0).all()):
+    """Tell from the power of the number of atoms that the energies grow with: one, or zero.
+
+    Few energies of the other sign, as of failed calculations, are left out.
+    """
+    same = np.sign(energies) == np.sign(np.median(energies))
+    energies, sizes = energies[same & (energies != 0)], sizes[same & (energies != 0)]
+    if same.mean() < _SAME_SIGN or np.log(sizes).std() < 0.1:
         return False
     power = np.polyfit(np.log(sizes), np.log(np.abs(energies)), 1)[0]
     return bool(power < 0.5)

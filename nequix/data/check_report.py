@@ -1,4 +1,4 @@
-"""What the checks of labels return."""
+"""The report of the data checks: findings, notes, and what was covered."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 NAMED = 100
 """Structures that a finding names; it counts all."""
+
+_PLURAL = {"energy": "energies", "forces": "with forces", "stress": "stresses"}
 
 
 @dataclass(frozen=True)
@@ -29,20 +31,6 @@ class Finding:
     names: tuple[str, ...]
 
 
-def finding(
-    rule: str, severity: Literal["error", "warning"], message: str, names: Sequence[str]
-) -> list[Finding]:
-    """Return a finding if there are structures that have the fault.
-
-    Args:
-        rule: The fault's short name.
-        severity: ``error`` or ``warning``.
-        message: What was found, what was expected, what to do.
-        names: The structures' names.
-    """
-    return [Finding(rule, severity, message, len(names), tuple(names[:NAMED]))] if names else []
-
-
 @dataclass
 class Report:
     """The outcome of all checks.
@@ -51,11 +39,48 @@ class Report:
         n_structures: How many structures were read.
         findings: The faults, errors first.
         notes: What could not be checked, and why.
+        labels: How many structures have an energy, forces and a stress.
+        rules: How many structures each rule was applied to.
     """
 
     n_structures: int
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    labels: dict[str, int] = field(default_factory=dict)
+    rules: dict[str, int] = field(default_factory=dict)
+
+    def judge(
+        self,
+        rule: str,
+        severity: Literal["error", "warning"],
+        message: str,
+        names: Sequence[str],
+        covered: int,
+    ) -> None:
+        """Record that a rule was applied, and a finding if structures have the fault.
+
+        Args:
+            rule: The fault's short name.
+            severity: ``error`` or ``warning``.
+            message: What was found, what was expected, what to do.
+            names: Names of the structures that have the fault.
+            covered: How many structures the rule was applied to.
+        """
+        self.rules[rule] = max(covered, self.rules.get(rule, 0))
+        earlier = next((item for item in self.findings if item.rule == rule), None)
+        if names and earlier is None:
+            self.findings.append(Finding(rule, severity, message, len(names), tuple(names[:NAMED])))
+        elif earlier is not None and len(names) > earlier.count:  # the same fault by another comparison
+            position = self.findings.index(earlier)
+            self.findings[position] = Finding(rule, severity, message, len(names), tuple(names[:NAMED]))
+
+    def summary(self) -> str:
+        """Say what was covered: structures, labels, rules, and the rules that had nothing to judge."""
+        labels = ", ".join(f"{count} {_PLURAL[label]}" for label, count in self.labels.items())
+        applied = [rule for rule, count in self.rules.items() if count]
+        idle = [rule for rule, count in self.rules.items() if not count]
+        text = f"{self.n_structures} structures ({labels}) checked by {len(applied)} rules"
+        return f"{text}; without anything to judge: {', '.join(idle)}" if idle else text
 
     @property
     def errors(self) -> list[Finding]:

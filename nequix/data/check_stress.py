@@ -1,17 +1,18 @@
-"""Checks of the stress: its magnitude against the density, its sign and unit against energies and volumes."""
+"""Checks of the stress: its magnitude, and its sign, unit and order of components against energies."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nequix.data.check_report import Finding, finding
+from nequix.data.check_report import Report
+from nequix.data.check_units import UNITS
+from nequix.data.near_pairs import choose_pairs, strained_changes
 from nequix.data.scan_records import Record
 from nequix.data.sources import Source, StreamError
-from nequix.data.structure import Structure
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -26,6 +27,17 @@ FACTORS = {
 }
 """What a label may be, as a multiple of the stress in eV/A^3 that is positive under tension."""
 
+ENERGIES = {unit_size: name for name, unit_size in UNITS.items()}
+"""The same of energies in another unit, which make a correct stress look wrong."""
+
+SHEAR = ((1, 2), (0, 2), (0, 1))
+"""Off-diagonal components in the usual order: yz, xz, xy."""
+
+ORDERS = {order: " ".join(("yz", "xz", "xy")[place] for place in order) for order in permutations(range(3))}
+"""Orders of the off-diagonal components; VASP's is xy yz zx."""
+
+USUAL_ORDER = (0, 1, 2)
+
 LARGE = 1.0
 """eV/A^3 (160 GPa), which takes a compression that distances show."""
 
@@ -35,104 +47,129 @@ UNCOMPRESSED = 0.7
 MANY = 0.05
 """Part of the structures from which such a stress is a wrong unit, and not a failed calculation."""
 
-_MAX_STRAIN, _MIN_STRAIN, _MAX_MOVE = 0.08, 1e-4, 0.3
-_MAX_PAIRS, _LEAST_PAIRS = 400, 5
+LEAST_PAIRS = 5
+"""Pairs of structures that a judgement takes."""
+
 _LEAST_CHANGE = 1e-4  # eV/atom, where energies are noise
-_WORSE = 2.0  # how much worse the right factor fits before another is believed
+_WORSE = 2.0  # how much worse the right factor or order fits before another is believed
+_CLIPPED = 20  # one value in so many counts no more than the next smaller one
 
 
-def check_stress(records: list[Record], source: Source, notes: list[str]) -> list[Finding]:
-    """Find stresses of a wrong unit or sign.
+def check_stress(records: Sequence[Record], source: Source, report: Report) -> None:
+    """Find stresses of a wrong unit, sign or order of components.
 
     Args:
         records: Of all structures.
         source: Where the structures are; a stream has no pairs.
-        notes: Receives what could not be checked.
+        report: Receives findings and what could not be checked.
     """
     stressed = [r for r in records if np.isfinite(r.largest_stress)]
-    if not stressed:
-        return []
     implausible = [r for r in stressed if r.largest_stress > LARGE and not r.closest < UNCOMPRESSED]
     many = len(implausible) > MANY * len(stressed)
-    found = finding(
+    report.judge(
         "stress-magnitude",
         "error" if many else "warning",
         f"stress above {LARGE:g} eV/A^3 ({LARGE * 160.2:.0f} GPa) without compressed distances"
         + (": is it in kB or GPa? Give eV/A^3" if many else "; did the calculation fail?"),
         [f"{r.name} ({r.largest_stress:.3g} eV/A^3)" for r in implausible],
+        len(stressed),
     )
+    if not stressed:
+        return
     try:
-        changes = [change for pair in _pairs(stressed) if (change := _change(*(source[i] for i in pair)))]
+        strained = strained_changes(choose_pairs(records, with_stress=True), source)
     except StreamError:
-        changes = []
-    changes = [(energy, work) for energy, work in changes if abs(energy) > _LEAST_CHANGE]
-    if len(changes) < _LEAST_PAIRS:
-        notes.append(
-            f"stress against volume: not checked, {len(changes)} pairs of slightly strained structures, "
-            f"{_LEAST_PAIRS} are needed"
+        strained = []
+    strained = [change for change in strained if abs(change.change) > _LEAST_CHANGE]
+    names = [r.name for r in stressed]
+    if len(strained) < LEAST_PAIRS:
+        report.notes.append(
+            f"stress against volume: not checked, {len(strained)} pairs of slightly strained structures, "
+            f"{LEAST_PAIRS} are needed"
         )
-        return found
-    factor = best_factor(*np.array(changes).T)
-    if factor != 1.0:
-        message = (
-            f"between {len(changes)} pairs of strained structures, energies change as if the stress were "
-            f"{FACTORS[factor]}"
-        )
-        found += finding("stress-work", "error", message, [r.name for r in stressed])
-    return found
+        for rule in ("stress-work", "stress-order"):
+            report.judge(rule, "error", "", [], 0)
+        return
+    changes = np.array([change.change for change in strained])
+    works = np.array([float((s.stress * s.strain).sum()) for s in strained])
+    factor = best_factor(changes, works, (*FACTORS, *ENERGIES))
+    words = (
+        FACTORS.get(factor) or f"right and the energies in {ENERGIES[factor]}: multiply these by {factor:g}"
+    )
+    message = (
+        f"between {len(strained)} pairs of strained structures, energies change as if the stress were {words}"
+    )
+    report.judge("stress-work", "error", message, [] if factor == 1.0 else names, len(stressed))
+    diagonal = np.array([np.diagonal(s.stress) @ np.diagonal(s.strain) for s in strained])
+    shear = np.array([[s.stress[place] for place in SHEAR] for s in strained])
+    twice = 2 * np.array([[s.strain[place] for place in SHEAR] for s in strained])
+    by_shear = changes - diagonal / factor
+    judge_order(by_shear, twice, shear / factor, names, "the energies of strained structures", report)
 
 
-def best_factor(expected: Float[np.ndarray, " n"], labels: Float[np.ndarray, " n"]) -> float:
-    """Choose which of :data:`FACTORS` times the expected values the labels are; 1 when in doubt.
+def best_factor(
+    expected: Float[np.ndarray, " n"],
+    labels: Float[np.ndarray, " n"],
+    factors: Sequence[float] = tuple(FACTORS),
+) -> float:
+    """Choose which of some factors times the expected values the labels are; 1 when in doubt.
+
+    No single value decides: what is larger than most counts as much as these.
 
     Args:
         expected: Values in the right unit.
         labels: The labels, in an unknown one.
+        factors: To choose from; 1 among them.
     """
-    misfit = {factor: float(np.abs(expected - labels / factor).sum()) for factor in FACTORS}
+    misfit = {factor: _misfit(expected, labels / factor) for factor in factors}
     best = min(misfit, key=misfit.__getitem__)
     # A vanishing label explains nothing; the best factor must explain half of what is there.
-    explains = misfit[best] < 0.5 * np.abs(expected).sum()
+    explains = misfit[best] < 0.5 * _misfit(expected, np.zeros_like(expected))
     return best if explains and misfit[1.0] > _WORSE * misfit[best] else 1.0
 
 
-def _pairs(records: Sequence[Record]) -> list[tuple[int, int]]:
-    """Choose pairs of structures of the same atoms in the same order."""
-    groups: dict[bytes, list[int]] = defaultdict(list)
-    for r in records:
-        if all(r.has) and not r.not_finite and not r.problem:
-            groups[r.numbers.tobytes()].append(r.index)
-    pairs = [
-        (first, second)
-        for group in groups.values()
-        for position, first in enumerate(group)
-        for second in group[position + 1 : position + 3]
-    ]
-    chosen = np.linspace(0, len(pairs) - 1, min(len(pairs), _MAX_PAIRS)).astype(int)
-    return [pairs[index] for index in np.unique(chosen)]
+def judge_order(
+    expected: Float[np.ndarray, "..."],
+    weights: Float[np.ndarray, "n 3"] | None,
+    shear: Float[np.ndarray, "n 3"],
+    names: Sequence[str],
+    reference: str,
+    report: Report,
+    rule: str = "stress-order",
+) -> None:
+    """Find off-diagonal components of the stress in another order than yz, xz, xy.
 
-
-def _change(one: Structure, other: Structure) -> tuple[float, float] | None:
-    """Return the change of the energy beyond the forces' work, and the stress's work, eV/atom.
-
-    ``E' - E + sum (F + F') . du / 2`` is ``(V S + V' S') : strain / 2`` up to third order. None if the
-    structures are not near each other, one has no three-dimensional cell, or the forces do most of the work.
+    Args:
+        expected: The components, or with weights their products with these, summed.
+        weights: What the components are multiplied with and summed; None for the components themselves.
+        shear: The labels, read in the usual order.
+        names: Of the structures that have a stress.
+        reference: What the labels are compared with, in words.
+        report: Receives findings.
+        rule: Its name.
     """
-    if one.forces is None or other.forces is None or one.stress is None or other.stress is None:
-        return None
-    if not (one.volume and other.volume):
-        return None
-    deformation = np.linalg.solve(one.cell, other.cell)
-    strain = (deformation + deformation.T) / 2 - np.eye(3)
-    if not _MIN_STRAIN < np.abs(strain).max() < _MAX_STRAIN:
-        return None
-    moves = other.positions @ np.linalg.inv(other.cell) - one.positions @ np.linalg.inv(one.cell)
-    moves = (moves - np.round(moves)) @ (one.cell + other.cell) / 2
-    if np.abs(moves).max() > _MAX_MOVE:
-        return None
-    by_forces = -((one.forces + other.forces) * moves).sum() / 2
-    by_stress = np.tensordot(one.volume * one.stress + other.volume * other.stress, strain) / 2
-    change = (other.energy or 0.0) - (one.energy or 0.0) - by_forces
-    if abs(by_forces) > abs(change):
-        return None
-    return float(change) / len(moves), float(by_stress) / len(moves)
+    misfit = {}
+    for order in ORDERS:
+        # Labels that were written in this order and read in the usual one.
+        restored = shear[:, np.argsort(order)]
+        values = restored if weights is None else (restored * weights).sum(axis=1)
+        misfit[order] = _misfit(expected.ravel(), values.ravel())
+    best = min(misfit, key=misfit.__getitem__)
+    explains = misfit[best] < 0.5 * _misfit(expected.ravel(), np.zeros(expected.size))
+    wrong = explains and misfit[USUAL_ORDER] > _WORSE * misfit[best]
+    vasp = " (VASP's order)" if ORDERS[best] == "xy yz xz" else ""
+    message = (
+        f"off-diagonal components of the stress are in the order {ORDERS[best]}{vasp} by {reference}; "
+        "expected xx yy zz yz xz xy"
+    )
+    report.judge(rule, "error", message, names if wrong else [], len(names))
+
+
+def _misfit(expected: Float[np.ndarray, " n"], values: Float[np.ndarray, " n"]) -> float:
+    """Sum the differences, each at most as large as what is expected, the largest clipped to the others."""
+    sizes = np.abs(expected)
+    if len(sizes) < 2:
+        return 0.0
+    limit = np.sort(sizes)[-1 - max(1, len(sizes) // _CLIPPED)]
+    relative = np.minimum(np.abs(expected - values) / np.maximum(sizes, 1e-300), 1.0)
+    return float((relative * np.minimum(sizes, limit)).sum())

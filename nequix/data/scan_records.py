@@ -35,6 +35,8 @@ class Record:
         three_dimensional: Whether it is periodic in all directions, so that it has a stress.
         not_finite: Its labels that are infinite or no numbers.
         zeroed: Atoms whose force is exactly zero.
+        zero: Whether all of its forces are exactly zero.
+        largest_force: Largest absolute component, eV/A, or NaN.
         net_force: Largest component of the sum of forces, relative to the sum of their absolute values.
         largest_stress: Largest absolute component, eV/A^3, or NaN.
         closest: Shortest distance relative to the sum of the covalent radii, or NaN for no neighbours.
@@ -52,6 +54,8 @@ class Record:
     three_dimensional: bool
     not_finite: tuple[str, ...]
     zeroed: int
+    zero: bool
+    largest_force: float
     net_force: float
     largest_stress: float
     closest: float
@@ -79,14 +83,23 @@ def record(structure: Structure, index: int) -> Record:
         three_dimensional=bool(structure.pbc.all()) and structure.volume > 0,
         not_finite=not_finite(structure),
         zeroed=zeroed,
+        zero=structure.forces is not None and not structure.forces.any(),
+        largest_force=_largest(structure.forces),
         net_force=net_force,
-        largest_stress=np.nan if structure.stress is None else float(np.abs(structure.stress).max()),
+        largest_stress=_largest(structure.stress),
         closest=closest,
         closest_pair=pair,
         isolated=isolated,
         problem=problem,
         identity=_identity(structure),
     )
+
+
+def _largest(values: Float[np.ndarray, "..."] | None) -> float:
+    """Return the largest absolute value; NaN without any, or with some that are not finite."""
+    if values is None or not values.size or not np.isfinite(values).all():
+        return np.nan
+    return float(np.abs(values).max())
 
 
 def _forces(forces: Float[np.ndarray, "n 3"] | None) -> tuple[int, float]:

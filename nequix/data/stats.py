@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _Z = 119
 _SINGULAR = 1e-10
 _DIGESTED = ("numbers", "positions", "cell", "pbc", "energy", "forces", "stress", "weights", "energies")
+_STRONGEST = 5  # structures that are kept by the size of their forces
+_DOMINANT = 0.5  # part of the forces' squares from which few structures set the scale
+_LEAST_FORCES = 10  # structures with forces from which few of them can be told from the rest
 _NEGLIGIBLE = 1e-6  # eV an atom; what rounding leaves of energies that are fitted exactly
 
 
@@ -49,6 +52,8 @@ class Statistics:
         largest: Atoms, edges and tiles of the largest structures.
         mean: Atoms, edges and tiles of a structure on average.
         n_atom_energies: How many structures have energies of atoms.
+        outliers: Force RMS, eV/A, of up to five structures, one in a hundred at most, that set the scale:
+            together they make more than half of the sum of squares; none in most data sets.
         digest: SHA-256 of the structures with their labels and weights, in order.
     """
 
@@ -66,6 +71,17 @@ class Statistics:
     mean: dict[str, float]
     n_atom_energies: int = 0
     digest: str = ""
+    outliers: dict[str, float] = field(default_factory=dict)
+
+    def doubt(self) -> str | None:
+        """Say which structures set the scale, if few do."""
+        if not self.outliers:
+            return None
+        names = ", ".join(f"{name} ({size:.3g} eV/A)" for name, size in self.outliers.items())
+        return (
+            f"scale = {self.scale:.3g} eV/A is set by the forces of {len(self.outliers)} of {self.n_forces} "
+            f"structures: {names}; check them with `nequix data check`, and leave them out if they are wrong"
+        )
 
     @property
     def labels(self) -> dict[str, int]:
@@ -95,6 +111,7 @@ class Sums:
     counts: Float[np.ndarray, " 4"] = field(default_factory=lambda: np.zeros(4))
     squares: float = 0.0
     components: int = 0
+    strongest: list[tuple[float, int, str]] = field(default_factory=list)
     forceless: list[tuple[float, dict[int, int]]] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
 
@@ -122,6 +139,8 @@ class Sums:
         if forces is not None:
             self.squares += float((forces**2).sum())
             self.components += forces.size
+            self.strongest.append((float((forces**2).sum()), forces.size, structure.name))
+            self._trim()
         self.counts += [getattr(trusted, label) is not None for label in (*LABELS, ENERGIES)]
 
     def add(self, other: Sums) -> None:
@@ -132,6 +151,11 @@ class Sums:
         """
         for item in fields(self):
             setattr(self, item.name, iadd(getattr(self, item.name), getattr(other, item.name)))
+        self._trim()
+
+    def _trim(self) -> None:
+        """Keep the structures with the largest sums of squares."""
+        self.strongest = sorted(self.strongest, key=lambda row: (-row[0], row[2]))[:_STRONGEST]
 
 
 def compute(
@@ -227,7 +251,17 @@ def _conclude(sums: Sums, sizes: Sizes, given: Mapping[int, float] | None) -> St
         largest={name: int(values.max()) for name, values in columns.items()},
         mean={name: float(values.mean()) for name, values in columns.items()},
         digest=hashlib.sha256(b"".join(sums.digests)).hexdigest(),
+        outliers=_outliers(sums),
     )
+
+
+def _outliers(sums: Sums) -> dict[str, float]:
+    """Name the few structures that set the scale; see :class:`Statistics`."""
+    n = int(sums.counts[1])
+    chosen = sums.strongest[: max(1, n // 100)]
+    if n < _LEAST_FORCES or sum(squares for squares, *_ in chosen) <= _DOMINANT * sums.squares:
+        return {}
+    return {name: float(np.sqrt(squares / size)) for squares, size, name in chosen}
 
 
 def _scale(sums: Sums, atom_energies: Mapping[int, float], shift: float) -> float:

@@ -7,6 +7,7 @@ import hashlib
 import resource
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -142,6 +143,8 @@ class Run:
                 f"no atom of the {data.n_structures} structures for training has another one within "
                 f"model.cutoff = {model.cutoff:g} A; give a larger one, or positions and cells in A"
             )
+        if (doubt := data.doubt()) is not None:
+            warnings.warn(doubt, RuntimeWarning, stacklevel=2)
         numbers = tuple(model.atomic_numbers or data.atomic_numbers)
         return model.spec(numbers, data.avg_n_neighbors, data.scale, data.shift)
 

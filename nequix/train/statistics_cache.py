@@ -204,7 +204,8 @@ def _read(path: Path) -> tuple[dict[str, Any], Statistics, Sizes] | None:
         # Opened here, since NumPy leaves a file open that is no archive.
         with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as kept:
             told, table = json.loads(str(kept["told"])), kept["sizes"]
-        values = {field.name: told["statistics"][field.name] for field in fields(Statistics)}
+        names = [field.name for field in fields(Statistics) if field.name in told["statistics"]]
+        values = {name: told["statistics"][name] for name in names}  # older versions had fewer
         values["atomic_numbers"] = tuple(values["atomic_numbers"])
         values["atom_energies"] = {int(number): x for number, x in values["atom_energies"].items()}
         statistics = Statistics(**values)

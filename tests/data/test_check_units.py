@@ -1,0 +1,84 @@
+"""A wrong unit of all energies, and another order of stress components, are found with and without a model."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nequix.data.check import check_source
+from nequix.data.check_units import UNITS, name_unit
+from nequix.data.sources import open_source
+from tests.data.sets import relabelled, saved, strained_copper
+from tests.data.test_check import Reference
+from tests.data.test_check_frames import Listed, structures_of
+
+
+def in_unit(structures, unit):
+    return [replace(s, energy=None if s.energy is None else s.energy / UNITS[unit]) for s in structures]
+
+
+def in_vasp_order(stress):
+    """Write the components as VASP does, xx yy zz xy yz zx, and read them as xx yy zz yz xz xy."""
+    xx, yy, zz, yz, xz, xy = stress
+    return np.array([xx, yy, zz, xy, yz, xz])
+
+
+def errors(structures, reference=None):
+    return {item.rule: item for item in check_source(Listed(structures), reference).errors}
+
+
+@pytest.fixture
+def copper(tmp_path):
+    source = open_source(saved(tmp_path / "set.extxyz", strained_copper(40)))
+    return [source[index] for index in range(len(source))]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("reference", [None, Reference()])
+def test_another_unit_of_all_energies_is_found_and_named(copper, unit, reference):
+    found = errors(in_unit(copper, unit), reference)
+    assert f"energies in {unit}" in found["stress-work"].message
+    if reference is not None:
+        assert f"in {unit}?" in found["energy-unit-reference"].message
+        assert "energy-reference" not in found  # not a fault of single structures
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_units_are_named_by_the_slope(unit):
+    assert unit in name_unit(1.2 / UNITS[unit])
+    assert name_unit(3.0) == "are they in eV?"
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize(
+    ("name", "step", "rules"),
+    [
+        ("mlearn/Si_train", 2, {"energy-work", "stress-work"}),
+        ("pypolymlp_mgo/MgO_train", 20, {"energy-fit"}),
+        ("mattersim_benchmarks/alexandria-random-1k", 1, {"energy-spread"}),
+    ],
+)
+def test_another_unit_of_real_energies_is_found_without_a_model(name, step, rules, unit):
+    found = errors(in_unit(structures_of(f"{name}.extxyz.gz", step), unit))
+    assert rules & set(found)
+
+
+@pytest.mark.parametrize("reference", [None, Reference()])
+def test_stress_components_in_the_order_of_vasp_are_found(tmp_path, reference):
+    frames = [relabelled(a, stress=in_vasp_order(a.calc.results["stress"])) for a in strained_copper(40)]
+    report = check_source(open_source(saved(tmp_path / "set.extxyz", frames)), reference)
+    found = {item.rule: item for item in report.errors}
+    assert "xy yz xz (VASP's order)" in found["stress-order"].message
+    assert reference is None or "VASP's order" in found["stress-order-reference"].message
+
+
+def test_the_report_counts_structures_labels_and_rules(copper):
+    copper[3] = replace(copper[3], stress=None)
+    report = check_source(Listed(copper))
+    assert report.labels == {"energy": 40, "forces": 40, "stress": 39}
+    assert report.rules["stress-magnitude"] == 39
+    assert report.rules["energy-spread"] == 0
+    text = report.summary()
+    assert text.startswith("40 structures (40 energies, 40 with forces, 39 stresses) checked by ")
+    assert "energy-spread" in text.partition("without anything to judge: ")[2]
+    assert report.to_dict()["rules"] == report.rules
