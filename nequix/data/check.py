@@ -77,8 +77,8 @@ def check_source(
         rule(records, report)
     check_energies(records, report)
     check_spread(records, report)
-    check_stress(records, source, report)
-    _check_consistency(records, source, report)
+    works = check_stress(records, source, report)
+    _check_consistency(records, source, works, report)
     if potential is not None:
         check_reference(records, source, potential, evaluations, report)
     else:
@@ -87,13 +87,15 @@ def check_source(
     return report
 
 
-def _check_consistency(records: list[Record], source: Source, report: Report) -> None:
+def _check_consistency(
+    records: list[Record], source: Source, works: list[tuple[float, float]], report: Report
+) -> None:
     """Compare labels with each other: energies with the work of forces, forces with a fit to all of them."""
     try:
         changes = moved_changes(choose_pairs(records, with_stress=False), source)
     except StreamError:
         changes = []
-    check_work(changes, [r.name for r in records if r.has[0] and r.has[1]], report)
+    check_work([*changes, *works], [r.name for r in records if r.has[0] and r.has[1]], report)
     pairs = fit_pairs(records, source, report)
     compared = ForceComparison(pairs, fitted=True)
     compared.judge(report, "a pair potential fitted to the forces of all")

@@ -46,6 +46,9 @@ real structures the worst has 0.19 where one in ten has 0.8; of forces in anothe
 OPPOSITE = -0.6
 """Cosine below which forces have the opposite sign."""
 
+ALIGNED = 0.6
+"""Cosine above which only the size may be wrong."""
+
 SCALED = 6.0
 """Ratio to the median ratio of sizes: of real structures the largest is 2.4; a kcal/mol gives 23."""
 
@@ -133,6 +136,7 @@ class ForceComparison:
         structures: Those with forces that are large enough to compare.
         cosines: Between labels and reference.
         ratios: Size of the labels over that of the reference.
+        directed: Whether the labels are large enough for a direction.
         sign: -1 if most labels are opposite to the reference.
         factor: Median ratio, with the sign.
     """
@@ -141,13 +145,14 @@ class ForceComparison:
         labelled = [(s, s.forces, r.forces) for s, r in pairs if s.forces is not None and len(s.numbers) > 1]
         sizes = np.array([_rms(forces) for _, forces, _ in labelled])
         expected = np.array([_rms(forces) for *_, forces in labelled])
-        large = (sizes > 0) & (expected > 0)
+        large = directed = (sizes > 0) & (expected > 0)
         if large.any():
             # A wrong unit makes all labels small or large: the reference tells which structures count.
             usual = float(np.median(sizes[large]))
             large &= expected > max(SIGNIFICANT * float(np.median(expected[large])), SMALL)
             # A fit to the larger forces says nothing about structures close to equilibrium.
-            large &= (sizes > SIGNIFICANT * usual) | (not fitted)
+            directed = sizes > SIGNIFICANT * usual
+            large &= directed | (not fitted)
         kept = np.flatnonzero(large)
         self.structures = [labelled[index][0] for index in kept]
         self.cosines = np.array(
@@ -156,7 +161,7 @@ class ForceComparison:
                 for i in kept.tolist()
             ]
         )
-        self.ratios = sizes[kept] / expected[kept]
+        self.ratios, self.directed = sizes[kept] / expected[kept], directed[kept]
         middle = float(np.median(self.cosines)) if kept.size else 0.0
         self.sign = -1.0 if middle < 0 else 1.0
         self.agreement = abs(middle)
@@ -183,12 +188,13 @@ class ForceComparison:
         mixed: list[str] = []
         opposite: list[str] = []
         scaled: list[str] = []
-        for structure, cosine, ratio in zip(self.structures if n else [], cosines, relative, strict=False):
-            if cosine < OPPOSITE:
+        rows = zip(self.structures if n else [], cosines, relative, self.directed, strict=False)
+        for structure, cosine, ratio, directed in rows:
+            if cosine < min(OPPOSITE, limit) and directed:
                 opposite.append(f"{structure.name} (cosine {cosine:.2f})")
-            elif cosine < limit:
+            elif cosine < limit and directed:
                 mixed.append(f"{structure.name} (cosine {cosine:.2f})")
-            elif not 1 / SCALED < ratio < SCALED:
+            elif cosine > ALIGNED and not 1 / SCALED < ratio < SCALED:
                 scaled.append(f"{structure.name} ({ratio:.3g} times)")
         report.judge(
             f"forces-mismatch{suffix}",

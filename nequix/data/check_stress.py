@@ -55,13 +55,17 @@ _WORSE = 2.0  # how much worse the right factor or order fits before another is 
 _CLIPPED = 20  # one value in so many counts no more than the next smaller one
 
 
-def check_stress(records: Sequence[Record], source: Source, report: Report) -> None:
+def check_stress(records: Sequence[Record], source: Source, report: Report) -> list[tuple[float, float]]:
     """Find stresses of a wrong unit, sign or order of components.
 
     Args:
         records: Of all structures.
         source: Where the structures are; a stream has no pairs.
         report: Receives findings and what could not be checked.
+
+    Returns:
+        Of pairs of strained structures the change of the energy and the work of forces and stress, eV/atom;
+        none where the stress is wrong.
     """
     stressed = [r for r in records if np.isfinite(r.largest_stress)]
     implausible = [r for r in stressed if r.largest_stress > LARGE and not r.closest < UNCOMPRESSED]
@@ -75,12 +79,15 @@ def check_stress(records: Sequence[Record], source: Source, report: Report) -> N
         len(stressed),
     )
     if not stressed:
-        return
+        return []
     try:
-        strained = strained_changes(choose_pairs(records, with_stress=True), source)
+        every = strained_changes(choose_pairs(records, with_stress=True), source)
     except StreamError:
-        strained = []
-    strained = [change for change in strained if abs(change.change) > _LEAST_CHANGE]
+        every = []
+    # The stress is judged where it does most of the work.
+    strained = [
+        pair for pair in every if abs(pair.change - pair.by_forces) > max(_LEAST_CHANGE, abs(pair.by_forces))
+    ]
     names = [r.name for r in stressed]
     if len(strained) < LEAST_PAIRS:
         report.notes.append(
@@ -89,9 +96,9 @@ def check_stress(records: Sequence[Record], source: Source, report: Report) -> N
         )
         for rule in ("stress-work", "stress-order"):
             report.judge(rule, "error", "", [], 0)
-        return
-    changes = np.array([change.change for change in strained])
-    works = np.array([float((s.stress * s.strain).sum()) for s in strained])
+        return [(pair.change, pair.by_forces + pair.by_stress) for pair in every]
+    changes = np.array([pair.change - pair.by_forces for pair in strained])
+    works = np.array([pair.by_stress for pair in strained])
     factor = best_factor(changes, works, (*FACTORS, *ENERGIES))
     words = (
         FACTORS.get(factor) or f"right and the energies in {ENERGIES[factor]}: multiply these by {factor:g}"
@@ -105,6 +112,8 @@ def check_stress(records: Sequence[Record], source: Source, report: Report) -> N
     twice = 2 * np.array([[s.strain[place] for place in SHEAR] for s in strained])
     by_shear = changes - diagonal / factor
     judge_order(by_shear, twice, shear / factor, names, "the energies of strained structures", report)
+    wrong = factor in FACTORS and factor != 1.0
+    return [] if wrong else [(pair.change, pair.by_forces + pair.by_stress) for pair in every]
 
 
 def best_factor(

@@ -92,10 +92,10 @@ def check_spread(records: Sequence[Record], report: Report) -> None:
 
 
 def check_work(changes: Sequence[tuple[float, float]], names: Sequence[str], report: Report) -> None:
-    """Compare differences of energies with the work of the forces between near structures.
+    """Compare differences of energies with the work of forces and stress between near structures.
 
     Args:
-        changes: Difference of the energies and work of the forces, eV/atom, of pairs of structures.
+        changes: Difference of the energies and the work, eV/atom, of pairs of structures.
         names: Of the structures with energies and forces.
         report: Receives findings and what could not be checked.
     """
@@ -107,16 +107,16 @@ def check_work(changes: Sequence[tuple[float, float]], names: Sequence[str], rep
     enough = len(large) >= LEAST and np.median(np.abs(large).max(axis=1)) > _LEAST_CHANGE
     if not enough:
         report.notes.append(
-            f"energies against the forces' work: not checked, {len(large)} pairs of near structures of one "
-            f"cell, {LEAST} are needed"
+            f"energies against the forces' work: not checked, {len(large)} pairs of near structures, "
+            f"{LEAST} are needed"
         )
         report.judge("energy-work", "error", "", [], 0)
         return
     low, middle, high = np.quantile(large[:, 0] / large[:, 1], [0.25, 0.5, 0.75])
     outside = high < WORK[0] or low > WORK[1]
     message = (
-        f"energies change by {middle:.3g} times the forces' work between {len(large)} pairs of near "
-        f"structures: {_name_both(float(middle))}"
+        f"energies change by {middle:.3g} times the work of forces and stress between {len(large)} pairs of "
+        f"near structures: {_name_both(float(middle))}"
     )
     report.judge("energy-work", "error", message, names if outside else [], len(names))
 

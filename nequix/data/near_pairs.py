@@ -25,14 +25,21 @@ class Strained(NamedTuple):
     """What energies and stresses say of a deformation.
 
     Attributes:
-        change: Change of the energy beyond the forces' work, eV/atom.
+        change: Change of the energy, eV/atom.
+        by_forces: Work of the forces, eV/atom.
         stress: Mean of the two stresses times their volumes, eV/atom.
         strain: The deformation, symmetrised.
     """
 
     change: float
+    by_forces: float
     stress: Float[np.ndarray, "3 3"]
     strain: Float[np.ndarray, "3 3"]
+
+    @property
+    def by_stress(self) -> float:
+        """Work of the stress, eV/atom."""
+        return float((self.stress * self.strain).sum())
 
 
 def choose_pairs(records: Sequence[Record], *, with_stress: bool) -> list[tuple[int, int]]:
@@ -60,7 +67,7 @@ def strained_changes(pairs: Sequence[tuple[int, int]], source: Source) -> list[S
     """Compare energies and stresses of strained structures, as the work between them needs them.
 
     ``E' - E + sum (F + F') . du / 2`` is ``(V S + V' S') : strain / 2`` up to third order. Pairs that are not
-    near each other, have no three-dimensional cell, or differ mostly by the forces' work are left out.
+    near each other, or have no three-dimensional cell, are left out.
 
     Args:
         pairs: Of :func:`choose_pairs`, with stresses.
@@ -91,12 +98,10 @@ def _strained(one: Structure, other: Structure) -> Strained | None:
     moves = _moves(one, other)
     if np.abs(moves).max() > _MAX_MOVE:
         return None
-    n, by_forces = len(moves), -((one.forces + other.forces) * moves).sum() / 2
-    change = (other.energy or 0.0) - (one.energy or 0.0) - by_forces
-    if abs(by_forces) > abs(change):
-        return None
+    n, by_forces = len(moves), -float(((one.forces + other.forces) * moves).sum()) / 2
+    change = (other.energy or 0.0) - (one.energy or 0.0)
     stress = (one.volume * one.stress + other.volume * other.stress) / 2
-    return Strained(float(change) / n, stress / n, strain)
+    return Strained(change / n, by_forces / n, stress / n, strain)
 
 
 def _moved(one: Structure, other: Structure) -> tuple[float, float] | None:

@@ -77,12 +77,6 @@ def test_statistics_name_the_structure_that_sets_the_scale(tmp_path, frames):
     assert f"set.extxyz:{HUGE}" in (statistics.doubt() or "")
 
 
-def test_statistics_of_parts_name_the_same_structures(tmp_path, frames):
-    spoil(frames)
-    source = open_source(saved(tmp_path / "set.extxyz", frames))
-    assert compute(source, 4.0, n_workers=1)[0] == compute(source, 4.0)[0]
-
-
 def test_a_pair_fit_is_the_gradient_of_its_energy(frames, tmp_path):
     source = open_source(saved(tmp_path / "set.extxyz", frames[:10]))
     structures = [source[index] for index in range(len(source))]
@@ -139,7 +133,7 @@ def with_faults(structures, rng):
 
 @pytest.mark.parametrize(
     ("name", "step"),
-    [("mlearn/Si_train", 8), ("mlearn/Mo_train", 5), ("pypolymlp_mgo/MgO_train", 30), ("mlearn/Li_train", 8)],
+    [("mlearn/Si_train", 8), ("mlearn/Mo_train", 5), ("pypolymlp_mgo/MgO_train", 45), ("mlearn/Li_train", 8)],
 )
 def test_faults_in_real_forces_are_found_without_a_model(name, step):
     structures = structures_of(f"{name}.extxyz.gz", step)
