@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from nequix.core.errors import DataError
+from nequix.io import strict_json
 from nequix.io.files import make_folder, write_atomic
+from nequix.io.limits import MAX_SETTINGS
 
 PROTOCOL = "protocol.json"
 """Where they are recorded, in the folder of the run."""
@@ -70,9 +72,9 @@ class Thresholds:
             write_atomic(path, [json.dumps({"recorded": recorded, **own}, indent=1).encode() + b"\n"])
             return recorded
         try:
-            held = json.loads(path.read_bytes())
+            held = strict_json.read_object(path, MAX_SETTINGS)
             recorded = held.pop("recorded")
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+        except (ValueError, KeyError) as error:
             raise DataError(f"{path}: cannot be read ({error}); choose another folder") from None
         if held != own:
             different = ", ".join(

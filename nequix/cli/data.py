@@ -12,6 +12,8 @@ from nequix.cli.label_options import EnergyKey, ForcesKey, StressKey, VirialKey
 from nequix.cli.run import Backend, BackendOption
 from nequix.core.errors import DataError
 from nequix.core.suggest import did_you_mean
+from nequix.io import strict_json
+from nequix.io.limits import MAX_SETTINGS
 from nequix.io.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -180,12 +182,14 @@ def _read_energies(path: Path) -> dict[int, float]:
     from ase.data import atomic_numbers
 
     try:
-        given = json.loads(path.read_text())
+        given = strict_json.read_object(path, MAX_SETTINGS)
         return {atomic_numbers[symbol]: float(energy) for symbol, energy in given.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: no JSON of atom energies ({error})") from None
+    except DataError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path}: an atom energy is not a number ({error}); give numbers in eV") from None
     except KeyError as error:
-        raise DataError(f"{path}: {error} is no element; give symbols") from None
+        raise DataError(f"{path}: {error} is not the symbol of an element; give symbols") from None
 
 
 def _load(model: str, backend: Backend) -> Any:

@@ -42,7 +42,9 @@ def read_frames(path: Path) -> Iterator[Atoms]:
             whose sites are not occupied by one whole atom each.
     """
     from ase.io import iread
-    from ase.io.formats import UnknownFileTypeError
+    from ase.io.formats import UnknownFileTypeError, filetype
+
+    from nequix.data.ase_formats import check_file
 
     if not path.exists():
         raise DataError(f"{path}: no such file; check the path")
@@ -51,7 +53,9 @@ def read_frames(path: Path) -> Iterator[Atoms]:
         raise DataError(f"{path}: {kind}, not a file; give the path of a file of structures")
     index = 0
     try:
-        for atoms in iread(path, ":", format=_by_ending(path), do_not_split_by_at_sign=True):
+        name = _by_ending(path) or filetype(str(path))
+        check_file(path, name)
+        for atoms in iread(path, ":", format=name, do_not_split_by_at_sign=True):
             if ".cif" in path.suffixes:  # in other files what stands there may be older than the atoms
                 _refuse_partial(atoms, f"{path}: frame {index}")
             yield atoms

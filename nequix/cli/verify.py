@@ -12,6 +12,8 @@ import typer
 
 from nequix.core.errors import DataError, WeightsError
 from nequix.core.suggest import did_you_mean
+from nequix.io import strict_json
+from nequix.io.limits import MAX_SETTINGS
 from nequix.io.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -89,10 +91,10 @@ def _check_target(target: Path, replace: bool) -> None:
 def _is_certificate(path: Path) -> bool:
     """Tell whether a file is an older certificate, which a newer one may replace."""
     try:
-        held = json.loads(path.read_bytes()) if path.is_file() else None
-    except (OSError, ValueError):
+        held = strict_json.read_object(path, MAX_SETTINGS)
+    except DataError:
         return False
-    return isinstance(held, dict) and {"nequix", "parity_between_backends_checked"} <= held.keys()
+    return {"nequix", "parity_between_backends_checked"} <= held.keys()
 
 
 def _backends(given: str | None) -> list[str]:

@@ -17,7 +17,9 @@ from nequix.data.label_keys import LabelKeys
 from nequix.data.labels import count_labels, tell_unread
 from nequix.data.sources import MANIFEST, Source, open_source
 from nequix.data.structure import LABELS, Structure, refuse_not_finite, to_atoms
+from nequix.io import strict_json
 from nequix.io.files import TEMPORARY, write_atomic
+from nequix.io.limits import MAX_SETTINGS
 from nequix.io.locks import LOCK, Busy, NoLocks, lock
 
 VERSION = 1
@@ -217,12 +219,9 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        manifest = json.loads(path.read_text())
-        if isinstance(manifest, dict):
-            return manifest
-    except (OSError, ValueError):
-        pass
-    raise DataError(f"{path}: cannot be read as JSON; convert anew into another folder")
+        return strict_json.read_object(path, MAX_SETTINGS)
+    except DataError as error:
+        raise DataError(f"{error}; if it is damaged, convert again into another folder") from None
 
 
 def _count_shards(folder: Path) -> int:

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from typing import Any
 
 from nequix.core.errors import BackendUnavailable, DataError
+from nequix.data.database_rows import check_settings, open_sqlite, read_row
 from nequix.data.label_keys import LabelKeys
 from nequix.data.sources import Source
 from nequix.data.structure import Structure, from_atoms
@@ -43,7 +44,8 @@ class DatabaseSource(Source):
             atoms = row.toatoms()
             extra = {**row.key_value_pairs, **row.data}
         except Exception as error:  # a damaged row raises whatever its decoding met
-            raise DataError(f"{name}: cannot be read ({error}); copy or convert the file anew") from error
+            reason = str(error) or type(error).__name__
+            raise DataError(f"{name}: cannot be read ({reason}); copy or convert the file again") from error
         return from_atoms(atoms, name, self.keys, extra)
 
     def _opened(self) -> tuple[Any, list[int]]:
@@ -86,12 +88,12 @@ def _open(path: str) -> tuple[Any, list[int]]:
 def _row(database: Any, identifier: int, path: str) -> Any:
     """Read a row, of an LMDB file that has outgrown what is mapped of it, too."""
     try:
-        return database.get(id=identifier)
+        return read_row(database, identifier, path)
     except Exception as error:
         if type(error).__name__ != "MapResizedError":
             raise
         database.env.set_mapsize(os.path.getsize(path))
-        return database.get(id=identifier)
+        return read_row(database, identifier, path)
 
 
 def _is_sqlite(path: str) -> bool:
@@ -115,13 +117,11 @@ def connect(path: str | os.PathLike[str], readonly: bool) -> Any:
     """
     try:
         if _is_sqlite(os.fspath(path)):
-            from ase.db import connect as connect_by_name
-
-            return connect_by_name(os.fspath(path), use_lock_file=False)
+            return open_sqlite(os.fspath(path))
         from ase_db_backends.aselmdb import LMDBDatabase
 
         if readonly:
-            _refuse_truncated(os.fspath(path))
+            _check_lmdb(os.fspath(path))
         return LMDBDatabase(os.fspath(path), use_lock_file=False, readonly=readonly)
     except ImportError as error:
         raise BackendUnavailable(
@@ -133,15 +133,16 @@ def connect(path: str | os.PathLike[str], readonly: bool) -> Any:
         raise DataError(f"{path}: cannot be opened ({error}); is it an ASE database, and whole?") from error
 
 
-def _refuse_truncated(path: str) -> None:
-    """Refuse an LMDB file that lacks its end: reading there would kill the process (SIGBUS)."""
+def _check_lmdb(path: str) -> None:
+    """Refuse an LMDB file that lacks its end, where reading would kill the process (SIGBUS), or rows."""
     import lmdb
 
     size = os.path.getsize(path)
     with lmdb.open(path, subdir=False, readonly=True, lock=False) as environment:
         statistics, last = environment.stat(), environment.info()["last_pgno"]
-    used = 2 + statistics["branch_pages"] + statistics["leaf_pages"] + statistics["overflow_pages"]
-    # A whole file may lack a last page or so, allotted and given up within one transaction.
-    expected = max(used, last + 1 - _UNWRITTEN) * statistics["psize"]
-    if size < expected:
-        raise DataError(f"{path}: has {size} of {expected} bytes; copy or convert it anew")
+        used = 2 + statistics["branch_pages"] + statistics["leaf_pages"] + statistics["overflow_pages"]
+        # A whole file may lack a last page or so, allotted and given up within one transaction.
+        expected = max(used, last + 1 - _UNWRITTEN) * statistics["psize"]
+        if size < expected:
+            raise DataError(f"{path}: has {size} of {expected} bytes; copy or convert it again")
+        check_settings(environment, path)

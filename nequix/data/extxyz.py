@@ -18,6 +18,7 @@ from nequix.core.errors import DataError
 from nequix.data.label_keys import LabelKeys
 from nequix.data.sources import XYZ, Source
 from nequix.data.structure import Structure, from_atoms
+from nequix.data.xyz_limits import check_frame
 
 _ENCRYPTED = 1  # a bit of a file's flags
 
@@ -156,19 +157,21 @@ def frames(handle: IO[bytes], where: str) -> Iterator[bytes]:
         if not first.strip():
             blank += first  # a part of the next frame, so that the texts' lengths add up
             continue
-        try:
-            count = int(first)
-        except ValueError:
-            count = -1
-        if count < 0:
+        word = first.strip()
+        if not word.isdigit() or len(word) > 18:
             raise DataError(
                 f"{where}: frame {index} begins with {first[:40]!r}, expected its number of atoms; is the "
                 "file extended XYZ, and whole?"
             )
-        lines = [handle.readline() for _ in range(count + 1)]
-        if not lines[-1]:
-            raise DataError(f"{where}: ends within frame {index}, expected {count} atoms; copy the file anew")
-        yield b"".join([blank, first, *lines])
+        count, text = int(word), bytearray(blank + first)
+        for _ in range(count + 1):
+            line = handle.readline()
+            if not line:
+                raise DataError(
+                    f"{where}: ends within frame {index}, expected {count} atoms; copy the file again"
+                )
+            text += line
+        yield bytes(text)
         index, blank = index + 1, b""
 
 
@@ -186,7 +189,11 @@ def parse(text: bytes, name: str, keys: LabelKeys) -> Structure:
     from ase.io.extxyz import read_xyz
 
     try:
-        atoms = next(read_xyz(io.StringIO(text.decode().lstrip()), 0))
+        decoded = text.decode().lstrip()
+        check_frame(decoded.split("\n", 3), name)
+        atoms = next(read_xyz(io.StringIO(decoded), 0))
+    except DataError:
+        raise
     except Exception as error:  # ASE's reader raises whatever its parsing met
         raise DataError(f"{name}: cannot be read ({error or type(error).__name__}); mend the file") from error
     return from_atoms(atoms, name, keys)

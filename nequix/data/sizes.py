@@ -20,6 +20,7 @@ from nequix.graphs.graph import refuse_singular
 from nequix.graphs.neighbors import neighbor_list
 from nequix.graphs.tiling import TILE
 from nequix.io.files import write_atomic
+from nequix.io.npz import check_npz
 
 CHUNK = 64
 """Structures that a worker measures at a time."""
@@ -97,10 +98,12 @@ def _read(cache: Path, source: Source, cutoff: float) -> Sizes | None:
         return None
     try:
         # Opened here, since NumPy leaves a file open that is no archive.
-        with open(cache, "rb") as handle, np.load(handle, allow_pickle=False) as kept:
-            table = kept["sizes"]
-            if float(kept["cutoff"]) != cutoff or str(kept["source"]) != _fingerprint(source):
-                return None
+        with open(cache, "rb") as handle:
+            check_npz(handle, str(cache))
+            with np.load(handle, allow_pickle=False) as kept:
+                table = kept["sizes"]
+                if float(kept["cutoff"]) != cutoff or str(kept["source"]) != _fingerprint(source):
+                    return None
     except Exception as error:  # a damaged archive raises whatever its parsing met
         raise DataError(f"{cache}: sizes cannot be read ({error}); delete the file") from error
     return Sizes.of(table, cutoff)

@@ -17,8 +17,11 @@ from numpy.lib.npyio import NpzFile
 
 from nequix.core.errors import DataError
 from nequix.evaluate.task import ItemResult
+from nequix.io import strict_json
 from nequix.io.files import TEMPORARY, make_folder, write_atomic
+from nequix.io.limits import read_bounded
 from nequix.io.locks import LOCK, Busy, NoLocks, lock
+from nequix.io.npz import check_npz
 
 RUN = "run.json"
 """What the folder is a run of; it is written first."""
@@ -137,10 +140,12 @@ class RunDirectory:
             yield held, None
             return
         try:
-            with path.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
-                if names is not None and sorted(stored.files) != names:
-                    raise ValueError(f"holds {', '.join(stored.files)}")
-                yield held, stored
+            with path.open("rb") as handle:
+                check_npz(handle, str(path))
+                with np.load(handle, allow_pickle=False) as stored:
+                    if names is not None and sorted(stored.files) != names:
+                        raise ValueError(f"holds {', '.join(stored.files)}")
+                    yield held, stored
         except _DAMAGE as error:
             raise _damaged(path, error) from None
 
@@ -181,12 +186,9 @@ def _json(values: dict[str, Any]) -> bytes:
 def _read_json(path: Path) -> dict[str, Any]:
     """Read a file that holds an object."""
     try:
-        held = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        return strict_json.parse_object(read_bounded(path))
+    except ValueError as error:
         raise _damaged(path, error) from None
-    if not isinstance(held, dict):
-        raise _damaged(path, "no object")
-    return held
 
 
 def _damaged(path: Path, why: object) -> DataError:

@@ -13,7 +13,10 @@ import numpy as np
 
 from nequix.core.errors import WeightsError
 from nequix.graphs.results import Results
+from nequix.io import strict_json
 from nequix.io.files import write_atomic
+from nequix.io.header import shorten
+from nequix.io.limits import MAX_SETTINGS
 from nequix.io.weights import Weights, read_weights
 
 if TYPE_CHECKING:
@@ -160,7 +163,7 @@ def read_ensemble(folder: str | os.PathLike[str]) -> tuple[list[Weights], Calibr
     path = Path(folder)
     path = path / ENSEMBLE if path.is_dir() else path
     try:
-        told = json.loads(path.read_text())
+        told = strict_json.read_object(path, MAX_SETTINGS)
         if told["version"] != _VERSION:
             raise WeightsError(f"{path}: version {told['version']}, expected {_VERSION}; update nequix")
         listed = [(str(member["file"]), member["sha256"]) for member in told["members"]]
@@ -168,7 +171,9 @@ def read_ensemble(folder: str | os.PathLike[str]) -> tuple[list[Weights], Calibr
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, WeightsError):
             raise
-        raise WeightsError(f"{path}: no ensemble, or a damaged one ({error!r}); train it anew") from None
+        raise WeightsError(
+            f"{path}: not an ensemble, or damaged ({shorten(error)}); train it again"
+        ) from None
     members = []
     for file, digest in listed:
         weights = read_weights(path.parent / file)

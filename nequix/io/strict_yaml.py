@@ -43,7 +43,7 @@ def compose(text: str | bytes, where: str) -> yaml.Node | None:
         finally:
             parser.dispose()
     except yaml.MarkedYAMLError as error:
-        raise DataError(_unreadable(error, where)) from None
+        raise DataError(_unreadable(error, text, where)) from None
     except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{where}: cannot be read as YAML: {reason[:200]}") from None
@@ -187,10 +187,12 @@ def _line(event: Any, where: str) -> str:
     return f"{where}, line {event.start_mark.line + 1}"
 
 
-def _unreadable(error: yaml.MarkedYAMLError, where: str) -> str:
+def _unreadable(error: yaml.MarkedYAMLError, text: str | bytes, where: str) -> str:
     """Say in one line what a parser stumbled on, and where."""
     mark = error.problem_mark or error.context_mark
     at = f", line {mark.line + 1}" if mark else ""
     problem = ", ".join(part for part in (error.context, error.problem) if part)
-    fix = "; indent with spaces, not with tabs" if "'\\t'" in problem else ""
+    lines = (text if isinstance(text, str) else text.decode(errors="replace")).split("\n")
+    indent = lines[mark.line][: mark.column + 1] if mark and mark.line < len(lines) else ""
+    fix = "; indent with spaces, not with tabs" if not indent.strip() and "\t" in indent else ""
     return f"{where}{at}: cannot be read as YAML: {problem[:200]}{fix}"

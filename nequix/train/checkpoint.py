@@ -15,7 +15,12 @@ import safetensors
 import safetensors.numpy
 
 from nequix.core.errors import DataError
+from nequix.io import strict_json
 from nequix.io.files import write_atomic
+from nequix.io.limits import check_regular
+
+# AttributeError: an array of a dtype that NumPy lacks, such as float8
+_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, safetensors.SafetensorError)
 
 
 class DamagedCheckpoint(DataError):
@@ -63,14 +68,16 @@ def load_checkpoint(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
         DataError: If it is of another configuration, naming the array.
     """
     try:
+        check_regular(path)
         with safetensors.safe_open(path, "numpy") as handle:
-            metadata = json.loads((handle.metadata() or {})["json"])
+            metadata = strict_json.parse_object((handle.metadata() or {})["json"])
             arrays = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
         rest, whole = metadata["rest"], metadata["checksum"] == _checksum(arrays)
-    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-        raise DamagedCheckpoint(
-            f"{path}: no checkpoint, or a damaged one ({error!r}); use another one"
-        ) from None
+        if not isinstance(rest, dict):
+            raise ValueError("the part that is not arrays is not an object")
+    except _DAMAGE as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise DamagedCheckpoint(f"{path}: not a checkpoint, or damaged ({reason}); use another one") from None
     if not whole:
         raise DamagedCheckpoint(f"{path}: the checksum does not fit the arrays: damaged; use another one")
     expected = leaves_by_name(like)

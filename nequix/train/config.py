@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from nequix.core.errors import DataError, SpecError
 from nequix.core.spec import ModelSpec
 from nequix.core.suggest import did_you_mean
 from nequix.data.label_keys import LabelKeys
+from nequix.io import strict_json
 from nequix.jax.kernels import KERNELS
 from nequix.train.config_types import Count, Element, Fraction, Index, NotNegative, Number, Positive
 from nequix.train.divergence import StopConfig
@@ -269,8 +269,8 @@ def changes(noted: str, now: str) -> list[str]:
         now: JSON of the other one.
     """
     try:
-        before, after = (dict(_stated(json.loads(text))) for text in (noted, now))
-    except (ValueError, TypeError, AttributeError):
+        before, after = (dict(_stated(strict_json.parse_object(text))) for text in (noted, now))
+    except ValueError:
         return ["what was noted cannot be read"]
     keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     return [f"{key}: {_told(before, key)} then, {_told(after, key)} now" for key in keys]

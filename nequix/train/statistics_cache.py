@@ -16,7 +16,9 @@ from nequix.core.errors import DataError
 from nequix.data.packing import Sizes
 from nequix.data.sources import Source
 from nequix.data.stats import Statistics, compute
+from nequix.io import strict_json
 from nequix.io.files import write_atomic
+from nequix.io.npz import check_npz
 from nequix.train.config import DataConfig, TrainConfig
 
 MEASURED = "measured.npz"
@@ -202,8 +204,10 @@ def _read(path: Path) -> tuple[dict[str, Any], Statistics, Sizes] | None:
         return None
     try:
         # Opened here, since NumPy leaves a file open that is no archive.
-        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as kept:
-            told, table = json.loads(str(kept["told"])), kept["sizes"]
+        with open(path, "rb") as handle:
+            check_npz(handle, str(path))
+            with np.load(handle, allow_pickle=False) as kept:
+                told, table = strict_json.parse_object(str(kept["told"])), kept["sizes"]
         names = [field.name for field in fields(Statistics) if field.name in told["statistics"]]
         values = {name: told["statistics"][name] for name in names}  # older versions had fewer
         values["atomic_numbers"] = tuple(values["atomic_numbers"])

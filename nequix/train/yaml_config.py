@@ -7,13 +7,14 @@ import dataclasses
 import os
 import types
 import typing
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from nequix.core.errors import DataError
 from nequix.core.suggest import did_you_mean
+from nequix.io import strict_yaml
+from nequix.io.limits import MAX_SETTINGS, read_bounded
 
 
 class WrongValue(DataError):
@@ -42,63 +43,49 @@ def read_yaml(kind: Any, path: str | os.PathLike[str], default: Any = None) -> A
         DataError: If it cannot be read, or a key or value is wrong, naming its line and the nearest key.
     """
     where = os.fspath(path)
-    try:
-        node = yaml.compose(Path(path).read_text(), yaml.SafeLoader)
-    except OSError as error:
-        raise DataError(f"{where}: cannot be read ({error.strerror}); check the path") from None
-    except yaml.MarkedYAMLError as error:
-        raise DataError(_unreadable(error, where)) from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{where}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+    node = strict_yaml.compose(read_bounded(path, MAX_SETTINGS), where)
     return _build(kind, node, where, default)
-
-
-def _unreadable(error: yaml.MarkedYAMLError, where: str) -> str:
-    """Say in one line what a parser stumbled on, and where."""
-    mark = error.problem_mark or error.context_mark
-    line = f", line {mark.line + 1}" if mark else ""
-    problem = ", ".join(part for part in (error.context, error.problem) if part)
-    fix = "; indent with spaces, not with tabs" if "'\\t'" in problem else ""
-    return f"{where}{line}: cannot be read as YAML: {problem}{fix}"
 
 
 def _build(kind: Any, node: yaml.Node | None, where: str, default: Any = None) -> Any:
     if not isinstance(node, yaml.MappingNode):
-        raise DataError(f"{_line(node, where)}: expected keys and values")
+        raise DataError(f"{strict_yaml.line(node, where)}: expected keys and values")
     types_of = typing.get_type_hints(kind, include_extras=True)
     optional = (dataclasses.MISSING, dataclasses.MISSING)
     required = {f.name for f in dataclasses.fields(kind) if (f.default, f.default_factory) == optional}
     values: dict[str, Any] = {}
     lines: dict[str, yaml.Node] = {}
     for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise DataError(f"{strict_yaml.line(key, where)}: a list or a mapping as a key; use text")
         name = str(key.value)
         if name not in types_of:
             hint = did_you_mean(name, types_of) or f"; the keys are {', '.join(types_of)}"
-            raise DataError(f"{_line(key, where)}: unknown key {name!r}{hint}")
+            raise DataError(f"{strict_yaml.line(key, where)}: unknown key {name[:60]!r}{hint}")
         if name in values:
-            raise DataError(f"{_line(key, where)}: the key {name!r} stands twice; remove one")
+            raise DataError(f"{strict_yaml.line(key, where)}: the key {name!r} appears twice; remove one")
         values[name] = _value(types_of[name], name, value, where, getattr(default, name, None))
         lines[name] = key
     missing = sorted(required - values.keys()) if default is None else []
     if missing:
-        raise DataError(f"{_line(node, where)}: the keys {missing} are missing; add them")
+        raise DataError(f"{strict_yaml.line(node, where)}: the keys {missing} are missing; add them")
     try:
         return kind(**values) if default is None else dataclasses.replace(default, **values)
     except DataError as error:
         at = lines.get(error.key, node) if isinstance(error, WrongValue) else node
-        raise DataError(f"{_line(at, where)}: {error}") from None
+        raise DataError(f"{strict_yaml.line(at, where)}: {error}") from None
 
 
 def _value(kind: Any, name: str, node: yaml.Node, where: str, default: Any = None) -> Any:
     section = next((k for k in (kind, *typing.get_args(kind)) if dataclasses.is_dataclass(k)), None)
     if section is not None and (section is kind or isinstance(node, yaml.MappingNode)):
         return _build(section, node, where, default)
-    value = _plain(node, where)
+    value = strict_yaml.construct(node, where)
     for choice in _choices(kind):
         with contextlib.suppress(TypeError):
             converted = _convert(choice, value)
             if isinstance(converted, dict) and len(converted) < len(node.value):
-                raise DataError(f"{_line(node, where)}: {name}: a key stands twice; remove one")
+                raise DataError(f"{strict_yaml.line(node, where)}: {name}: a key appears twice; remove one")
             return converted
     raise _mistake(kind, name, node, where)
 
@@ -115,18 +102,13 @@ def _mistake(kind: Any, name: str, node: yaml.Node, where: str) -> DataError:
             entries += [(arguments[1], f"{name}[{key.value}]", entry) for key, entry in node.value]
         for inner, told, entry in entries:
             try:
-                _convert(inner, _plain(entry, where))
+                _convert(inner, strict_yaml.construct(entry, where))
             except TypeError:
                 return _mistake(inner, told, entry, where)
-    value = _plain(node, where)
-    return DataError(f"{_line(node, where)}: {name} = {value!r:.60}, expected {_wanted(kind, value)}")
-
-
-def _plain(node: yaml.Node, where: str) -> Any:
-    try:
-        return yaml.SafeLoader("").construct_object(node, deep=True)
-    except yaml.MarkedYAMLError as error:  # a tag of another program, or a list as a key
-        raise DataError(f"{_line(node, where)}: cannot be read as YAML: {error.problem}") from None
+    value = strict_yaml.construct(node, where)
+    return DataError(
+        f"{strict_yaml.line(node, where)}: {name} = {value!r:.60}, expected {_wanted(kind, value)}"
+    )
 
 
 def _choices(kind: Any) -> tuple[Any, ...]:
@@ -169,7 +151,3 @@ def _convert(kind: Any, value: Any) -> Any:
     if type(value) is not kind:
         raise TypeError
     return value
-
-
-def _line(node: yaml.Node | None, where: str) -> str:
-    return where if node is None else f"{where}, line {node.start_mark.line + 1}"

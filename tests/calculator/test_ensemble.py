@@ -131,7 +131,7 @@ def test_a_folder_gives_members_and_calibration_back(tmp_path):
     with pytest.raises(WeightsError, match="digest"):
         read_ensemble(tmp_path)
     (tmp_path / "ensemble.json").write_text("{}")
-    with pytest.raises(WeightsError, match="no ensemble, or a damaged one"):
+    with pytest.raises(WeightsError, match="not an ensemble, or damaged"):
         read_ensemble(tmp_path)
 
 

@@ -40,7 +40,7 @@ def test_the_paper_s_configuration_has_the_published_size():
         ("  cutoff: 5.0", "  cutoff: five", r"line 4: cutoff = 'five', expected float"),
         ("  epochs: 50", "  epochs: 5.5", r"epochs = 5.5, expected int"),
         ("  epochs: 50\n", "", r"the keys \['epochs'\] are missing"),
-        ("  epochs: 50", "  epochs: 50\n  epochs: 60", "the key 'epochs' stands twice"),
+        ("  epochs: 50", "  epochs: 50\n  epochs: 60", "the key 'epochs' appears twice"),
         (
             "  name: muon",
             "  name: adam",
@@ -105,7 +105,7 @@ def test_the_paper_s_configuration_has_the_published_size():
         (
             "  layer_norm: true",
             "  layer_norm: true\n  atom_energies: {Si: -1, 14: -2}",
-            r"atom_energies: a key stands twice",
+            r"atom_energies: a key appears twice",
         ),
         (
             "  layer_norm: true",
@@ -117,7 +117,7 @@ def test_the_paper_s_configuration_has_the_published_size():
             "  learning_rate: -1e-3",
             r"learning_rate = '-1e-3', expected float above 0",
         ),
-        ("  learning_rate: 0.01", "  learning_rate: !torch 1", r"line 24: cannot be read as YAML: could not"),
+        ("  learning_rate: 0.01", "  learning_rate: !torch 1", r"line 24: the tag '!torch' is not read"),
         (
             "  energy: 20",
             "  hessian: 9\n  energy: 20",
@@ -130,7 +130,7 @@ def test_the_paper_s_configuration_has_the_published_size():
             "\tenergy: 20",
             r"line 19: cannot be read as YAML: .*indent with spaces, not with tabs$",
         ),
-        ("data:", "---\ndata:", r"line 13: cannot be read as YAML: expected a single document in the stream"),
+        ("data:", "---\ndata:", r"line 13: a second document begins"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(tmp_path, old, new, message):
@@ -144,9 +144,9 @@ def test_a_mistake_is_named_with_its_line(tmp_path, old, new, message):
 
 
 def test_a_configuration_that_is_no_file_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"absent\.yml: cannot be read \(No such file or directory\)"):
+    with pytest.raises(DataError, match=r"absent\.yml: no such file"):
         read_config(tmp_path / "absent.yml")
-    with pytest.raises(DataError, match=r"cannot be read \(Is a directory\); check the path"):
+    with pytest.raises(DataError, match=r"a folder, not a file"):
         read_config(tmp_path)
 
 

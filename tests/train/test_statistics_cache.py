@@ -10,7 +10,7 @@ import pytest
 
 from nequix.core.errors import DataError
 from nequix.data.sources import open_source, split
-from nequix.train import measured as module
+from nequix.train import statistics_cache as module
 from nequix.train.config import read_config
 from nequix.train.loop import Run
 from nequix.train.statistics_cache import MEASURED, VALID, measured, measured_valid

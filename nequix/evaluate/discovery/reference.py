@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import csv
-import gzip
-import json
-from collections.abc import Iterable, Mapping
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
 from nequix.core.errors import DataError
 from nequix.data.extxyz import reading
 from nequix.evaluate.discovery.structures import ID, open_structures
+from nequix.io import strict_json
+from nequix.io.limits import open_bounded
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 FORMATION, HULL = "e_form_per_atom_mp2020_corrected", "e_above_hull_mp2020_corrected_ppd_mp"
 ENERGY, CORRECTION, SITES = "uncorrected_energy", "e_correction_per_atom_mp2020", "n_sites"
 UNIQUE = "unique_prototype"
+
+COLUMNS = (ID, FORMATION, HULL, ENERGY, CORRECTION, SITES, UNIQUE)
+"""The columns of the summary that are read."""
 
 DECIMALS = 4
 """To which the benchmark rounds energies of elements and predictions."""
@@ -59,24 +63,36 @@ def read_reference(path: Path) -> Reference:
         DataError: If it lacks formation energies.
     """
     rows = _read_csv(path) if ".csv" in path.suffixes else _read_xyz(path)
-    n_sites = _column(rows, SITES)
+    names = (SITES, FORMATION, HULL, ENERGY, CORRECTION)
+    n_sites, formation, above_hull, energy, correction = (_column(rows, name, path) for name in names)
     return Reference(
-        tuple(row[ID] for row in rows),
-        _column(rows, FORMATION),
-        _column(rows, HULL),
-        _column(rows, ENERGY) / n_sites,
-        _column(rows, CORRECTION),
+        tuple(str(row[ID]) for row in rows),
+        formation,
+        above_hull,
+        energy / n_sites,
+        correction,
         np.array([str(row.get(UNIQUE, True)).lower() == "true" for row in rows], bool),
     )
 
 
 def _read_csv(path: Path) -> list[dict[str, Any]]:
-    with reading(path.name), (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as f:
-        rows: list[dict[str, Any]] = list(csv.DictReader(f))
+    try:
+        with reading(path.name), io.TextIOWrapper(open_bounded(path), "utf-8-sig", newline="") as handle:
+            rows = _read_rows(handle)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as CSV ({error}); is it complete, and CSV?") from None
     missing = [name for name in (ID, FORMATION) if not rows or name not in rows[0]]
     if missing:
         raise DataError(f"{path}: has no column {missing[0]!r}; expected the benchmark's wbm-summary.csv.gz")
     return rows
+
+
+def _read_rows(handle: TextIO) -> list[dict[str, Any]]:
+    """Read the columns that are used; others are not kept."""
+    reader = csv.reader(handle)
+    header = next(reader, [])
+    columns = [(header.index(name), name) for name in COLUMNS if name in header]
+    return [{name: row[at] if at < len(row) else None for at, name in columns} for row in reader if row]
 
 
 def _read_xyz(path: Path) -> list[dict[str, Any]]:
@@ -90,9 +106,19 @@ def _read_xyz(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _column(rows: Iterable[Mapping[str, Any]], name: str) -> Float[np.ndarray, " n"]:
-    values = (row.get(name) for row in rows)
-    return np.array([np.nan if value in (None, "") else float(value) for value in values])
+def _column(rows: Sequence[Mapping[str, Any]], name: str, path: Path) -> Float[np.ndarray, " n"]:
+    values = np.full(len(rows), np.nan)
+    for index, row in enumerate(rows):
+        value = row.get(name)
+        if value is None or value == "":
+            continue
+        try:
+            values[index] = float(value)
+        except (TypeError, ValueError):
+            raise DataError(
+                f"{path}: {name} of {str(row[ID])[:60]} is {str(value)[:40]!r}, expected a number"
+            ) from None
+    return values
 
 
 def read_elements(path: Path) -> dict[str, float]:
@@ -105,8 +131,7 @@ def read_elements(path: Path) -> dict[str, float]:
         DataError: If it is neither.
     """
     try:
-        with reading(path.name), (gzip.open if path.suffix == ".gz" else open)(path, "rb") as handle:
-            held = json.loads(handle.read())
+        held = strict_json.read_object(path)
         return {symbol: round(_energy_per_atom(entry), DECIMALS) for symbol, entry in held.items()}
     except DataError:  # a ValueError, too, that says all by itself
         raise

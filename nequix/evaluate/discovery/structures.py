@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import json
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
@@ -15,6 +12,8 @@ import numpy as np
 
 from nequix.core.errors import DataError
 from nequix.data.extxyz import frames, reading
+from nequix.io import strict_json
+from nequix.io.limits import COMPRESSED, check_regular, open_bounded, open_member, read_bounded
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -43,14 +42,14 @@ class Structures:
         self.path = path
         with reading(path.name):
             if path.suffix == ".zip":
+                check_regular(path)
                 self._archive = zipfile.ZipFile(path)
                 self._held: list[Any] = [n for n in self._archive.namelist() if n.endswith(_XYZ)]
-            elif path.name.removesuffix(".gz").removesuffix(".bz2").endswith(_XYZ):
-                with _open(path) as handle:
+            elif path.name.removesuffix(path.suffix if path.suffix in COMPRESSED else "").endswith(_XYZ):
+                with open_bounded(path) as handle:
                     self._held = list(frames(handle, path.name))
             else:
-                with _open(path) as handle:
-                    self._held = _records(handle.read(), path.name)
+                self._held = _records(read_bounded(path), path.name)
         if not self._held:
             raise DataError(
                 f"{path}: holds no structure; expected a zip of .extxyz, .extxyz, .json or .jsonl"
@@ -74,7 +73,8 @@ class Structures:
         if isinstance(held, dict):
             return _from_record(held, f"{self.path.name}, record {index}")
         if isinstance(held, str):
-            with reading(f"{self.path.name}/{held}"), self._archive.open(held) as handle:
+            where = f"{self.path.name}/{held}"
+            with reading(where), open_member(self._archive, self._archive.getinfo(held), where) as handle:
                 name, texts = Path(held).stem, list(frames(handle, held))
             if len(texts) != 1:
                 raise DataError(f"{self.path.name}/{held}: {len(texts)} structures, expected one")
@@ -135,10 +135,6 @@ def to_pymatgen(
     return {**kind, "lattice": lattice, "properties": {}, "sites": sites}
 
 
-def _open(path: Path) -> Any:
-    return {".gz": gzip.open, ".bz2": bz2.open}.get(path.suffix, open)(path, "rb")
-
-
 def _records(text: bytes, where: str) -> list[Any]:
     """Cut JSON of one of three shapes into records; those of a line each stay unparsed, as there are many."""
     lines = [line for line in text.splitlines() if line.strip()]
@@ -156,9 +152,9 @@ def _records(text: bytes, where: str) -> list[Any]:
 
 def _json(text: bytes, where: str) -> Any:
     try:
-        return json.loads(text)
+        return strict_json.parse(text)
     except ValueError as error:
-        raise DataError(f"{where}: is no JSON ({error}); copy the file anew") from None
+        raise DataError(f"{where}: cannot be read as JSON ({error}); copy the file again") from None
 
 
 def _from_record(record: Mapping[str, Any], where: str) -> tuple[str, Atoms]:
@@ -172,8 +168,9 @@ def _from_record(record: Mapping[str, Any], where: str) -> tuple[str, Atoms]:
         symbols = [one["element"] for (one,) in species]
         scaled = [site["abc"] for site in found[0]["sites"]]
         atoms = Atoms(symbols, scaled_positions=scaled, cell=found[0]["lattice"]["matrix"], pbc=True)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{where}: no ordered structure of pymatgen's ({error!r})") from error
+    except Exception as error:  # ASE raises whatever it met
+        reason = f"{type(error).__name__}: {error}"[:200]
+        raise DataError(f"{where}: not an ordered structure in pymatgen's form ({reason})") from error
     return str(record[ID]), atoms
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import gzip
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nequix.core.errors import DataError
+from nequix.io import strict_json
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -86,11 +85,12 @@ def read_reference(folder: Path) -> dict[str, Reference]:
     """
     path = _find(folder, REFERENCE)
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        columns = json.loads(raw)
+        columns = strict_json.read_object(path)
         names = columns["mp_id" if "mp_id" in columns else "material_id"]
         return {name: _reference(columns, row) for row, name in names.items()}
-    except (OSError, ValueError, KeyError) as error:
+    except DataError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, StopIteration) as error:
         raise DataError(f"{path}: cannot be read ({type(error).__name__}: {error}); fetch it anew") from error
 
 

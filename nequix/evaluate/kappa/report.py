@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from nequix.evaluate.kappa.srme import WORST
 from nequix.evaluate.report import Report
 from nequix.evaluate.run_directory import RunDirectory
 from nequix.evaluate.task import ItemResult
+from nequix.io import strict_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,13 +93,13 @@ def read_published(folder: Path, model: str) -> dict[str, dict[str, Any]] | None
     if not path.exists():
         return None
     try:
-        held = json.loads(path.read_bytes())
+        held = strict_json.read_object(path)
         if model not in held["models"]:
             return None
         columns = held["models"][model]
         names = held["material_ids"]
         return {name: {key: columns[key][row] for key in columns} for row, name in enumerate(names)}
-    except (ValueError, KeyError, IndexError) as error:
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: cannot be read ({type(error).__name__}: {error}); fetch it anew") from error
 
 

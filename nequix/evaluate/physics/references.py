@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nequix.core.errors import DataError
 from nequix.evaluate.physics.dimers import Curve
 from nequix.evaluate.physics.eos import GPA, Eos
+from nequix.io import strict_json
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -58,12 +57,14 @@ def read_dimers(path: Path) -> dict[str, Curve]:
         A curve for each element's symbol.
     """
     try:
-        held = _json(path)["PBE"]
+        held = strict_json.read_object(path)["PBE"]
         return {
             name.split("-")[0]: Curve.of(curve["distances"], curve["energies"])
             for name, curve in held.items()
         }
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
+    except DataError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise DataError(
             f"{path}: no curves of dimers ({error!r}); expected PBE, then H-H and so on"
         ) from None
@@ -94,7 +95,7 @@ def read_eos(path: Path) -> dict[str, EosReference]:
     Returns:
         A reference for each crystal's name.
     """
-    held = _json(path)
+    held = strict_json.read_object(path)
     try:
         if "BM_fit_data" in held:
             atoms = held["num_atoms_in_sim_cell"]
@@ -106,18 +107,21 @@ def read_eos(path: Path) -> dict[str, EosReference]:
         return {
             name: EosReference(
                 int(values["natoms"]),
-                Eos(*values["ae"]),
-                Eos(*values["vasp"]) if values.get("vasp") else None,
+                Eos(*map(float, values["ae"])),
+                Eos(*map(float, values["vasp"])) if values.get("vasp") else None,
             )
             for name, values in held.items()
             if values.get("ae")
         }
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{path}: no equations of state ({error!r}); expected the ACWF reference") from None
 
 
 def _published(values: dict[str, float]) -> Eos:
-    return Eos(values["min_volume"], GPA * values["bulk_modulus_ev_ang3"], values["bulk_deriv"])
+    volume, modulus, derivative = (
+        float(values[name]) for name in ("min_volume", "bulk_modulus_ev_ang3", "bulk_deriv")
+    )
+    return Eos(volume, GPA * modulus, derivative)
 
 
 @lru_cache(maxsize=1)
@@ -168,11 +172,3 @@ def sample_elastic(structures: dict[str, Atoms], elements: set[int], count: int,
     ]
     order = np.random.default_rng(0).permutation(len(fit))[:count]
     return sorted(fit[index] for index in order)
-
-
-def _json(path: Path) -> Any:
-    try:
-        content = path.read_bytes()
-        return json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); copy the file anew") from None

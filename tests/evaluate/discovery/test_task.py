@@ -88,10 +88,10 @@ def test_a_file_of_something_else_is_told(tmp_path):
     with pytest.raises(DataError, match="material_id"):
         Structures(tmp_path / "a.json")
     (tmp_path / "b.jsonl").write_text('{"material_id": "x"')
-    with pytest.raises(DataError, match="is no JSON"):
+    with pytest.raises(DataError, match="cannot be read as JSON"):
         Structures(tmp_path / "b.jsonl")
     (tmp_path / "half.jsonl").write_text('{"material_id": "x"}\n{"material_id": ')
-    with pytest.raises(DataError, match=r"half.jsonl, line 2: is no JSON"):
+    with pytest.raises(DataError, match=r"half.jsonl, line 2: cannot be read as JSON"):
         Structures(tmp_path / "half.jsonl")[1]
     with pytest.raises(DataError, match="one structure"):
         Structures(tmp_path / "half.jsonl")[0]
