@@ -13,7 +13,7 @@ from nequix.assess.thresholds import Thresholds
 from nequix.coverage.assess_coverage import Coverage
 from nequix.coverage.reference import Reference
 from nequix.coverage.report import describe_reference, show_coverage
-from nequix.evaluate.errors.report import parity
+from nequix.evaluate.errors.figures import parity
 from nequix.evaluate.report import Report
 
 if TYPE_CHECKING:

@@ -57,7 +57,7 @@ def errors(
     """Compare energies, forces and stresses with labels; interrupted, the same command goes on."""
     with needs_extra():
         from nequix.data.label_keys import LabelKeys
-        from nequix.evaluate.errors.report import summary_rows, write_report
+        from nequix.evaluate.errors.report import print_errors, write_report
         from nequix.evaluate.errors.task import Errors
     task = Errors(tuple(map(str, sources)), LabelKeys.of(energy_key, forces_key, stress_key, virial_key))
     engine = choose_engine(model, backend, dtype, kernel, device, threads)
@@ -65,9 +65,12 @@ def errors(
         task.refuse_unfound()
     store, identity = run(task, engine, output, who_works(workers, scheduler))
     summary = write_report(store, task.items(), identity)
-    for quantity, unit, n, mae, rmse, *_ in summary_rows(summary):
-        if n:
-            print(f"{quantity:24} MAE {mae:9.4g}  RMSE {rmse:9.4g} {unit}")
+    for row in summary["by_file"]:
+        print(f"{row['file']}: {row['n_structures']} structures")
+        print_errors(row)
+    if summary["by_file"]:
+        print("all files together, which may be of different kinds:")
+    print_errors(summary)
     print(f"{output / 'report.md'}: {summary['n_structures']} structures")
     if not summary["n_structures"]:
         raise DataError(f"no structure could be evaluated; {output / 'report.md'} tells why")

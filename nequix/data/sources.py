@@ -74,6 +74,14 @@ class Source(ABC):
         for index in range(start, len(self)):
             yield self[index]
 
+    def part_of(self, index: int) -> int:
+        """Return which of several joined paths a structure is from, counted from 0.
+
+        Args:
+            index: The structure.
+        """
+        return 0
+
     def _checked(self, index: int) -> int:
         """Count an index from the end if it is negative."""
         n = len(self)
@@ -127,6 +135,10 @@ class Joined(Source):
         index = self._checked(index)
         which = bisect_right(self._boundaries(), index)
         return self.sources[which][index - (self._boundaries()[which - 1] if which else 0)]
+
+    def part_of(self, index: int) -> int:
+        """Return which of the joined sources a structure is from."""
+        return bisect_right(self._boundaries(), self._checked(index))
 
     def read(self, start: int) -> Iterator[Structure]:
         """Read the structures from an index on."""

@@ -77,6 +77,10 @@ class Report:
         write_atomic(self.folder / f"{name}.png", [content.getvalue()])
         self._parts.append(f"![{caption}]({name}.png)\n\n{caption}")
 
+    def markdown(self) -> str:
+        """Return the page so far."""
+        return "\n\n".join(self._parts)
+
     def write(self, identity: dict[str, Any], results: dict[str, Any]) -> None:
         """Write both files.
 
@@ -94,7 +98,7 @@ class Report:
         held = {"made": datetime.now(UTC).isoformat(timespec="seconds"), "versions": made_with}
         text = json.dumps({**held, **identity, "results": results}, indent=1, allow_nan=False)
         write_atomic(self.folder / RESULTS, [text.encode() + b"\n"])
-        write_atomic(self.folder / REPORT, ["\n\n".join(self._parts).encode() + b"\n"])
+        write_atomic(self.folder / REPORT, [self.markdown().encode() + b"\n"])
 
 
 def _cell(value: Any) -> str:

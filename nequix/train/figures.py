@@ -11,22 +11,26 @@ import numpy as np
 
 from nequix.core.spec import ModelSpec
 from nequix.data.batch import Batch, composition
+from nequix.evaluate.errors.figures import parity
 from nequix.evaluate.errors.predictions import Predictions
-from nequix.evaluate.errors.report import parity
 from nequix.io.files import write_atomic
 from nequix.train import loss
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CURVES, PARITY = "learning_curves.png", "parity.png"
 
+_SMOOTHED = 40  # points that a smoothed curve has at least
+_MARKED = 60  # points up to which each has a marker
+
 _PANELS = (
     ("loss", 1, "loss"),
-    ("energy", 1000, "energy (meV/atom)"),
-    ("forces", 1000, "forces (meV/A)"),
-    ("stress", 1000, "stress (meV/A^3)"),
+    ("energy", 1000, "energy MAE (meV/atom)"),
+    ("forces", 1000, "force MAE (meV/A)"),
+    ("stress", 1000, "stress MAE (meV/A^3)"),
 )
 
 
@@ -48,7 +52,9 @@ def draw(folder: Path, rows: Sequence[dict[str, str]], predictions: Predictions 
 
 
 def learning_curves(rows: Sequence[dict[str, str]]) -> Figure:
-    """Draw the loss and the mean errors against the steps, of training and of validation.
+    """Draw the loss and the mean absolute errors against the steps, of training and of validation.
+
+    Training has a value for every record, which scatter: a faint line, and their running median.
 
     Args:
         rows: A history.
@@ -57,15 +63,42 @@ def learning_curves(rows: Sequence[dict[str, str]]) -> Figure:
 
     figure = Figure(figsize=(10, 7), layout="constrained")
     for axis, (name, factor, title) in zip(figure.subplots(2, 2).flat, _PANELS, strict=True):
-        for column, style in ((name, {"lw": 0.7, "alpha": 0.6}), (f"valid_{name}", {"marker": "."})):
-            points = [(int(row["step"]), factor * float(row[column])) for row in rows if row[column]]
-            if any(value > 0 for _, value in points):  # a term without labels is zero throughout
-                label = "validation" if column.startswith("valid") else "training"
-                axis.plot(*np.array(points).T, label=label, **style)
-                axis.set_yscale("log")
+        _draw_curves(axis, rows, name, factor)
         axis.set(xlabel="step", ylabel=title)
-    figure.axes[0].legend()
+        if axis.lines:
+            axis.set_yscale("log")
+            axis.legend(fontsize=8)
+        else:
+            axis.text(0.5, 0.5, "no labels", transform=axis.transAxes, ha="center")
     return figure
+
+
+def _draw_curves(axis: Axes, rows: Sequence[dict[str, str]], name: str, factor: float) -> None:
+    for column, label in ((name, "training"), (f"valid_{name}", "validation")):
+        points = np.array(
+            [(int(row["step"]), factor * float(row[column])) for row in rows if row.get(column)]
+        )
+        if not len(points) or not (points[:, 1] > 0).any():  # a term without labels is zero throughout
+            continue
+        window = len(points) // _SMOOTHED
+        if column == name and window > 1:
+            (line,) = axis.plot(*points.T, lw=0.6, alpha=0.3)
+            smooth = running_median(points[:, 1], window)
+            axis.plot(points[:, 0], smooth, color=line.get_color(), label=f"{label}, median of {window}")
+        else:
+            marker = "." if len(points) <= _MARKED else ""
+            axis.plot(*points.T, marker=marker, label=label)
+
+
+def running_median(values: Float[np.ndarray, " n"], window: int) -> Float[np.ndarray, " n"]:
+    """Return the median of each value and its neighbours, fewer of them at the ends.
+
+    Args:
+        values: In order.
+        window: How many values count for each.
+    """
+    before, after = (window - 1) // 2, window // 2
+    return np.array([np.median(values[max(0, i - before) : i + after + 1]) for i in range(len(values))])
 
 
 def collect_predictions(

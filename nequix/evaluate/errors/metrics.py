@@ -23,15 +23,17 @@ def statistics(errors: Float[np.ndarray, "..."]) -> dict[str, float | int | None
         errors: Prediction minus label.
 
     Returns:
-        ``n``, ``mae``, ``rmse``, ``mean`` (the bias) and ``max_abs``, in the errors' unit; None of nothing.
+        ``n``, ``mae``, ``median`` (of the absolute errors), ``rmse``, ``mean`` (the bias) and ``max_abs``, in
+        the errors' unit; None of nothing.
     """
     known = errors[np.isfinite(errors)]
     if not known.size:
-        return {"n": 0, "mae": None, "rmse": None, "mean": None, "max_abs": None}
+        return {"n": 0, "mae": None, "median": None, "rmse": None, "mean": None, "max_abs": None}
     sizes = np.abs(known)
     return {
         "n": int(known.size),
         "mae": float(sizes.mean()),
+        "median": float(np.median(sizes)),
         "rmse": float(np.sqrt((known**2).mean())),
         "mean": float(known.mean()),
         "max_abs": float(sizes.max()),
@@ -156,6 +158,61 @@ def by_composition(predictions: Predictions) -> list[dict[str, Any]]:
         row = _group(p, left, structures, structures[p.atom_structure])
         rows.append({"formula": formula, **row})
     return sorted(rows, key=lambda row: -(row["energy"]["mae"] or 0.0))
+
+
+def by_file(predictions: Predictions, files: Sequence[str]) -> list[dict[str, Any]]:
+    """Summarise each file by itself, with offsets of its own: files may come from different functionals.
+
+    Args:
+        predictions: Labels and predictions.
+        files: File of every structure.
+    """
+    names = np.array(files)
+    rows = []
+    for name in dict.fromkeys(files):
+        part = predictions.take(np.flatnonzero(names == name))
+        rows.append({"file": name, **summarise(part)})
+    return rows
+
+
+BANDS = ((0.0, 1e-3), (1e-3, 0.1), (0.1, 1.0), (1.0, np.inf))
+"""Mean sizes of a structure's labelled force components, eV/A: none by symmetry, near equilibrium,
+dynamics at room temperature, strong distortions."""
+
+
+def force_sizes(predictions: Predictions) -> Float[np.ndarray, " n"]:
+    """Return the mean absolute component of each structure's labelled forces, eV/A; NaN without forces.
+
+    Args:
+        predictions: Labels and predictions.
+    """
+    return _mean_of_atoms(predictions, np.abs(predictions.forces))
+
+
+def by_force_size(predictions: Predictions) -> list[dict[str, Any]]:
+    """Summarise structures by the size of their labelled forces: kinds of structures differ most in that.
+
+    Args:
+        predictions: Labels and predictions.
+
+    Returns:
+        For each of ``BANDS`` with structures: ``from``, ``to`` (None for no limit), eV/A, and the errors.
+    """
+    p, sizes, left = predictions, force_sizes(predictions), without_offsets(predictions)[0]
+    rows = []
+    for low, high in BANDS:
+        structures = (sizes >= low) & (sizes < high)
+        if structures.any():
+            limits = {"from": low, "to": high if np.isfinite(high) else None}
+            rows.append({**limits, **_group(p, left, structures, structures[p.atom_structure])})
+    return rows
+
+
+def _mean_of_atoms(p: Predictions, values: Float[np.ndarray, "n_atoms 3"]) -> Float[np.ndarray, " n"]:
+    n, known = len(p.names), np.isfinite(values)
+    sums = np.bincount(p.atom_structure, np.where(known, values, 0).sum(axis=1), n)
+    counts = np.bincount(p.atom_structure, known.sum(axis=1), n)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 def reduced_formulas(predictions: Predictions) -> list[str]:

@@ -87,6 +87,19 @@ class Predictions:
         }
         return cls(tuple(name for part in parts for name in part.names), **arrays)
 
+    def take(self, structures: Int[np.ndarray, " k"]) -> Predictions:
+        """Choose structures.
+
+        Args:
+            structures: Their indices.
+        """
+        indices = np.split(np.arange(len(self.numbers)), np.cumsum(self.n_atoms)[:-1])
+        atoms = np.concatenate([np.zeros(0, int), *(indices[i] for i in structures.tolist())])
+        arrays = {
+            name: values[atoms if name in _OF_ATOMS else structures] for name, values in self.arrays().items()
+        }
+        return Predictions(tuple(self.names[i] for i in structures.tolist()), **arrays)
+
     def arrays(self) -> dict[str, np.ndarray]:
         """List everything but the names."""
         return {name: getattr(self, name) for name in _EMPTY}
@@ -97,6 +110,7 @@ class Predictions:
         return np.repeat(np.arange(len(self.names)), self.n_atoms)
 
 
+_OF_ATOMS = ("numbers", "forces", "predicted_forces")
 _LABELS = {"energy": ((0,), float), "forces": ((0, 3), float), "stress": ((0, 3, 3), float)}
 _EMPTY: dict[str, tuple[Any, Any]] = {
     "n_atoms": ((0,), int),

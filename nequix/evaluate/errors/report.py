@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from nequix.evaluate.errors import metrics
+from nequix.evaluate.errors.figures import GPA, element_bars, parity
 from nequix.evaluate.errors.predictions import Predictions
 from nequix.evaluate.report import Report
 from nequix.evaluate.run_directory import RunDirectory
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 SHOWN = 10
 """Structures and compositions that the report names; results.json holds more."""
 
 WORST = 50
 """Structures that results.json names."""
-
-GPA = 160.21766208
-"""1 eV/A^3 in GPa."""
-
-_BINS = 60  # of a parity plot's hexagons
 
 
 def read_predictions(store: RunDirectory, items: Sequence[str]) -> tuple[Predictions, list[list[str]]]:
@@ -59,13 +48,18 @@ def write_report(store: RunDirectory, items: Sequence[str], identity: dict[str, 
         identity: What :meth:`nequix.evaluate.run_directory.RunDirectory.begin` was given.
 
     Returns:
-        The summary of all structures.
+        The summary of all structures, and under ``by_file`` of each of several files.
     """
     predictions, failures = read_predictions(store, items)
     summary = metrics.summarise(predictions)
+    files = _read_files(store, items, list(identity["settings"]["data"]))
+    per_file = metrics.by_file(predictions, files) if len(set(files)) > 1 else []
+    sizes = metrics.by_force_size(predictions)
     elements = metrics.by_element(predictions)
     results = {
         "summary": summary,
+        "by_file": per_file,
+        "by_force_size": sizes,
         "by_element": elements,
         "by_composition": metrics.by_composition(predictions),
         "worst": metrics.worst(predictions, WORST),
@@ -73,7 +67,9 @@ def write_report(store: RunDirectory, items: Sequence[str], identity: dict[str, 
     }
     data = ", ".join(identity["settings"]["data"])
     report = Report(store.folder, f"Errors of {identity['engine']['model']['name']} on {data}")
-    _show_summary(report, summary, len(failures))
+    _show_files(report, per_file)
+    show_summary(report, summary, len(failures))
+    _show_sizes(report, sizes)
     if predictions.names:
         report.figure("parity", "Predictions against labels.", parity(predictions))
     _show_worst(report, results["worst"])
@@ -85,11 +81,20 @@ def write_report(store: RunDirectory, items: Sequence[str], identity: dict[str, 
         report.heading(f"{len(failures)} structures without a prediction")
         report.table(("structure", "reason"), failures[:SHOWN])
     report.write(identity, results)
-    return summary
+    return {**summary, "by_file": per_file}
+
+
+def _read_files(store: RunDirectory, items: Sequence[str], names: list[str]) -> list[str]:
+    """Return the file of every structure that was predicted; none of runs that did not record it."""
+    outcomes = [store.read(item) for item in items]
+    values = [outcome.values for outcome in outcomes if outcome.error is None]
+    if not all("files" in value for value in values):
+        return []
+    return [names[int(index)] for value in values for index in value["files"]]
 
 
 def summary_rows(summary: dict[str, Any]) -> list[tuple[Any, ...]]:
-    """List quantity, unit, number, MAE, RMSE, bias and largest error for a table.
+    """List quantity, unit, number, MAE, median, RMSE, bias and largest error for a table.
 
     Args:
         summary: Of :func:`nequix.evaluate.errors.metrics.summarise`.
@@ -104,23 +109,46 @@ def summary_rows(summary: dict[str, Any]) -> list[tuple[Any, ...]]:
     rows = []
     for name, unit, factor in kinds:
         held = summary[name]
-        numbers = (None if held[key] is None else factor * held[key] for key in ("mae", "rmse", "mean"))
-        largest = None if held["max_abs"] is None else factor * held["max_abs"]
-        rows.append((name.replace("_", " "), unit, held["n"], *numbers, largest))
+        numbers = (_times(held[key], factor) for key in ("mae", "median", "rmse", "mean", "max_abs"))
+        rows.append((name.replace("_", " "), unit, held["n"], *numbers))
     return rows
 
 
-def _show_summary(report: Report, summary: dict[str, Any], n_failures: int) -> None:
+def print_errors(summary: dict[str, Any]) -> None:
+    """Print mean and median absolute errors, and the RMSE.
+
+    Args:
+        summary: Of :func:`nequix.evaluate.errors.metrics.summarise`.
+    """
+    for quantity, unit, n, mae, median, rmse, *_ in summary_rows(summary):
+        if n:
+            print(f"  {quantity:22} MAE {mae:8.4g}  median {median:8.4g}  RMSE {rmse:8.4g} {unit}")
+
+
+def show_summary(report: Report, summary: dict[str, Any], n_failures: int) -> None:
+    """Show the errors of all structures.
+
+    Args:
+        report: The page.
+        summary: Of :func:`nequix.evaluate.errors.metrics.summarise`.
+        n_failures: Structures without a prediction.
+    """
     report.text(
         f"{summary['n_structures']} structures with {summary['n_atoms']} atoms; {n_failures} more have no "
         "prediction. Missing labels, and those of weight zero, are left out."
     )
-    report.table(("quantity", "unit", "n", "MAE", "RMSE", "bias", "largest"), summary_rows(summary))
+    report.table(("quantity", "unit", "n", "MAE", "median", "RMSE", "bias", "largest"), summary_rows(summary))
     report.text(
-        "Energies are per atom. *Without offsets*: less the energy for each element that fits the errors "
-        f"best ({len(summary['offsets'])} fitted), as another functional or other pseudo-potentials would "
-        "shift them. *Forces* counts components, *force vectors* the length of each atom's error."
+        "Energies are per atom; *median* is that of the absolute errors. *Energy without offsets*: less "
+        "one energy "
+        f"for each element ({len(summary['offsets'])} fitted to the errors by least squares), as another "
+        "functional "
+        "or other pseudo-potentials would shift them. *Forces* counts components, *force vectors* the "
+        "length of "
+        "each atom's error."
     )
+    if _offsets_raise(summary):
+        report.text(OFFSETS_RAISE)
     slopes = [
         f"{name} {summary[key]:.3f}"
         for name, key in (("forces", "force_slope"), ("stress", "stress_slope"))
@@ -129,6 +157,71 @@ def _show_summary(report: Report, summary: dict[str, Any], n_failures: int) -> N
     if slopes:
         told = "Slope of predictions against labels, through the origin (below 1: the surface is too soft)"
         report.text(f"{told}: {', '.join(slopes)}.")
+
+
+def _offsets_raise(summary: dict[str, Any]) -> bool:
+    raw, left = (summary[name]["mae"] for name in ("energy", "energy_without_offsets"))
+    return raw is not None and left is not None and left > raw
+
+
+OFFSETS_RAISE = (
+    "The mean absolute error *without offsets* is larger than the raw one: the fit minimises squares, so a "
+    "few "
+    "structures with large errors decide the offsets and shift all others away from zero. There is no common "
+    "offset to remove; use the raw error, and look at the worst structures."
+)
+
+
+def _show_files(report: Report, files: list[dict[str, Any]]) -> None:
+    """Show each file by itself: one mean over different kinds of structures describes none of them."""
+    if not files:
+        return
+    report.heading("By file")
+    report.text(
+        "Mean absolute errors, and medians of the absolute errors in parentheses. Offsets are fitted to "
+        "each file. "
+        "Numbers over all files, below, mix what may be of different kinds."
+    )
+    header = ("file", "structures", *_MAES)
+    report.table(header, [(row["file"], row["n_structures"], *_with_medians(row)) for row in files])
+    report.heading("All files together")
+
+
+def _show_sizes(report: Report, rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    report.heading("By size of the forces")
+    report.text(
+        "Structures by the mean size of their labelled force components: cells without forces by symmetry, "
+        "near "
+        "equilibrium, dynamics, strong distortions. Medians in parentheses."
+    )
+    report.table(
+        ("labelled forces", "structures", *_MAES),
+        [(describe_band(row), row["n_structures"], *_with_medians(row)) for row in rows],
+    )
+
+
+def describe_band(row: dict[str, Any]) -> str:
+    """Say which sizes of forces a row of :func:`nequix.evaluate.errors.metrics.by_force_size` is of.
+
+    Args:
+        row: The row.
+    """
+    low, high = 1e3 * row["from"], None if row["to"] is None else 1e3 * row["to"]
+    if high is None:
+        return f"above {low:g} meV/A"
+    return f"{low:g} to {high:g} meV/A" if low else f"none (below {high:g} meV/A)"
+
+
+def _with_medians(row: dict[str, Any]) -> list[str | None]:
+    factors = {"energy": 1e3, "energy_without_offsets": 1e3, "forces": 1e3, "stress": GPA}
+    return [
+        None
+        if row[name]["mae"] is None
+        else f"{factor * row[name]['mae']:.4g} ({factor * row[name]['median']:.4g})"
+        for name, factor in factors.items()
+    ]
 
 
 def _show_worst(report: Report, worst: dict[str, list[dict[str, Any]]]) -> None:
@@ -171,7 +264,7 @@ def _show_compositions(report: Report, rows: list[dict[str, Any]]) -> None:
     )
 
 
-_MAES = ("energy MAE, meV/atom", "without offsets", "force MAE, meV/A", "stress MAE, GPa")
+_MAES = ("energy MAE, meV/atom", "energy without offsets", "force MAE, meV/A", "stress MAE, GPa")
 
 
 def _scaled(row: dict[str, Any]) -> tuple[float | None, ...]:
@@ -181,64 +274,3 @@ def _scaled(row: dict[str, Any]) -> tuple[float | None, ...]:
 
 def _times(value: float | None, factor: float) -> float | None:
     return None if value is None else factor * value
-
-
-def parity(predictions: Predictions) -> Figure:
-    """Draw predictions against labels: energies per atom, force components, stress components.
-
-    Args:
-        predictions: Labels and predictions.
-    """
-    from matplotlib.figure import Figure
-
-    p = predictions
-    figure = Figure(figsize=(13, 4), layout="constrained")
-    axes = figure.subplots(1, 3)
-    panels = (
-        (p.energy / p.n_atoms, p.predicted_energy / p.n_atoms, "energy per atom (eV)"),
-        (p.forces, p.predicted_forces, "force component (eV/A)"),
-        (GPA * p.stress, GPA * p.predicted_stress, "stress component (GPa)"),
-    )
-    for axis, (labels, predicted, quantity) in zip(axes, panels, strict=True):
-        _draw_parity(axis, labels, predicted, quantity)
-    return figure
-
-
-def _draw_parity(
-    axis: Axes, labels: Float[np.ndarray, "..."], predicted: Float[np.ndarray, "..."], quantity: str
-) -> None:
-    known = np.isfinite(labels) & np.isfinite(predicted)
-    axis.set_xlabel(f"label: {quantity}")
-    axis.set_ylabel("prediction")
-    if not known.any():
-        axis.text(0.5, 0.5, "no labels", transform=axis.transAxes, ha="center")
-        return
-    x, y = labels[known], predicted[known]
-    low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
-    margin = 0.03 * (high - low) or 1.0
-    limits = (low - margin, high + margin)
-    axis.hexbin(x, y, gridsize=_BINS, bins="log", mincnt=1, extent=(*limits, *limits), linewidths=0.1)
-    axis.plot(limits, limits, color="black", linewidth=0.6)
-    axis.set_xlim(*limits)
-    axis.set_ylim(*limits)
-    axis.set_aspect("equal")
-
-
-def element_bars(elements: list[dict[str, Any]]) -> Figure:
-    """Draw the errors of energies and forces of each element.
-
-    Args:
-        elements: Of :func:`nequix.evaluate.errors.metrics.by_element`.
-    """
-    from ase.data import chemical_symbols
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(max(4.0, 0.17 * len(elements) + 1), 5), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True)
-    place = np.arange(len(elements))
-    for axis, name, label in ((upper, "energy", "energy (meV/atom)"), (lower, "forces", "forces (meV/A)")):
-        axis.bar(place, [1e3 * (row[name]["mae"] or 0.0) for row in elements])
-        axis.set_ylabel(label)
-    lower.set_xticks(place, [chemical_symbols[row["number"]] for row in elements], rotation=90, fontsize=7)
-    lower.set_xlim(-0.7, len(elements) - 0.3)
-    return figure

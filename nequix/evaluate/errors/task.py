@@ -100,31 +100,34 @@ class Errors:
         start = int(item.rpartition("-")[2])
         failures: list[list[str]] = []
         prepared = list(_prepare(source, range(start, min(start + BLOCK, len(source))), calculator, failures))
-        parts = []
-        graphs = [graph for _, graph in prepared]
-        for (structure, _), results in zip(
+        parts, files = [], []
+        graphs = [graph for *_, graph in prepared]
+        for (file, structure, _), results in zip(
             prepared, evaluate_graphs(calculator.potential, graphs, self.max_atoms), strict=True
         ):
             energy = float(results.energy[0])
             if np.isfinite(energy) and np.isfinite(results.forces).all():
                 parts.append(Predictions.of(structure, energy, results.forces, results.stress[0]))
+                files.append(file)
             else:
                 failures.append([structure.name, f"energy {energy} eV, or forces that are not finite"])
         together = Predictions.join(parts)
-        return ItemResult({"names": list(together.names), "failures": failures}, together.arrays())
+        return ItemResult(
+            {"names": list(together.names), "files": files, "failures": failures}, together.arrays()
+        )
 
 
 def _prepare(
     source: Source, indices: Iterable[int], calculator: NequixCalculator, failures: list[list[str]]
-) -> Iterator[tuple[Structure, Graph]]:
-    """Read structures and build their graphs; what fails is noted."""
+) -> Iterator[tuple[int, Structure, Graph]]:
+    """Read structures and build their graphs, with the index of their file; what fails is noted."""
     for index in indices:
         name = f"structure {index}"
         try:
             structure = source[index]
             name = structure.name
             refuse_not_finite(structure)
-            yield structure, graph_of(structure, calculator.spec)
+            yield source.part_of(index), structure, graph_of(structure, calculator.spec)
         except (DataError, GraphError) as error:
             failures.append([name, str(error)])
 

@@ -6,6 +6,8 @@ from sklearn.linear_model import LinearRegression
 from nequix.data.structure import Structure
 from nequix.evaluate.errors import metrics
 from nequix.evaluate.errors.predictions import Predictions
+from nequix.evaluate.errors.report import OFFSETS_RAISE, show_summary
+from nequix.evaluate.report import Report
 
 
 def structure(numbers, energy=0.0, forces=None, stress=None, name="x", weights=(1.0, 1.0, 1.0)):
@@ -36,7 +38,7 @@ def one(numbers, error=0.0, force_error=0.0, stress_error=0.0, name="x", label=1
 
 def test_statistics_of_known_errors():
     held = metrics.statistics(np.array([[3.0, -1.0], [np.nan, 1.0]]))
-    assert held == {"n": 3, "mae": 5 / 3, "rmse": np.sqrt(11 / 3), "mean": 1.0, "max_abs": 3.0}
+    assert held == {"n": 3, "mae": 5 / 3, "median": 1.0, "rmse": np.sqrt(11 / 3), "mean": 1.0, "max_abs": 3.0}
     assert metrics.statistics(np.array([np.nan]))["mae"] is None
 
 
@@ -57,7 +59,7 @@ def test_missing_labels_and_labels_of_no_weight_are_left_out():
     held = metrics.summarise(
         predictions(nothing, Predictions.of(weightless, 1.5, np.ones((1, 3)), np.ones((3, 3))))
     )
-    assert held["energy"] == {"n": 1, "mae": 0.5, "rmse": 0.5, "mean": 0.5, "max_abs": 0.5}
+    assert held["energy"] == {"n": 1, "mae": 0.5, "median": 0.5, "rmse": 0.5, "mean": 0.5, "max_abs": 0.5}
     assert (held["forces"]["n"], held["stress"]["n"]) == (3, 0)
     assert held["stress_slope"] is None
 
@@ -162,3 +164,44 @@ def test_nothing_at_all_has_a_summary():
     assert held["n_structures"] == 0
     assert held["energy"]["mae"] is None
     assert metrics.by_element(Predictions.join([])) == metrics.by_composition(Predictions.join([])) == []
+
+
+def test_each_file_is_summarised_by_itself():
+    held = metrics.by_file(
+        predictions(one([6], 0.1), one([6], 50.0), one([6], 0.3), one([6], 0.2)), ["a", "b", "a", "a"]
+    )
+    assert [(row["file"], row["n_structures"]) for row in held] == [("a", 3), ("b", 1)]
+    assert held[0]["energy"]["mae"] == pytest.approx(0.2)
+    assert held[1]["energy"]["mae"] == pytest.approx(50.0)
+
+
+def test_parts_of_predictions_keep_atoms_with_their_structures():
+    together = predictions(one([6, 6], name="a"), one([8], 0.0, 0.4, name="b"), one([1, 8], name="c"))
+    part = together.take(np.array([2, 1]))
+    assert part.names == ("c", "b")
+    assert part.numbers.tolist() == [1, 8, 8]
+    assert (part.predicted_forces - part.forces)[:, 0].tolist() == pytest.approx([0, 0, 0.4])
+
+
+def test_errors_are_told_apart_by_the_size_of_the_forces():
+    quiet, moving = one([6] * 3, 0.0, 0.0005, label=0.0), one([6], 0.0, 0.14, label=0.8)
+    rows = metrics.by_force_size(predictions(quiet, quiet, moving))
+    assert [(row["from"], row["n_structures"]) for row in rows] == [(0.0, 2), (0.1, 1)]
+    assert [row["forces"]["mae"] for row in rows] == pytest.approx([0.0005, 0.14])
+    assert (
+        metrics.by_force_size(predictions(Predictions.of(structure([6]), 1.0, np.ones((1, 3)), np.eye(3))))
+        == []
+    )
+
+
+def test_offsets_that_raise_the_mean_error_are_explained(tmp_path):
+    # Of one composition, least squares shifts the many exact energies away from zero for one large error.
+    together = predictions(*[one([6], 0.0) for _ in range(9)], one([6], 10.0))
+    summary = metrics.summarise(together)
+    assert summary["energy_without_offsets"]["mae"] > summary["energy"]["mae"]
+    page = Report(tmp_path, "x")
+    show_summary(page, summary, 0)
+    assert OFFSETS_RAISE in page.markdown()
+    page = Report(tmp_path, "x")
+    show_summary(page, metrics.summarise(predictions(one([6], 0.1), one([6], 0.3))), 0)
+    assert OFFSETS_RAISE not in page.markdown()
