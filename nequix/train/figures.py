@@ -29,7 +29,7 @@ _MARKED = 60  # points up to which each has a marker
 _PANELS = (
     ("loss", 1, "loss"),
     ("energy", 1000, "energy MAE (meV/atom)"),
-    ("forces", 1000, "force MAE (meV/A)"),
+    ("forces", 1000, "mean length of the force error (meV/A)"),
     ("stress", 1000, "stress MAE (meV/A^3)"),
 )
 
@@ -52,7 +52,7 @@ def draw(folder: Path, rows: Sequence[dict[str, str]], predictions: Predictions 
 
 
 def learning_curves(rows: Sequence[dict[str, str]]) -> Figure:
-    """Draw the loss and the mean absolute errors against the steps, of training and of validation.
+    """Draw the loss and the mean errors against the steps, of training and of validation.
 
     Training has a value for every record, which scatter: a faint line, and their running median.
 
@@ -60,6 +60,7 @@ def learning_curves(rows: Sequence[dict[str, str]]) -> Figure:
         rows: A history.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
 
     figure = Figure(figsize=(10, 7), layout="constrained")
     for axis, (name, factor, title) in zip(figure.subplots(2, 2).flat, _PANELS, strict=True):
@@ -67,6 +68,8 @@ def learning_curves(rows: Sequence[dict[str, str]]) -> Figure:
         axis.set(xlabel="step", ylabel=title)
         if axis.lines:
             axis.set_yscale("log")
+            for ticks in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+                ticks(FuncFormatter(lambda value, _: f"{value:g}"))
             axis.legend(fontsize=8)
         else:
             axis.text(0.5, 0.5, "no labels", transform=axis.transAxes, ha="center")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 GPA = 160.21766208
 """1 eV/A^3 in GPa."""
 
+_LINEAR = 20  # points in a hexagon beyond which colours are logarithmic
 _BINS = 60  # of a parity plot's hexagons
 
 
@@ -58,12 +59,15 @@ def _draw_parity(
     low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
     margin = 0.03 * (high - low) or 1.0
     limits = (low - margin, high + margin)
-    bins = axis.hexbin(x, y, gridsize=_BINS, bins="log", mincnt=1, extent=(*limits, *limits), linewidths=0.1)
+    bins = axis.hexbin(x, y, gridsize=_BINS, mincnt=1, extent=(*limits, *limits), linewidths=0.1)
+    if np.max(bins.get_array()) > _LINEAR:
+        bins.set_norm("log")
     axis.plot(limits, limits, color="black", linewidth=0.6)
     axis.set_xlim(*limits)
     axis.set_ylim(*limits)
     axis.set_aspect("equal")
-    axis.figure.colorbar(bins, ax=axis, label="points", shrink=0.8)
+    bar = axis.figure.colorbar(bins, ax=axis, label="points in a hexagon", shrink=0.8)
+    bar.minorticks_off()
     factor, small = (1e3, f"m{unit}") if unit.startswith("eV") else (1.0, unit)
     mae = factor * float(np.abs(y - x).mean())
     axis.text(
