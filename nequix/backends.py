@@ -169,8 +169,8 @@ def load_engine(weights: Weights, *, kernel: str, dtype: str, device: str) -> Po
     engines = installed_engines()
     if not engines:
         raise BackendUnavailable(
-            f"second derivatives need an engine, and none is installed: {install_command('jax')}, or with "
-            "[torch] instead of [jax]"
+            "invariant features and second derivatives need an engine, and none is installed: "
+            f"{install_command('jax')}, or with [torch] instead of [jax]"
         )
     return import_backend(engines[0]).Potential(weights, kernel=kernel, dtype=dtype, device=device)
 

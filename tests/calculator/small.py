@@ -23,7 +23,8 @@ SPEC = ModelSpec(
     radial_mlp_layers=1,
 )
 WEIGHTS = Weights(SPEC, initialise(SPEC, seed=3, atom_energies={8: -2.0, 29: -3.5}), Provenance("small"))
-BACKENDS = ("jax", "torch")
+ENGINES = ("jax", "torch")
+BACKENDS = ("native", *ENGINES)
 
 ROUNDING = 1e-11
 """Float64 results of sums in another order: padding and batching change nothing else."""

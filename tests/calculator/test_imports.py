@@ -6,7 +6,7 @@ import pytest
 import nequix
 from nequix import backends
 from nequix.native import library
-from tests.calculator.small import BACKENDS, write_small
+from tests.calculator.small import ENGINES, write_small
 
 HEAVY = "{'numpy', 'ase', 'scipy', 'jax', 'torch', 'equinox', 'optax', 'e3nn', 'e3nn_jax'}"
 
@@ -40,7 +40,7 @@ def test_every_public_name_is_there():
         nequix.Calculator  # noqa: B018
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ENGINES)
 def test_one_backend_never_loads_the_other(backend, tmp_path):
     code = """
 import sys
@@ -58,7 +58,7 @@ print(sorted(set(others) & set(sys.modules)), backend in sys.modules)
     assert run(code, backend, write_small(tmp_path), *others) == "[] True"
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ENGINES)
 def test_a_missing_framework_is_named_with_the_line_that_installs_it(backend):
     code = f"""
 import sys
@@ -89,7 +89,7 @@ def test_an_unknown_backend_is_refused_with_the_choices():
         nequix.load_model("nequix-mp-1", "tensorflow")
 
 
-@pytest.mark.parametrize("installed", BACKENDS)
+@pytest.mark.parametrize("installed", ENGINES)
 def test_by_default_an_installed_backend_is_taken(installed, tmp_path, monkeypatch):
     monkeypatch.setattr(backends, "installed_engines", lambda: [installed])
     monkeypatch.setattr(library, "path", lambda: tmp_path / "not built")
