@@ -27,6 +27,7 @@ _SINGULAR = 1e-10
 _DIGESTED = ("numbers", "positions", "cell", "pbc", "energy", "forces", "stress", "weights", "energies")
 _STRONGEST = 5  # structures that are kept by the size of their forces
 _DOMINANT = 0.5  # part of the forces' squares from which few structures set the scale
+_LARGER = 5.0  # times the force RMS of the others
 _LEAST_FORCES = 10  # structures with forces from which few of them can be told from the rest
 _NEGLIGIBLE = 1e-6  # eV an atom; what rounding leaves of energies that are fitted exactly
 
@@ -53,7 +54,8 @@ class Statistics:
         mean: Atoms, edges and tiles of a structure on average.
         n_atom_energies: How many structures have energies of atoms.
         outliers: Force RMS, eV/A, of up to five structures, one in a hundred at most, that set the scale:
-            together they make more than half of the sum of squares; none in most data sets.
+            together they make more than half of the sum of squares, with forces five times those of the
+            others.
         digest: SHA-256 of the structures with their labels and weights, in order.
     """
 
@@ -259,7 +261,11 @@ def _outliers(sums: Sums) -> dict[str, float]:
     """Name the few structures that set the scale; see :class:`Statistics`."""
     n = int(sums.counts[1])
     chosen = sums.strongest[: max(1, n // 100)]
-    if n < _LEAST_FORCES or sum(squares for squares, *_ in chosen) <= _DOMINANT * sums.squares:
+    squares, size = (sum(row[column] for row in chosen) for column in (0, 1))
+    if n < _LEAST_FORCES or squares <= _DOMINANT * sums.squares:
+        return {}
+    rest = (sums.squares - squares) / max(sums.components - size, 1)
+    if squares / size < _LARGER**2 * rest:
         return {}
     return {name: float(np.sqrt(squares / size)) for squares, size, name in chosen}
 

@@ -60,7 +60,7 @@ def _draw_parity(
     margin = 0.03 * (high - low) or 1.0
     limits = (low - margin, high + margin)
     bins = axis.hexbin(x, y, gridsize=_BINS, mincnt=1, extent=(*limits, *limits), linewidths=0.1)
-    if np.max(bins.get_array()) > _LINEAR:
+    if np.asarray(bins.get_array(), float).max() > _LINEAR:
         bins.set_norm("log")
     axis.plot(limits, limits, color="black", linewidth=0.6)
     axis.set_xlim(*limits)
