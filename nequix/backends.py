@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -57,8 +58,8 @@ def choose_backend(
     """Return the backend to use.
 
     ``auto`` is the native library, where it is built and can run the model and nothing asks for a GPU or for
-    another kernel; otherwise the first installed engine, JAX before PyTorch. On a machine with a GPU it is
-    an engine, if one is installed.
+    another kernel; otherwise the first installed engine that works, JAX before PyTorch. On a machine with a
+    GPU it is an engine, if one is installed.
 
     Args:
         backend: ``auto``, or the name of a backend, which is returned as it is.
@@ -76,7 +77,7 @@ def choose_backend(
     if on_cpu and kernel in ("auto", "native") and built and (spec is None or _is_supported(spec)):
         return "native"
     if engines:
-        return engines[0]
+        return first_working(engines, device)
     reason = (
         "the native library does not cover what is asked" if built else "the native library was not built"
     )
@@ -84,6 +85,27 @@ def choose_backend(
         f"no backend can be used: {reason}, and no engine is installed: {install_command('jax')}, or with "
         "[torch] instead of [jax]"
     )
+
+
+def first_working(backends: Sequence[str], device: str | None = None) -> str:
+    """Return the first backend that can be imported and starts on a device.
+
+    Args:
+        backends: Names of backends, the preferred one first.
+        device: Name of the device; by default the first that a backend offers.
+
+    Raises:
+        BackendUnavailable: If none of them works, with the reason of each.
+    """
+    reasons = []
+    for name in backends:
+        try:
+            import_backend(name).find_device(device)
+        except BackendUnavailable as error:
+            reasons.append(f"{name}: {error}")
+        else:
+            return name
+    raise BackendUnavailable("no installed backend works. " + ". ".join(reasons))
 
 
 def import_backend(name: str) -> ModuleType:
@@ -108,9 +130,10 @@ def import_backend(name: str) -> ModuleType:
         return importlib.import_module(f"nequix.{name}")
     except BackendUnavailable:
         raise
-    except ImportError as error:
+    except Exception as error:  # a broken installation raises anything
+        what = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
         raise BackendUnavailable(
-            f"backend {name!r} cannot be imported ({error}); install it: {install_command(name)}"
+            f"backend {name!r} cannot be imported ({what}); install it: {install_command(name)}"
         ) from error
 
 
@@ -164,7 +187,7 @@ def load_engine(weights: Weights, *, kernel: str, dtype: str, device: str) -> Po
         device: Where it runs.
 
     Raises:
-        BackendUnavailable: If no engine is installed.
+        BackendUnavailable: If no engine is installed, or none of them works.
     """
     engines = installed_engines()
     if not engines:
@@ -172,7 +195,8 @@ def load_engine(weights: Weights, *, kernel: str, dtype: str, device: str) -> Po
             "invariant features and second derivatives need an engine, and none is installed: "
             f"{install_command('jax')}, or with [torch] instead of [jax]"
         )
-    return import_backend(engines[0]).Potential(weights, kernel=kernel, dtype=dtype, device=device)
+    engine = import_backend(first_working(engines, device))
+    return engine.Potential(weights, kernel=kernel, dtype=dtype, device=device)
 
 
 def _is_supported(spec: ModelSpec) -> bool:

@@ -8,6 +8,7 @@ from nequix.core.errors import BackendUnavailable
 from nequix.devices import parse_device
 from nequix.jax.convolution import PlainKernel
 from nequix.jax.e3nn_kernel import E3nnKernel
+from nequix.jax.isolation import check_fork
 from nequix.jax.native_kernel import NativeKernel
 from nequix.jax.openequivariance_kernel import OpenEquivarianceKernel
 from nequix.kernel_table import KernelTable
@@ -27,14 +28,35 @@ def find_device(name: str | None) -> jax.Device:  # pyright: ignore[reportInvali
     Raises:
         BackendUnavailable: If it is not there.
     """
-    if name is None:
-        return jax.devices()[0]
-    platform, index = parse_device(name)
+    platform, index = parse_device(name) if name is not None else (None, 0)
+    check_fork(platform or "cpu")
+    there = _list_devices()
     try:
-        return jax.devices(platform)[index]
-    except (RuntimeError, IndexError) as error:
-        there = ", ".join(sorted({device.platform for device in jax.devices()} | {"cpu"}))
+        return there[0] if name is None else jax.devices(platform)[index]
+    except (RuntimeError, IndexError, AssertionError) as error:
+        platforms = ", ".join(sorted({device.platform for device in there}))
         raise BackendUnavailable(
-            f"device {name!r} is not there for JAX (there are: {there}); choose one of them, "
+            f"device {name!r} is not there for JAX (there are: {platforms}); choose one of them, "
             "or install a JAX that runs on it"
+        ) from error
+
+
+def _list_devices() -> list[jax.Device]:  # pyright: ignore[reportInvalidTypeForm]
+    """List the devices of the default platform; fail where JAX cannot start.
+
+    Raises:
+        BackendUnavailable: With JAX's reason, such as a platform in ``JAX_PLATFORMS`` that is not there.
+    """
+    try:
+        return jax.devices()
+    except Exception as error:  # JAX raises RuntimeError, AssertionError and others
+        reason = str(error) or type(error).__name__
+        wanted = jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue]
+        advice = (
+            f"JAX may use {wanted!r} only (JAX_PLATFORMS or jax_platforms): unset it, or set it to 'cpu'"
+            if wanted
+            else "repair the installation of JAX"
+        )
+        raise BackendUnavailable(
+            f"JAX cannot start ({reason.splitlines()[0]}); {advice}, or choose backend='torch'"
         ) from error

@@ -13,6 +13,7 @@ from nequix.core.errors import BackendUnavailable, GraphError
 from nequix.core.paths import LayerPlan
 from nequix.io.weights import Weights
 from nequix.jax.convolution import Edges, Features, Kernel, PlainKernel
+from nequix.jax.isolation import check_fork
 from nequix.jax.ops import Array
 from nequix.native import library
 from nequix.native.model import NativeModel, check_precision, check_threads, choose_threads, shared_model
@@ -90,6 +91,7 @@ class NativeKernel(Kernel):
             GraphError: For atoms or edges that cannot be; JAX tells of most by an error of its own.
             NotImplementedError: If it is differentiated forwards; in JAX a TypeError.
         """
+        check_fork("cpu")
         check_precision(str(vectors.dtype))
         ends = map(_index, (senders, receivers, species))
         threads = choose_threads(self.threads, len(senders))  # a compiled program keeps them

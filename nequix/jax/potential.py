@@ -15,6 +15,7 @@ from nequix.graphs.tiling import CHUNK_TILES, TiledGraph, round_up, tile_edges, 
 from nequix.io.weights import Weights
 from nequix.jax import ops
 from nequix.jax.convolution import Kernel
+from nequix.jax.isolation import isolated
 from nequix.jax.kernels import TABLE, find_device
 from nequix.jax.model import Model
 from nequix.jax.ops import Array
@@ -245,11 +246,8 @@ class Potential(BasePotential):
         self._features = jax.jit(partial(_features), static_argnums=0)
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        """Allow float64 within, and full-precision matrix products on accelerators; nothing global."""
-        stack = contextlib.ExitStack()
-        stack.enter_context(jax.default_matmul_precision("highest"))
-        stack.enter_context(jax.enable_x64(True))
-        return stack
+        """Run with the settings of this engine instead of the caller's."""
+        return isolated(self.platform)
 
     def _put(self, array: np.ndarray) -> Array:
         return jax.device_put(array, self.device)

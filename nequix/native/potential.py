@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 from nequix.core.errors import BackendUnavailable
@@ -84,7 +86,7 @@ class Potential(BasePotential):
         self.spec, self.dtype = weights.spec, dtype
         self.kernel = NativeKernel(shared_model(weights, dtype), threads)
         self._weights = weights
-        self._engine: BasePotential | None = None
+        self._engine: tuple[int, BasePotential] | None = None
 
     @property
     def platform(self) -> str:
@@ -102,11 +104,13 @@ class Potential(BasePotential):
 
     def _with_engine(self) -> BasePotential:
         """Return this model on an installed engine, for second derivatives."""
-        if self._engine is None:
+        process = os.getpid()
+        if self._engine is None or self._engine[0] != process:  # engines do not all survive a fork
             from nequix.backends import load_engine
 
-            self._engine = load_engine(self._weights, dtype=self.dtype, kernel="plain", device="cpu")
-        return self._engine
+            engine = load_engine(self._weights, dtype=self.dtype, kernel="plain", device="cpu")
+            self._engine = process, engine
+        return self._engine[1]
 
 
 class EnsemblePotential(BaseEnsemblePotential):

@@ -9,6 +9,7 @@ from nequix.devices import parse_device
 from nequix.kernel_table import KernelTable
 from nequix.torch.convolution import PlainKernel
 from nequix.torch.e3nn_kernel import E3nnKernel
+from nequix.torch.isolation import check_fork
 from nequix.torch.native_kernel import NativeKernel
 from nequix.torch.openequivariance_kernel import OpenEquivarianceKernel
 
@@ -27,14 +28,28 @@ def find_device(name: str | None) -> torch.device:
     Raises:
         BackendUnavailable: If it is not there.
     """
+    there = _list_devices()
     if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = there[0] if len(there) == 1 else torch.device("cuda")  # the current one
+        check_fork(device.type)
+        return device
     platform, index = parse_device(name)
-    n_devices = {"cpu": 1, "tpu": 0}.get(platform, torch.cuda.device_count())
-    if index >= n_devices:
-        there = ", ".join(["cpu", *(f"gpu:{i}" for i in range(torch.cuda.device_count()))])
+    check_fork(platform)
+    matching = [device for device in there if (device.type == "cpu") == (platform == "cpu")]
+    if index >= len(matching) or platform == "tpu":
+        names = ", ".join("cpu" if device.type == "cpu" else f"gpu:{device.index}" for device in there)
         raise BackendUnavailable(
-            f"device {name!r} is not there for PyTorch (there are: {there}); choose one of them, "
+            f"device {name!r} is not there for PyTorch (there are: {names}); choose one of them, "
             "or install a PyTorch that runs on it"
         )
-    return torch.device("cpu") if platform == "cpu" else torch.device("cuda", index)
+    return matching[index]
+
+
+def _list_devices() -> list[torch.device]:
+    """List the devices of the default platform; fail where PyTorch cannot start.
+
+    Raises:
+        BackendUnavailable: With PyTorch's reason.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [torch.device("cpu"), *(torch.device("cuda", index) for index in range(gpus))]

@@ -13,6 +13,7 @@ from nequix.io.weights import Weights
 from nequix.native import library
 from nequix.native.model import NativeModel, check_precision, check_threads, find_model, shared_model
 from nequix.torch.convolution import Edges, Features, Kernel, PlainKernel
+from nequix.torch.isolation import check_fork
 from nequix.torch.ops import Array
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class NativeKernel(Kernel):
             GraphError: For atoms or edges that cannot be; JAX tells of most by an error of its own.
             NotImplementedError: If it is differentiated forwards; in JAX a TypeError.
         """
+        check_fork("cpu")
         check_precision(str(vectors.dtype).removeprefix("torch."))
         if forward_ad.unpack_dual(vectors).tangent is not None:
             raise NotImplementedError(

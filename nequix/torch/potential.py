@@ -16,6 +16,7 @@ from nequix.potential import Outputs
 from nequix.potential import Potential as BasePotential
 from nequix.torch import ops
 from nequix.torch.convolution import Kernel
+from nequix.torch.isolation import isolated
 from nequix.torch.kernels import TABLE, find_device
 from nequix.torch.model import Model
 from nequix.torch.ops import Array
@@ -166,7 +167,7 @@ class Potential(BasePotential):
         self.dtype = dtype
         self.spec = weights.spec
         self.device = find_device(device)
-        with torch.inference_mode(False):
+        with self._precision():
             put = {name: self._put(values) for name, values in cast_parameters(weights, dtype).items()}
             self.model = Model(weights.spec, put).requires_grad_(False)
         self.kernel = TABLE.bound(kernel, self.platform, weights, dtype, threads)
@@ -202,11 +203,8 @@ class Potential(BasePotential):
             return torch.stack(products).cpu().numpy()
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        """Undo what a caller's autocast or inference mode would do: round layers, forbid derivatives."""
-        stack = contextlib.ExitStack()
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.autocast(self.platform, enabled=False))
-        return stack
+        """Run with the settings of this engine instead of the caller's."""
+        return isolated(self.platform)
 
     def _put(self, array: np.ndarray) -> Array:
         return torch.tensor(array, device=self.device)
