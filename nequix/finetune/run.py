@@ -136,7 +136,9 @@ class FineTuning(Run):
     def _measured(self, source: Source, paths: Sequence[str], name: str) -> tuple[Statistics, Sizes]:
         """Measure more training data, once; refuse them if they changed since the run began."""
         begun = bool(self._own.checkpoints())
-        return measured_other(source, paths, self.config, self.folder, name, begun=begun)
+        found, sizes = measured_other(source, paths, self.config, self.folder, name, begun=begun)
+        self.digests[name] = found.digest
+        return found, sizes
 
     def _loader(
         self, source: Source, batch_size: float, shared: dict[str, Any], sizes: Sizes | None = None
@@ -193,7 +195,25 @@ class FineTuning(Run):
         if self.valid is None:
             self.write()
         elif jax.process_index() == 0:
+            if (self.folder / MODEL).is_file() and not (self.folder / BEST).is_file():
+                return  # concluded before
+            self._require_best()
             write_atomic(self.folder / MODEL, [(self.folder / BEST).read_bytes()])
+
+    def _restore(self) -> None:
+        """Go on from a checkpoint, whose best model must be there unless the result is."""
+        super()._restore()
+        if self.valid is not None and self.loader.position and not (self.folder / MODEL).is_file():
+            self._require_best()
+
+    def _require_best(self) -> None:
+        """Refuse to go on without the best model so far, which is the result."""
+        path = self.folder / BEST
+        if not path.is_file():
+            raise DataError(
+                f"{path}: missing, though the run has validated; put the file back, since the best model "
+                "so far is in no checkpoint, or fine-tune again in another folder"
+            )
 
     def _averaged(self) -> dict[str, np.ndarray]:
         """Return the parent's own values of all that is not trained, whatever the run's precision."""

@@ -125,6 +125,8 @@ REFERENCES = {
     "nequix-nano": "f10d5ae84d56e958b257ee2a0791ede153e245ef1115263231f94a732a83bf6a",
     "nequix-mp-1": "cec317ae42358dea6d68510bad59377384d123b7e92e27efbce4d6f8068b1838",
     "nequix-mp-1-pft": "757158af7bc726648d526488849d910ce065b8b111fd3e3d9688a06a58ccc3e8",
+    "nequix-mp-1-pft-nocotrain": "91e3539ef8008c8937590dd7fd0e68a834e0e8b7d4a2cfad5163237d86c1c558",
+    "nequix-omat-1": "1741b92962e015c11d25a83f409dec0bd4a93ff9c69fea3353bf4997f6c74d2e",
 }
 """The models with a coverage reference in the package, in ``nequix/weights``, and the digests of these files.
 

@@ -42,6 +42,7 @@ from nequix.train.step import State, everywhere, initial_state, make_mesh, make_
 from nequix.train.streams import (
     Other,
     loading,
+    name_absent,
     open_sources,
     own_packs,
     refuse_no_atom_energies,
@@ -93,6 +94,7 @@ class Run:
         len(train)  # a stream, which has no length, is refused before it is read
         begun = bool(self._own.checkpoints())
         self.statistics, sizes = measured(train, config, folder, begun=begun, progress=progress)
+        self.digests = {"training": self.statistics.digest}
         self._refuse_unlabelled(train, self.statistics)
         refuse_no_atom_energies(train, self.statistics, config, "training", every=True)
         self.spec = self._specify()
@@ -107,6 +109,7 @@ class Run:
         self.valid = None
         if valid is not None:
             found, sizes = measured_valid(valid, config, folder, begun=begun, progress=progress)
+            self.digests["validation"] = found.digest
             self._refuse_unknown(valid, found)
             refuse_unlabelled(valid, found.labels, config, "validation", every=False)
             refuse_no_atom_energies(valid, found, config, "validation", every=False)
@@ -118,6 +121,16 @@ class Run:
         self.others = self._others(shared)
         for other in self.others:
             other.loader.restore({**other.loader.state(), "position": self.loader.position})
+        self._refuse_changed()
+
+    def _refuse_changed(self) -> None:
+        """Refuse data that are not those of the checkpoint: what was measured of them may be lost."""
+        for name, digest in self._saved_digests.items():
+            if digest and self.digests.get(name, digest) not in ("", digest):
+                raise DataError(
+                    f"{self.folder}: the structures for {name} or their labels have changed since the run "
+                    "began; put the old data back, or choose another folder"
+                )
 
     def _others(self, shared: dict[str, Any]) -> list[Other]:
         """Open more training data.
@@ -146,6 +159,8 @@ class Run:
         if (doubt := data.doubt()) is not None:
             warnings.warn(doubt, RuntimeWarning, stacklevel=2)
         numbers = tuple(model.atomic_numbers or data.atomic_numbers)
+        if (absent := name_absent(numbers, data, model.atom_energies or {})) is not None:
+            warnings.warn(absent, RuntimeWarning, stacklevel=2)
         return model.spec(numbers, data.avg_n_neighbors, data.scale, data.shift)
 
     def _refuse_unknown(self, source: Source, found: Statistics) -> None:
@@ -183,6 +198,7 @@ class Run:
 
     def _restore(self) -> None:
         self.best, self.waited = float("inf"), 0
+        self._saved_digests: dict[str, str] = {}
         self.history = History(self.folder / "history.csv")
         saved = load_newest(self._own.seen(), self.state)
         if saved is not None:
@@ -190,6 +206,7 @@ class Run:
             self.state = everywhere(self.mesh, state)
             self.loader.restore(rest["loader"])
             self.best, self.waited = rest["best"], rest.get("waited", 0)
+            self._saved_digests = rest.get("data", {})  # older checkpoints have none
         if not same_everywhere(self.loader.position):
             raise DataError(f"{self.folder}: not every process finds the same checkpoints; share the folder")
         self._trackers: list[Tracker] = []
@@ -203,7 +220,7 @@ class Run:
             (self.folder / "checkpoints").mkdir(exist_ok=True)
             path = self.folder / "checkpoints" / f"step-{self.loader.position:09d}.safetensors"
             best = self.best if np.isfinite(self.best) else 1e300
-            rest = {"loader": self.loader.state(), "best": best, "waited": self.waited}
+            rest = {"loader": self.loader.state(), "best": best, "waited": self.waited, "data": self.digests}
             save_checkpoint(path, self.state, rest)
             found = self._own.checkpoints()
             newer = [other for other in found if other.name > path.name]  # damaged: the run is not there yet

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -50,7 +51,23 @@ def open_sources(config: TrainConfig) -> tuple[Source, Source | None]:
         return source, open_source(config.data.valid, config.data.label_keys)
     if config.data.valid_fraction == 0:
         return source, None
+    _refuse_repeated(config)
     return split(source, config.data.valid_fraction, config.run.seed)
+
+
+def _refuse_repeated(config: TrainConfig) -> None:
+    """Refuse a source that is named twice where validation data are split off from the training data."""
+    seen: dict[Path, str] = {}
+    for name in config.data.train:
+        path = Path(name).resolve()
+        if path in seen:
+            same = "twice" if seen[path] == name else f"and {seen[path]}, which is the same,"
+            raise DataError(
+                f"data.train names {name} {same} while valid_fraction = {config.data.valid_fraction:g} "
+                "splits the data: equal structures would be trained on and validated with; name it once, or "
+                "name other structures for validation (data.valid, --valid)"
+            )
+        seen[path] = name
 
 
 def held_out(config: TrainConfig) -> Source | None:
@@ -82,6 +99,27 @@ def refuse_unknown(source: Source, found: Statistics, spec: ModelSpec) -> None:
             f"{first}: {symbols} unknown to the model; add structures with them to the training data, "
             "leave these out, or choose another seed if validation data were split off"
         )
+
+
+def name_absent(numbers: Iterable[int], found: Statistics, energies: Mapping[int, float]) -> str | None:
+    """Name the elements of a model that no structure for training has.
+
+    Args:
+        numbers: Atomic numbers of the model.
+        found: Statistics of the training data.
+        energies: Atom energies that the configuration states, eV.
+
+    Returns:
+        A warning; None if there is no such element without an energy.
+    """
+    absent = set(numbers) - set(found.atomic_numbers) - set(energies)
+    if not absent:
+        return None
+    symbols = ", ".join(chemical_symbols[number] for number in sorted(absent))
+    return (
+        f"model.atomic_numbers: no structure for training has {symbols}; the atom energies are 0 eV and "
+        "predictions for these elements mean nothing; remove them from the list, or state model.atom_energies"
+    )
 
 
 def refuse_unlabelled(

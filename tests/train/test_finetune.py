@@ -190,6 +190,22 @@ def test_patience_ends_a_run_whose_parent_is_the_best():
     assert History(Path("patient", "history.csv")).rows() == rows
 
 
+def test_a_deleted_best_model_is_named():
+    """It is the result, and in no checkpoint."""
+    run = tuning("head", epochs=1)
+    with pytest.raises(DataError, match=r"best\.safetensors: missing, .* another folder"):
+        run.train(lambda *_: Path("run", BEST).unlink(missing_ok=True) if run.loader.position == 1 else None)
+    assert not Path("run", MODEL).exists()
+
+
+def test_a_deleted_best_model_is_named_before_a_run_goes_on():
+    run = tuning("head", epochs=3)
+    assert not run.train(lambda step, *_: os.kill(os.getpid(), signal.SIGTERM) if step == 1 else None)
+    Path("run", BEST).unlink()
+    with pytest.raises(DataError, match=r"best\.safetensors: missing"):
+        tuning("head", epochs=3)
+
+
 def test_trackers_are_told_of_the_parent_s_validation(monkeypatch):
     told = []
 

@@ -19,7 +19,7 @@ from nequix.finetune.config import ReplayConfig, configure
 from nequix.finetune.run import FineTuning, finished
 from nequix.finetune.teacher import write_teacher_data
 from nequix.io.weights import Provenance, Weights, read_weights, write_weights
-from nequix.train import measured
+from nequix.train import statistics_cache
 from nequix.train.history import History
 from nequix.train.loop import MODEL
 from tests.train.emt import write_data
@@ -123,7 +123,7 @@ def test_replayed_data_that_changed_are_noticed_once_steps_were_taken(monkeypatc
     run = tuning("run", share=0.5)
     run.checkpoint()
     with monkeypatch.context() as patched:
-        patched.setattr(measured, "compute", None)  # nothing is measured twice
+        patched.setattr(statistics_cache, "compute", None)  # nothing is measured twice
         tuning("run", share=0.5)
     run.write()
     run._own.note()

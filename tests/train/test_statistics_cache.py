@@ -1,6 +1,7 @@
 """What was measured is kept in the run's folder, and data that change are noticed."""
 
 import os
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from nequix.train import statistics_cache as module
 from nequix.train.config import read_config
 from nequix.train.loop import Run
 from nequix.train.statistics_cache import MEASURED, VALID, measured, measured_valid
+from nequix.train.streams import open_sources
 from tests.train.emt import write_config
 
 
@@ -141,7 +143,7 @@ def test_validation_data_are_kept(config, tmp_path, count):
 
 
 def test_elements_of_the_validation_data_alone_are_named_before_any_step(tmp_path):
-    path = write_config(tmp_path, 12)
+    path = write_config(tmp_path, 24)
     frames = ase.io.read(tmp_path / "data.extxyz", ":")
     frames[5].numbers[0] = 78
     ase.io.write(tmp_path / "valid.extxyz", frames)
@@ -154,4 +156,51 @@ def test_data_without_any_neighbours_are_refused_with_the_cutoff(tmp_path):
     path = write_config(tmp_path, 12)
     path.write_text(path.read_text().replace("cutoff: 4.0", "cutoff: 1.0"))
     with pytest.raises(DataError, match=r"no atom of the 10 structures .* within model.cutoff = 1 A"):
+        Run(read_config(path), tmp_path / "run")
+
+
+@pytest.mark.parametrize("content", [None, b"damaged"])
+@pytest.mark.parametrize(("kept", "role"), [(MEASURED, "training"), (VALID, "validation")])
+def test_changed_labels_are_refused_even_if_what_was_measured_is_lost(tmp_path, content, kept, role):
+    config = read_config(write_config(tmp_path, 24))
+    data = config.data
+    for name in ("training", "validation"):
+        shutil.copy(tmp_path / "data.extxyz", tmp_path / f"{name}.extxyz")
+    data = replace(
+        data, train=[str(tmp_path / "training.extxyz")], valid=[str(tmp_path / "validation.extxyz")]
+    )
+    config = replace(config, data=data)
+    Run(config, tmp_path / "run").checkpoint()
+    path = tmp_path / "run" / kept
+
+    def damage():
+        path.unlink() if content is None else path.write_bytes(content)
+
+    damage()
+    Run(config, tmp_path / "run")  # the same data are measured again
+    frames = ase.io.read(tmp_path / f"{role}.extxyz", ":")
+    for atoms in frames:
+        atoms.calc.results["forces"] = -atoms.calc.results["forces"]
+    ase.io.write(tmp_path / f"{role}.extxyz", frames)
+    damage()
+    with pytest.raises(DataError, match=f"structures for {role} or their labels have changed"):
+        Run(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize("again", ["data.extxyz", "./data.extxyz", "link.extxyz"])
+def test_data_named_twice_are_not_split(tmp_path, monkeypatch, again):
+    monkeypatch.chdir(tmp_path)
+    config = read_config(write_config(tmp_path, 12))
+    (tmp_path / "link.extxyz").symlink_to(tmp_path / "data.extxyz")
+    data = replace(config.data, train=["data.extxyz", again])
+    with pytest.raises(DataError, match=r"data\.train names .*data\.valid"):
+        open_sources(replace(config, data=data))
+    train, valid = open_sources(replace(config, data=replace(data, valid_fraction=0)))
+    assert (len(train), valid) == (24, None)  # repeated on purpose, they count twice
+
+
+def test_elements_that_no_structure_has_are_named(tmp_path):
+    path = write_config(tmp_path, 24)
+    path.write_text(path.read_text().replace("model:", "model:\n  atomic_numbers: [29, 47, 78, 79]"))
+    with pytest.warns(RuntimeWarning, match=r"model\.atomic_numbers: no structure .* has Pt; .* 0 eV"):
         Run(read_config(path), tmp_path / "run")
