@@ -261,7 +261,7 @@ def _outliers(sums: Sums) -> dict[str, float]:
     """Name the few structures that set the scale; see :class:`Statistics`."""
     n = int(sums.counts[1])
     chosen = sums.strongest[: max(1, n // 100)]
-    squares, size = (sum(row[column] for row in chosen) for column in (0, 1))
+    squares, size = sum(row[0] for row in chosen), sum(row[1] for row in chosen)
     if n < _LEAST_FORCES or squares <= _DOMINANT * sums.squares:
         return {}
     rest = (sums.squares - squares) / max(sums.components - size, 1)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from nequix.data.sources import open_source
-from tests.data.sets import saved, strained_copper
+from tests.data.sets import relabelled, saved, strained_copper
 
 
 @pytest.fixture
@@ -75,3 +75,12 @@ def test_convert_takes_keys(run, tmp_path, frames):
     outcome = run("convert", data, "-o", tmp_path / "wrong", "--energy-key", "bpe")
     assert outcome.returncode == 1
     assert "'bpe', named for energy; set.extxyz:0 has energy, pbe" in " ".join(outcome.stderr.split())
+
+
+def test_stats_warns_of_a_structure_that_sets_the_scale(tmp_path, run):
+    frames = strained_copper(12)
+    frames[4] = relabelled(frames[4], forces=1e4 * frames[4].calc.results["forces"])
+    outcome = run("stats", saved(tmp_path / "set.extxyz", frames), "--cutoff", 4)
+    assert outcome.returncode == 0
+    assert json.loads(outcome.stdout)["outliers"].keys() == {"set.extxyz:4"}
+    assert "is set by the forces of 1 of 12 structures: set.extxyz:4" in outcome.stderr
