@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+from nequix import engines
 from nequix.core.errors import BackendUnavailable, SpecError
 from nequix.core.spec import ModelSpec
 from nequix.core.suggest import did_you_mean
@@ -19,22 +17,10 @@ from nequix.native import library
 from nequix.native.model import check_supported
 from nequix.potential import Potential
 
-ENGINES = {"jax": ("jax", "equinox"), "torch": ("torch",)}
-"""The backends that need a framework, and the packages that they import."""
-
-BACKENDS = ("native", *ENGINES)
+BACKENDS = ("native", *engines.ENGINES)
 """Every backend, in the order in which ``auto`` tries them."""
 
 _GPU_FILES = ("/dev/nvidiactl", "/dev/kfd")
-
-
-def installed_engines() -> list[str]:
-    """List the engines whose packages are installed; none of them is imported."""
-    return [
-        name
-        for name, packages in ENGINES.items()
-        if all(importlib.util.find_spec(package) is not None for package in packages)
-    ]
 
 
 def installed_backends() -> list[str]:
@@ -45,7 +31,7 @@ def installed_backends() -> list[str]:
         >>> set(installed_backends()) <= {"native", "jax", "torch"}
         True
     """
-    return [*(["native"] if library.path().is_file() else []), *installed_engines()]
+    return [*(["native"] if library.path().is_file() else []), *engines.installed_engines()]
 
 
 def choose_backend(
@@ -72,12 +58,12 @@ def choose_backend(
     """
     if backend != "auto":
         return backend
-    engines, built = installed_engines(), library.path().is_file()
-    on_cpu = device in ("cpu", "cpu:0") or (device is None and not (engines and _has_gpu()))
+    installed, built = engines.installed_engines(), library.path().is_file()
+    on_cpu = device in ("cpu", "cpu:0") or (device is None and not (installed and _has_gpu()))
     if on_cpu and kernel in ("auto", "native") and built and (spec is None or _is_supported(spec)):
         return "native"
-    if engines:
-        return first_working(engines, device)
+    if installed:
+        return engines.first_working(installed, device)
     reason = (
         "the native library does not cover what is asked" if built else "the native library was not built"
     )
@@ -85,27 +71,6 @@ def choose_backend(
         f"no backend can be used: {reason}, and no engine is installed: {install_command('jax')}, or with "
         "[torch] instead of [jax]"
     )
-
-
-def first_working(backends: Sequence[str], device: str | None = None) -> str:
-    """Return the first backend that can be imported and starts on a device.
-
-    Args:
-        backends: Names of backends, the preferred one first.
-        device: Name of the device; by default the first that a backend offers.
-
-    Raises:
-        BackendUnavailable: If none of them works, with the reason of each.
-    """
-    reasons = []
-    for name in backends:
-        try:
-            import_backend(name).find_device(device)
-        except BackendUnavailable as error:
-            reasons.append(f"{name}: {error}")
-        else:
-            return name
-    raise BackendUnavailable("no installed backend works. " + ". ".join(reasons))
 
 
 def import_backend(name: str) -> ModuleType:
@@ -126,15 +91,7 @@ def import_backend(name: str) -> ModuleType:
         names = ", ".join(map(repr, BACKENDS))
         hint = did_you_mean(name, ("auto", *BACKENDS))
         raise ValueError(f"backend = {name!r}, expected 'auto' or one of {names}{hint}")
-    try:
-        return importlib.import_module(f"nequix.{name}")
-    except BackendUnavailable:
-        raise
-    except Exception as error:  # a broken installation raises anything
-        what = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
-        raise BackendUnavailable(
-            f"backend {name!r} cannot be imported ({what}); install it: {install_command(name)}"
-        ) from error
+    return engines.import_engine(name)
 
 
 def load_model(
@@ -175,28 +132,6 @@ def load_model(
     weights = model if isinstance(model, Weights) else load_weights(model)
     engine = import_backend(choose_backend(backend, weights.spec, kernel=kernel, device=device))
     return engine.Potential(weights, kernel=kernel, dtype=dtype, device=device, threads=threads)
-
-
-def load_engine(weights: Weights, *, kernel: str, dtype: str, device: str) -> Potential:
-    """Put a model on an installed engine, for what the native backend leaves to engines.
-
-    Args:
-        weights: The model.
-        kernel: The convolution kernel.
-        dtype: Precision of the layers.
-        device: Where it runs.
-
-    Raises:
-        BackendUnavailable: If no engine is installed, or none of them works.
-    """
-    engines = installed_engines()
-    if not engines:
-        raise BackendUnavailable(
-            "invariant features and second derivatives need an engine, and none is installed: "
-            f"{install_command('jax')}, or with [torch] instead of [jax]"
-        )
-    engine = import_backend(first_working(engines, device))
-    return engine.Potential(weights, kernel=kernel, dtype=dtype, device=device)
 
 
 def _is_supported(spec: ModelSpec) -> bool:

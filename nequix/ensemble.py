@@ -19,7 +19,7 @@ from nequix.io.weights import Weights
 
 if TYPE_CHECKING:
     from nequix.graphs.graph import Graph
-    from nequix.io.ensemble import EnsembleResults
+    from nequix.graphs.results import EnsembleResults
 
 
 class SpreadExceeded(NequixError, RuntimeError):

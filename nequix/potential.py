@@ -10,8 +10,8 @@ import numpy as np
 
 from nequix.core.spec import ModelSpec
 from nequix.graphs.graph import Graph
-from nequix.graphs.results import Results, check_direction, check_graph, unpad_results
-from nequix.io.ensemble import EnsembleResults, check_members, n_shared_layers
+from nequix.graphs.results import EnsembleResults, Results, check_direction, check_graph, unpad_results
+from nequix.io.ensemble import check_members, n_shared_layers
 from nequix.io.weights import Weights
 from nequix.native.model import NativeModel
 

@@ -140,3 +140,33 @@ def group(spec: ModelSpec, parameters: Mapping[str, T]) -> dict[str, dict[str, A
             case [kind, leaf]:
                 nested.setdefault(kind, {})[leaf] = parameters[name]
     return nested
+
+
+def check_dtype(dtype: str) -> None:
+    """Reject an unknown precision.
+
+    Args:
+        dtype: Precision of the layers.
+
+    Raises:
+        ValueError: Unless it is ``float32`` or ``float64``.
+    """
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"dtype = {dtype!r}, but the precisions are 'float32' and 'float64'")
+
+
+def cast_parameters(parameters: Mapping[str, np.ndarray], dtype: str) -> dict[str, np.ndarray]:
+    """Copy the parameters of a model in a precision; the atom energies stay float64.
+
+    JAX may read a NumPy array where it lies: the caller's own could change afterwards.
+
+    Args:
+        parameters: The parameters by name.
+        dtype: ``float32`` or ``float64``.
+
+    Raises:
+        ValueError: For another precision.
+    """
+    check_dtype(dtype)
+    converted = {name: np.array(values, dtype) for name, values in parameters.items()}
+    return {**converted, "atom_energies": np.array(parameters["atom_energies"], np.float64)}

@@ -17,7 +17,8 @@ from scipy.stats import norm, spearmanr
 
 from nequix.core.errors import DataError
 from nequix.data.structure import Structure
-from nequix.io.ensemble import Calibration, EnsembleResults
+from nequix.graphs.results import EnsembleResults
+from nequix.io.ensemble import Calibration
 
 if TYPE_CHECKING:
     from jaxtyping import Float

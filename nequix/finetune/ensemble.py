@@ -13,7 +13,8 @@ from nequix.data.sources import Source
 from nequix.data.structure import Structure
 from nequix.finetune.calibration import LEAST, calibrate, energy_pairs, force_pairs, reliability
 from nequix.finetune.config import FinetuneConfig
-from nequix.io.ensemble import Calibration, EnsembleResults, write_ensemble
+from nequix.graphs.results import EnsembleResults
+from nequix.io.ensemble import Calibration, write_ensemble
 from nequix.io.files import write_atomic
 from nequix.io.weights import Weights, read_weights
 from nequix.jax.ensemble import EnsemblePotential

@@ -10,7 +10,6 @@ import numpy as np
 from nequix.core.errors import GraphError
 from nequix.core.spec import ModelSpec
 from nequix.graphs.graph import Graph
-from nequix.io.weights import Weights
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -32,6 +31,36 @@ class Results:
     energies: Float[np.ndarray, " n_nodes"]
     forces: Float[np.ndarray, "n_nodes 3"]
     stress: Float[np.ndarray, "n_graphs 3 3"]
+
+
+@dataclass(frozen=True, eq=False)
+class EnsembleResults:
+    """What every member of an ensemble predicts for one structure or a batch.
+
+    Attributes:
+        members: The results of each member.
+        mean: Their means.
+    """
+
+    members: tuple[Results, ...]
+
+    @property
+    def mean(self) -> Results:
+        """Return the means of the members' results."""
+        return Results(*(self._stacked(name).mean(0) for name in ("energy", "energies", "forces", "stress")))
+
+    @property
+    def energy_spread(self) -> Float[np.ndarray, " n_graphs"]:
+        """Return the standard deviation of each structure's energy over the members, eV."""
+        return self._stacked("energy").std(0, ddof=1)
+
+    @property
+    def forces_spread(self) -> Float[np.ndarray, " n_nodes"]:
+        """Return the standard deviation of a component of each atom's force, eV/A, as a mean over three."""
+        return np.sqrt(self._stacked("forces").var(0, ddof=1).mean(-1))
+
+    def _stacked(self, name: str) -> np.ndarray:
+        return np.stack([getattr(member, name) for member in self.members])
 
 
 def unpad_results(graph: Graph, energies: np.ndarray, forces: np.ndarray, virial: np.ndarray) -> Results:
@@ -97,33 +126,3 @@ def check_direction(graph: Graph, direction: np.ndarray) -> Float[np.ndarray, "n
             "finite: a displacement of every atom"
         )
     return checked
-
-
-def check_dtype(dtype: str) -> None:
-    """Reject an unknown precision.
-
-    Args:
-        dtype: Precision of the layers.
-
-    Raises:
-        ValueError: Unless it is ``float32`` or ``float64``.
-    """
-    if dtype not in ("float32", "float64"):
-        raise ValueError(f"dtype = {dtype!r}, but the precisions are 'float32' and 'float64'")
-
-
-def cast_parameters(weights: Weights, dtype: str) -> dict[str, np.ndarray]:
-    """Copy a model's parameters in a precision; the atom energies stay float64.
-
-    JAX may read a NumPy array where it lies: the caller's own could change afterwards.
-
-    Args:
-        weights: The model.
-        dtype: ``float32`` or ``float64``.
-
-    Raises:
-        ValueError: For another precision.
-    """
-    check_dtype(dtype)
-    converted = {name: np.array(values, dtype) for name, values in weights.parameters.items()}
-    return {**converted, "atom_energies": np.array(weights.parameters["atom_energies"], np.float64)}

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nequix.core.errors import WeightsError
-from nequix.graphs.results import Results
 from nequix.io import strict_json
 from nequix.io.files import write_atomic
 from nequix.io.header import shorten
@@ -20,7 +19,7 @@ from nequix.io.limits import MAX_SETTINGS
 from nequix.io.weights import Weights, read_weights
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    pass
 
 
 ENSEMBLE = "ensemble.json"
@@ -60,36 +59,6 @@ class Calibration:
     energy_area: float
     energy_area_scaled: float
     energy_limit: float
-
-
-@dataclass(frozen=True, eq=False)
-class EnsembleResults:
-    """What every member says of one structure or a batch.
-
-    Attributes:
-        members: The results of each member.
-        mean: Their means.
-    """
-
-    members: tuple[Results, ...]
-
-    @property
-    def mean(self) -> Results:
-        """Return the means of the members' results."""
-        return Results(*(self._stacked(name).mean(0) for name in ("energy", "energies", "forces", "stress")))
-
-    @property
-    def energy_spread(self) -> Float[np.ndarray, " n_graphs"]:
-        """Return the standard deviation of each structure's energy over the members, eV."""
-        return self._stacked("energy").std(0, ddof=1)
-
-    @property
-    def forces_spread(self) -> Float[np.ndarray, " n_nodes"]:
-        """Return the standard deviation of a component of each atom's force, eV/A, as a mean over three."""
-        return np.sqrt(self._stacked("forces").var(0, ddof=1).mean(-1))
-
-    def _stacked(self, name: str) -> np.ndarray:
-        return np.stack([getattr(member, name) for member in self.members])
 
 
 def check_members(members: Sequence[Weights]) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from nequix.core.parameters import cast_parameters
 from nequix.core.spec import ModelSpec
 from nequix.graphs.graph import Graph
-from nequix.graphs.results import cast_parameters
 from nequix.io.ensemble import own_parameters
 from nequix.io.weights import Weights
 from nequix.jax.convolution import Kernel
@@ -38,7 +38,7 @@ class EnsemblePotential(BaseEnsemblePotential):
     def __init__(self, members: Sequence[Weights], **options: Any) -> None:
         super().__init__(members, **options)
         first = self.potentials[0]
-        values = [cast_parameters(weights, self.dtype) for weights in members]
+        values = [cast_parameters(weights.parameters, self.dtype) for weights in members]
         names = own_parameters(members)
         with first._precision():
             self._own = {n: first._put(np.stack([value[n] for value in values])) for n in names}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
+from nequix.core.parameters import cast_parameters
 from nequix.graphs.graph import Graph
-from nequix.graphs.results import cast_parameters
 from nequix.graphs.tiling import CHUNK_TILES, TiledGraph, round_up, tile_edges, tiles_needed
 from nequix.io.weights import Weights
 from nequix.jax import ops
@@ -183,13 +183,14 @@ class Potential(BasePotential):
         device: str | None = None,
         threads: int | None = None,
     ) -> None:
+        parameters = cast_parameters(weights.parameters, dtype)
         self.dtype = dtype
         self.spec = weights.spec
         self.device = find_device(device)
         self._sizes: list[tuple[int, int, int]] = []
         self._compile()
         with self._precision():
-            self.model = Model(weights.spec, jax.device_put(cast_parameters(weights, dtype), self.device))
+            self.model = Model(weights.spec, jax.device_put(parameters, self.device))
         self.kernel = TABLE.bound(kernel, self.platform, weights, dtype, threads)
 
     def __getstate__(self) -> dict[str, Any]:

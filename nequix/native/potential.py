@@ -6,9 +6,10 @@ import os
 
 import numpy as np
 
+from nequix import engines
 from nequix.core.errors import BackendUnavailable
+from nequix.core.parameters import check_dtype
 from nequix.graphs.graph import Graph
-from nequix.graphs.results import check_dtype
 from nequix.io.weights import Weights
 from nequix.native.model import NativeModel, check_threads, shared_model
 from nequix.potential import EnsemblePotential as BaseEnsemblePotential
@@ -106,9 +107,7 @@ class Potential(BasePotential):
         """Return this model on an installed engine, for second derivatives."""
         process = os.getpid()
         if self._engine is None or self._engine[0] != process:  # engines do not all survive a fork
-            from nequix.backends import load_engine
-
-            engine = load_engine(self._weights, dtype=self.dtype, kernel="plain", device="cpu")
+            engine = engines.load_engine(self._weights, dtype=self.dtype, kernel="plain", device="cpu")
             self._engine = process, engine
         return self._engine[1]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from nequix.core.parameters import cast_parameters
 from nequix.graphs.graph import Graph
-from nequix.graphs.results import cast_parameters
 from nequix.graphs.tiling import TiledGraph, tile_edges
 from nequix.io.weights import Weights
 from nequix.potential import Outputs
@@ -164,11 +164,12 @@ class Potential(BasePotential):
         device: str | None = None,
         threads: int | None = None,
     ) -> None:
+        parameters = cast_parameters(weights.parameters, dtype)
         self.dtype = dtype
         self.spec = weights.spec
         self.device = find_device(device)
         with self._precision():
-            put = {name: self._put(values) for name, values in cast_parameters(weights, dtype).items()}
+            put = {name: self._put(values) for name, values in parameters.items()}
             self.model = Model(weights.spec, put).requires_grad_(False)
         self.kernel = TABLE.bound(kernel, self.platform, weights, dtype, threads)
 

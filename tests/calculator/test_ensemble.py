@@ -11,8 +11,8 @@ from ase.md.verlet import VelocityVerlet
 
 from nequix import GraphError, NequixCalculator, NequixEnsembleCalculator, SpreadGuard, WeightsError
 from nequix.ensemble import SpreadExceeded
+from nequix.graphs.results import EnsembleResults
 from nequix.io.ensemble import (
-    EnsembleResults,
     n_shared_layers,
     own_parameters,
     read_ensemble,

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 import nequix
-from nequix import backends
+from nequix import backends, engines
 from nequix.native import library
 from tests.calculator.small import ENGINES, write_small
 
@@ -78,7 +78,7 @@ def test_installed_backends_are_found_without_an_import():
 
 
 def test_a_backend_without_its_packages_is_not_listed(monkeypatch):
-    monkeypatch.setitem(backends.ENGINES, "torch", ("torch", "no_such_package"))
+    monkeypatch.setitem(engines.ENGINES, "torch", ("torch", "no_such_package"))
     assert backends.installed_backends() == ["native", "jax"]
 
 
@@ -91,7 +91,7 @@ def test_an_unknown_backend_is_refused_with_the_choices():
 
 @pytest.mark.parametrize("installed", ENGINES)
 def test_by_default_an_installed_backend_is_taken(installed, tmp_path, monkeypatch):
-    monkeypatch.setattr(backends, "installed_engines", lambda: [installed])
+    monkeypatch.setattr(engines, "installed_engines", lambda: [installed])
     monkeypatch.setattr(library, "path", lambda: tmp_path / "not built")
     path = write_small(tmp_path)
     assert nequix.load_model(path).backend == installed
@@ -100,7 +100,7 @@ def test_by_default_an_installed_backend_is_taken(installed, tmp_path, monkeypat
 
 
 def test_without_any_backend_the_default_names_the_command_that_installs_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(backends, "installed_engines", list)
+    monkeypatch.setattr(engines, "installed_engines", list)
     monkeypatch.setattr(library, "path", lambda: tmp_path / "not built")
     for use in (nequix.load_model, nequix.NequixCalculator):
         with pytest.raises(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nequix import BackendUnavailable, backends
+from nequix import BackendUnavailable, backends, engines
 
 ROOT = Path(__file__).parents[2]
 
@@ -105,15 +105,15 @@ def test_no_working_backend_is_an_error_with_every_reason(monkeypatch):
     def fail(name):
         raise BackendUnavailable(f"{name} is broken")
 
-    monkeypatch.setattr(backends, "import_backend", fail)
+    monkeypatch.setattr(engines, "import_engine", fail)
     with pytest.raises(BackendUnavailable, match=r"jax: jax is broken.*torch: torch is broken"):
-        backends.first_working(["jax", "torch"])
+        engines.first_working(["jax", "torch"])
 
 
 def test_auto_takes_the_backend_that_has_the_device():
-    assert backends.first_working(["jax", "torch"], "cpu") == "jax"
+    assert engines.first_working(["jax", "torch"], "cpu") == "jax"
     with pytest.raises(BackendUnavailable, match=r"jax: device 'gpu:99'.*torch: device 'gpu:99'"):
-        backends.first_working(["jax", "torch"], "gpu:99")
+        engines.first_working(["jax", "torch"], "gpu:99")
 
 
 @pytest.mark.parametrize("error", [ImportError("a library is missing"), RuntimeError("version mismatch")])
@@ -121,6 +121,6 @@ def test_a_backend_that_cannot_be_imported_is_unavailable(monkeypatch, error):
     def fail(name):
         raise error
 
-    monkeypatch.setattr(backends.importlib, "import_module", fail)
+    monkeypatch.setattr(engines.importlib, "import_module", fail)
     with pytest.raises(BackendUnavailable, match=str(error)):
         backends.import_backend("jax")

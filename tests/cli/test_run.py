@@ -363,13 +363,14 @@ def test_a_wrong_option_is_named(run, options, says):
     assert "Traceback" not in err
 
 
-def test_auto_takes_what_is_installed_and_says_so(run, monkeypatch):
-    monkeypatch.setattr("nequix.backends.installed_backends", lambda: ["torch"])
+def test_auto_takes_what_is_installed_and_says_so(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("nequix.native.library.path", lambda: tmp_path / "not built")
+    monkeypatch.setattr("nequix.engines.installed_engines", lambda: ["torch"])
     arguments = ("predict", "oxide.cif", "-o", "out.extxyz", "--model", "model.safetensors", "--force")
     code, _, err = run(*arguments)
     assert code == 0
     assert "model.safetensors: backend torch" in err
-    monkeypatch.setattr("nequix.backends.installed_backends", list)
+    monkeypatch.setattr("nequix.engines.installed_engines", list)
     code, _, err = run(*arguments)
     assert code == 1
     assert "pip install" in err

@@ -12,7 +12,7 @@ import pytest
 from ase.build import bulk
 
 import nequix.torch
-from nequix import NequixCalculator, NequixEnsembleCalculator, backends
+from nequix import NequixCalculator, NequixEnsembleCalculator, backends, engines
 from nequix.core.errors import BackendUnavailable, GraphError, SpecError
 from nequix.native import EnsemblePotential, Potential, library
 from tests.kernels.engines import spec_with
@@ -76,7 +76,7 @@ def test_second_derivatives_are_those_of_an_engine():
 
 
 def test_without_an_engine_second_derivatives_name_the_command_that_installs_one(monkeypatch):
-    monkeypatch.setattr(backends, "installed_engines", list)
+    monkeypatch.setattr(engines, "installed_engines", list)
     with pytest.raises(BackendUnavailable, match=r"second derivatives need an engine.*pip install"):
         Potential(WEIGHTS).hessian(GRAPH)
 
@@ -107,17 +107,18 @@ def test_a_graph_of_another_cutoff_is_an_error():
 
 
 def test_auto_is_native_unless_something_else_is_asked_for(monkeypatch):
-    monkeypatch.setattr(backends, "installed_engines", lambda: ["torch"])
+    monkeypatch.setattr(engines, "installed_engines", lambda: ["torch"])
     monkeypatch.setattr(backends, "_has_gpu", lambda: False)
     assert backends.choose_backend("auto", SPEC) == "native"
     assert backends.choose_backend("auto", SPEC, kernel="plain") == "torch"
-    assert backends.choose_backend("auto", SPEC, device="gpu") == "torch"
+    with pytest.raises(BackendUnavailable, match="'gpu'"):  # an engine is asked, and has none
+        backends.choose_backend("auto", SPEC, device="gpu")
     assert backends.choose_backend("auto", spec_with("2x0e + 1x4e", lmax=4)) == "torch"
     assert backends.choose_backend("jax", SPEC) == "jax"
     monkeypatch.setattr(backends, "_has_gpu", lambda: True)
     assert backends.choose_backend("auto", SPEC) == "torch"
     assert backends.choose_backend("auto", SPEC, device="cpu") == "native"
-    monkeypatch.setattr(backends, "installed_engines", list)
+    monkeypatch.setattr(engines, "installed_engines", list)
     assert backends.choose_backend("auto", SPEC) == "native"
     with pytest.raises(BackendUnavailable, match="does not cover what is asked"):
         backends.choose_backend("auto", SPEC, device="gpu")
@@ -126,14 +127,14 @@ def test_auto_is_native_unless_something_else_is_asked_for(monkeypatch):
 def test_a_library_that_was_not_built_is_left_out(monkeypatch, tmp_path):
     monkeypatch.setattr(library, "path", lambda: tmp_path / "libnequix.so")
     assert "native" not in backends.installed_backends()
-    assert backends.choose_backend("auto", SPEC) in backends.ENGINES
+    assert backends.choose_backend("auto", SPEC) in engines.ENGINES
 
 
 SCRIPT = """
 import sys
-from nequix import backends
+from nequix import engines
 from nequix.cli import main
-backends.installed_engines = list  # as if there were none
+engines.installed_engines = list  # as if there were none
 try:
     main()
 finally:

@@ -21,8 +21,8 @@ from nequix.finetune.config import configure
 from nequix.finetune.curve import check_curve
 from nequix.finetune.ensemble import conclude, member_configs, why_uncalibrated
 from nequix.finetune.run import FineTuning
-from nequix.graphs.results import Results
-from nequix.io.ensemble import EnsembleResults, read_ensemble
+from nequix.graphs.results import EnsembleResults, Results
+from nequix.io.ensemble import read_ensemble
 from nequix.io.weights import Provenance, Weights, read_weights, write_weights
 from nequix.train.loop import MODEL
 from tests.train.emt import write_data
