@@ -9,6 +9,7 @@ import typer
 
 from nequix.cli.coverage import Also, ReferenceOption, identity_of, load_reference
 from nequix.cli.items import needs_extra
+from nequix.cli.label_options import EnergyKey, ForcesKey, StressKey, VirialKey
 from nequix.cli.run import Backend, BackendOption, Device, Dtype, DtypeOption, Kernel, Model, make_calculator
 from nequix.cli.select import spread_of
 from nequix.core.errors import WeightsError
@@ -36,6 +37,10 @@ def assess(
     ] = None,
     reference: ReferenceOption = None,
     also: Also = None,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    stress_key: StressKey = None,
+    virial_key: VirialKey = None,
     model: Model = "nequix-mp-1",
     backend: BackendOption = Backend.auto,
     dtype: DtypeOption = Dtype.float32,
@@ -44,10 +49,15 @@ def assess(
 ) -> None:
     """Decide: use a model as it is, fine-tune it on few structures, or train; with reasons and doubts."""
     from nequix.assess.thresholds import Thresholds
+    from nequix.data.label_keys import LabelKeys
+    from nequix.data.labels import count_labels, refuse_unfound
+    from nequix.data.sources import open_source
 
     with needs_extra():
         from nequix.assess.report import print_verdict, write_report
     protocol = Thresholds(zero_shot_force, tuned_energy, tuned_force)
+    keys = LabelKeys.of(energy_key, forces_key, stress_key, virial_key)
+    open_source([*target, *(dft or [])], keys)  # refuses unknown files before the folder is made
     recorded = protocol.record(output)  # before any structure is read
 
     import numpy as np
@@ -57,13 +67,17 @@ def assess(
     from nequix.assess.decide import decide
     from nequix.assess.measure import measure
     from nequix.assess.similarity import never_labelled
-    from nequix.cli.frames import read_frames, read_structures
     from nequix.coverage.assess_coverage import assess_coverage
+    from nequix.data.frames import read_frames, read_structures
     from nequix.io.catalogue import load_weights
 
     weights = load_weights(model)
     calculator = make_calculator(model, backend, dtype, kernel, device)
-    aims, labelled = list(read_structures(target)), list(read_structures(dft or target))
+    aims = list(read_structures(target, keys=keys))
+    labelled = list(read_structures(dft, keys=keys)) if dft else aims
+    if labelled:
+        names = ", ".join(map(str, dft or target))
+        refuse_unfound(names, keys, count_labels(labelled), len(labelled), labelled[0])
     measured = measure(labelled, calculator.potential, protocol)
     known = _reference_or_none(model, reference, also)
     coverage = None if known is None else assess_coverage(aims, known, calculator.potential)

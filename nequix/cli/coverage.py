@@ -68,9 +68,9 @@ def check(
     """Compare structures with a model's training set: inside, edge or outside, and the gaps by name."""
     from rich.console import Console
 
-    from nequix.cli.frames import read_structures
     from nequix.coverage.assess_coverage import assess_coverage
     from nequix.coverage.report import compared_with, print_coverage
+    from nequix.data.frames import read_structures
     from nequix.io.files import make_folder
 
     known = load_reference(model, reference, also)
@@ -146,9 +146,9 @@ def load_reference(model: str, reference: Path | None, also: list[Path] | None) 
         reference: The file; by default the one beside the model's.
         also: Files of more structures.
     """
-    from nequix.cli.frames import read_structures
     from nequix.coverage.build import tally
     from nequix.coverage.sidecar import find_reference
+    from nequix.data.frames import read_structures
     from nequix.io.catalogue import load_weights
 
     weights = load_weights(model)

@@ -71,15 +71,18 @@ def stats(
     """Compute shift, scale, neighbours, atom energies and the shapes of batches."""
     from ase.data import chemical_symbols
 
+    from nequix.data.labels import refuse_unfound
     from nequix.data.sources import open_source
     from nequix.data.stats import compute, describe_packing
     from nequix.io.files import write_atomic
 
     _check_output(output, force)
-    source = open_source(sources, _keys(energy_key, forces_key, stress_key, virial_key))
+    keys = _keys(energy_key, forces_key, stress_key, virial_key)
+    source = open_source(sources, keys)
     given = None if atom_energies is None else _read_energies(atom_energies)
     with progress_bar("stats", count_structures(source)) as bar:
         found, sizes = compute(source, cutoff, atom_energies=given, n_workers=workers, progress=bar.advance)
+    refuse_unfound(source.path, keys, found.labels, found.n_structures, next(iter(source)))
     facts = {**found.to_dict(), "packing": describe_packing(sizes, batch_size)}
     facts["atom_energies"] = {chemical_symbols[z]: energy for z, energy in found.atom_energies.items()}
     text = json.dumps(facts, indent=2)

@@ -1,20 +1,20 @@
-"""Structures in files: read frame by frame, written whole or not at all."""
+"""Files of structures that commands write, completely or not at all."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nequix.core.errors import DataError
+from nequix.data.frames import format_by_ending
+from nequix.io.limits import COMPRESSED
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-    from nequix.data.structure import Structure
 
 WITH_RESULTS = ("extxyz", "traj", "json")
 """ASE's formats that keep energies, forces and stress."""
@@ -23,88 +23,6 @@ WITH_SPREADS = ("extxyz",)
 """The one that keeps the spreads of an ensemble, too: results that ASE does not know."""
 
 SPREADS = ("energy_spread", "forces_spread")
-
-ENDINGS = {".extxyz": "extxyz", ".xyz": "extxyz", ".traj": "traj", ".json": "json"}
-"""Formats that a name's ending decides, before ASE's patterns; to it ``POSCAR-relaxed.extxyz`` is VASP's."""
-
-COMPRESSED = (".gz", ".bz2", ".xz")
-"""Endings after the format's own, by which ASE compresses."""
-
-
-def read_frames(path: Path) -> Iterator[Atoms]:
-    """Read the structures of a file, one after the other.
-
-    Args:
-        path: A file of any format that ASE reads.
-
-    Raises:
-        DataError: If there is no such file or if it cannot be read, naming the frame, or if it is a CIF file
-            whose sites are not occupied by one whole atom each.
-    """
-    from ase.io import iread
-    from ase.io.formats import UnknownFileTypeError, filetype
-
-    from nequix.data.ase_formats import check_file
-
-    if not path.exists():
-        raise DataError(f"{path}: no such file; check the path")
-    if not path.is_file():  # a pipe without a writer would be waited for, and can be read only once
-        kind = "a folder" if path.is_dir() else "a pipe or a device"
-        raise DataError(f"{path}: {kind}, not a file; give the path of a file of structures")
-    index = 0
-    try:
-        name = _by_ending(path) or filetype(str(path))
-        check_file(path, name)
-        for atoms in iread(path, ":", format=name, do_not_split_by_at_sign=True):
-            if ".cif" in path.suffixes:  # in other files what stands there may be older than the atoms
-                _refuse_partial(atoms, f"{path}: frame {index}")
-            yield atoms
-            index += 1
-    except DataError:
-        raise
-    except UnknownFileTypeError as error:
-        raise DataError(
-            f"{path}: not of a format that ASE knows; give the file its format's usual ending, as .extxyz"
-        ) from error
-    except Exception as error:  # ASE's readers raise whatever their parsing met
-        reason = str(error) or type(error).__name__
-        if isinstance(error, KeyError):
-            reason = f"{reason} is unknown"
-        raise DataError(f"{path}: frame {index} cannot be read ({reason}); is the file whole?") from error
-    if index == 0:
-        raise DataError(f"{path}: holds no structure; is the file whole?")
-
-
-def _refuse_partial(atoms: Atoms, where: str) -> None:
-    """Refuse a disordered crystal, of which ASE keeps one whole atom a site."""
-    for site, occupants in atoms.info.get("occupancy", {}).items():
-        shares = list(occupants.values())
-        if len(shares) != 1 or (isinstance(shares[0], float) and abs(shares[0] - 1) > 1e-3):
-            told = ", ".join(f"{symbol} {share:g}" for symbol, share in occupants.items())
-            raise DataError(
-                f"{where}: site {site} has partial occupancies ({told}); "
-                "give an ordered structure, such as a supercell with a whole atom on each site"
-            )
-
-
-def read_structures(
-    paths: Iterable[Path], progress: Callable[[], None] = lambda: None
-) -> Iterator[Structure]:
-    """Read structures of any format that ASE reads, with the labels that they have.
-
-    Args:
-        paths: The files.
-        progress: Called after each structure.
-
-    Raises:
-        DataError: If a file is missing or cannot be read, naming the frame.
-    """
-    from nequix.data.structure import from_atoms
-
-    for path in paths:
-        for index, atoms in enumerate(read_frames(path)):
-            yield from_atoms(atoms, f"{path.name} {index}")
-            progress()
 
 
 def output_format(path: Path) -> str:
@@ -119,14 +37,9 @@ def output_format(path: Path) -> str:
     from ase.io.formats import UnknownFileTypeError, filetype
 
     try:
-        return _by_ending(path) or filetype(str(path), read=False)
+        return format_by_ending(path) or filetype(str(path), read=False)
     except UnknownFileTypeError:
         return ""
-
-
-def _by_ending(path: Path) -> str | None:
-    name = Path(path.stem) if path.suffix.lower() in COMPRESSED else path
-    return ENDINGS.get(name.suffix.lower())
 
 
 def check_target(target: Path, sources: Sequence[Path], force: bool, formats: Sequence[str] = ()) -> None:

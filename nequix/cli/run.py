@@ -102,7 +102,8 @@ def predict(
 
 def _predictions(files: list[Path], calc: NequixCalculator) -> Iterator[Atoms | DataError]:
     """Evaluate frame after frame; a failure takes its frame's place and names file, frame and atom."""
-    from nequix.cli.frames import read_frames, with_results
+    from nequix.cli.frames import with_results
+    from nequix.data.frames import read_frames
 
     for path in files:
         try:
@@ -136,7 +137,8 @@ def relax(
     force: Force = False,
 ) -> None:
     """Relax a structure; exit code 3 if it does not converge, what was reached being written all the same."""
-    from nequix.cli.frames import check_target, read_frames, try_format, with_results, write_frames
+    from nequix.cli.frames import check_target, try_format, with_results, write_frames
+    from nequix.data.frames import read_frames
 
     if not (fmax > 0 and steps > 0):
         raise DataError(f"fmax = {fmax} and steps = {steps}, expected positive numbers")

@@ -50,9 +50,10 @@ def select(
     force: Force = False,
 ) -> None:
     """Choose the structures to label next, with reasons; the labels that they have are kept."""
-    from nequix.cli.frames import WITH_RESULTS, check_target, read_frames, write_frames
+    from nequix.cli.frames import WITH_RESULTS, check_target, write_frames
     from nequix.cli.run import make_calculator
     from nequix.coverage.select import select as choose
+    from nequix.data.frames import read_frames, read_structures
     from nequix.data.structure import from_atoms
 
     check_target(output, [*candidates, *(known or [])], force, WITH_RESULTS)
@@ -62,7 +63,7 @@ def select(
         for index, atoms in enumerate(read_frames(path)):
             frames.append(atoms)
             names.append(f"{path.name} {index}")
-    labelled = [from_atoms(a, str(p)) for p in known or [] for a in read_frames(p)]
+    labelled = list(read_structures(known or []))
     potential = None
     if strategy in (Strategy.clusters, Strategy.farthest):
         potential = make_calculator(model, backend, dtype, kernel, device).potential

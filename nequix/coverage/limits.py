@@ -46,7 +46,7 @@ def distance_limits(reference: Reference, atomic_numbers: Iterable[int]) -> dict
     limits = {}
     for a, b in combinations_with_replacement(sorted(set(atomic_numbers)), 2):
         radii = covalent_radii[a] + covalent_radii[b]
-        row = pairs.row(int(pair_code(np.int64(a), np.int64(b))))
+        row = pairs.row(int(pair_code(np.array([a]), np.array([b]))[0]))
         n_bonded = row[: int(BOND * radii / BIN_WIDTH)].max(initial=0.0)
         shortest = reference.shortest.get((a, b), np.inf)
         part = next((part for least, part in MARGINS if n_bonded >= least), None)

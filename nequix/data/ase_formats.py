@@ -59,6 +59,26 @@ def check_file(path: Path, name: str) -> None:
     Raises:
         DataError: Naming the reason.
     """
+    check_format(path, name)
+    check_regular(path)
+    if name == "traj":
+        _check_trajectory(path)
+    elif name == "json":
+        decode(read_bounded(path), str(path))
+    elif name != "db":
+        _check_text(path, name)
+
+
+def check_format(path: Path, name: str) -> None:
+    """Refuse a format that is not read.
+
+    Args:
+        path: The file, for messages.
+        name: Its format in ASE's words.
+
+    Raises:
+        DataError: If ASE does not know it, or its reader may do more than read.
+    """
     from ase.io.formats import ioformats
 
     if name not in ioformats:
@@ -70,13 +90,6 @@ def check_file(path: Path, name: str) -> None:
             f"{path}: the format {name!r} is not read, since ASE's reader may do more than read; "
             "convert the file to .extxyz with a program that you trust with it"
         )
-    check_regular(path)
-    if name == "traj":
-        _check_trajectory(path)
-    elif name == "json":
-        decode(read_bounded(path), str(path))
-    elif name != "db":
-        _check_text(path, name)
 
 
 def _check_text(path: Path, name: str) -> None:

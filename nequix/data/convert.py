@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
@@ -14,7 +15,7 @@ from typing import Any
 from nequix.core.errors import DataError, WeightsError
 from nequix.data.databases import DatabaseSource, connect
 from nequix.data.label_keys import LabelKeys
-from nequix.data.labels import count_labels, tell_unread
+from nequix.data.labels import count_labels, refuse_unfound
 from nequix.data.sources import MANIFEST, Source, open_source
 from nequix.data.structure import LABELS, Structure, refuse_not_finite, to_atoms
 from nequix.io import strict_json
@@ -69,10 +70,16 @@ def convert(
         "shard_size": shard_size,
     }
     plan = json.loads(json.dumps(plan))  # tuples become lists, as in the file that it is compared with
+    new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder / LOCK):
-            return _convert(source, folder, plan, progress or (lambda _: None))
+            try:
+                return _convert(source, folder, plan, progress or (lambda _: None))
+            except DataError:
+                if new and not _count_shards(folder):  # leave nothing of a conversion that was refused
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
     except Busy:
         raise DataError(f"{folder}: another process converts into this folder; wait for its end") from None
     except (OSError, NoLocks, WeightsError) as error:
@@ -109,13 +116,11 @@ def _refuse_unfound(
     folder: Path, source: Source, keys: LabelKeys, shard: Sequence[Structure], counts: Mapping[str, int]
 ) -> None:
     """Refuse a key that was named and occurs nowhere, before anything is written."""
-    for label, key in keys.named().items():
-        if not counts[label]:
-            (folder / MANIFEST).unlink()  # so that the folder takes a conversion with other keys
-            raise DataError(
-                f"{source.path}: none of the first {len(shard)} structures has the key {key!r}, named for "
-                f"{label}; {tell_unread(shard[0])}; name another key, or none for the usual ones"
-            )
+    try:
+        refuse_unfound(source.path, keys, counts, len(shard), shard[0])
+    except DataError:
+        (folder / MANIFEST).unlink()  # so that the folder takes a conversion with other keys
+        raise
 
 
 def _label_keys(plan: Mapping[str, Any]) -> LabelKeys:

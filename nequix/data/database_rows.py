@@ -33,7 +33,9 @@ def _sqlite_class() -> type:
 
         def decode(self, txt: Any, lazy: bool = False) -> Any:
             values = (
-                decode(txt, os.path.basename(self.filename)) if isinstance(txt, str) else bytes_to_object(txt)
+                decode(txt, os.path.basename(str(self.filename)))
+                if isinstance(txt, str)
+                else bytes_to_object(txt)
             )
             return values if isinstance(values, dict) else {}
 

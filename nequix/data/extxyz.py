@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import io
 import os
 import zipfile
@@ -18,16 +17,19 @@ from nequix.core.errors import DataError
 from nequix.data.label_keys import LabelKeys
 from nequix.data.sources import XYZ, Source
 from nequix.data.structure import Structure, from_atoms
-from nequix.data.xyz_limits import check_frame
+from nequix.data.xyz_atoms import parse_atoms
+from nequix.io.limits import COMPRESSED, decompress, open_bounded, open_member
 
 _ENCRYPTED = 1  # a bit of a file's flags
 
+_CELL_VECTOR = b"VEC"  # lines that some programs write after the atoms
+
 MAX_IN_MEMORY = 4 * 2**30
-"""Bytes up to which a decompressed ``.gz`` is held in memory; a larger one is for streaming alone."""
+"""Bytes up to which a decompressed file is kept in memory; a larger one can only be streamed."""
 
 
 class XyzSource(Source):
-    """A file of extended XYZ frames, ``.gz`` or not.
+    """A file of extended XYZ frames, compressed (``.gz``, ``.bz2``, ``.xz``) or not.
 
     The first random access reads it once for the frames' offsets. A compressed file has no random access
     of its own: it is then held in memory, decompressed, by every process.
@@ -59,7 +61,7 @@ class XyzSource(Source):
 
     def read(self, start: int) -> Iterator[Structure]:
         """Read the structures from an index on, holding one at a time."""
-        with reading(self.path), _stream(self.path) as handle:
+        with reading(self.path), open_bounded(self.path) as handle:
             for index, text in enumerate(frames(handle, self.path)):
                 if index >= start:
                     yield parse(text, self._name(index), self.keys)
@@ -129,8 +131,8 @@ class ZipSource(Source):
     def _texts(self, archive: zipfile.ZipFile, member: str) -> Iterator[tuple[str, bytes]]:
         """Read the names and texts of the frames of one file."""
         where = f"{os.path.basename(self.path)}/{member}"
-        with reading(where), archive.open(member) as stored, _plain(stored, member) as handle:
-            for index, text in enumerate(frames(handle, where)):
+        with reading(where), open_member(archive, archive.getinfo(member), where) as stored:
+            for index, text in enumerate(frames(decompress(stored, member), where)):
                 yield f"{where}:{index}", text
 
     def _counted(self) -> np.ndarray:
@@ -153,9 +155,11 @@ def frames(handle: IO[bytes], where: str) -> Iterator[bytes]:
         DataError: If a frame has no atom count, or the file ends within one.
     """
     index, blank = 0, b""
-    while first := handle.readline():
+    first = handle.readline()
+    while first:
         if not first.strip():
             blank += first  # a part of the next frame, so that the texts' lengths add up
+            first = handle.readline()
             continue
         word = first.strip()
         if not word.isdigit() or len(word) > 18:
@@ -171,6 +175,10 @@ def frames(handle: IO[bytes], where: str) -> Iterator[bytes]:
                     f"{where}: ends within frame {index}, expected {count} atoms; copy the file again"
                 )
             text += line
+        first = handle.readline()
+        while first.lstrip().startswith(_CELL_VECTOR):
+            text += first
+            first = handle.readline()
         yield bytes(text)
         index, blank = index + 1, b""
 
@@ -186,17 +194,7 @@ def parse(text: bytes, name: str, keys: LabelKeys) -> Structure:
     Raises:
         DataError: If it is no extended XYZ, or a label is wrong.
     """
-    from ase.io.extxyz import read_xyz
-
-    try:
-        decoded = text.decode().lstrip()
-        check_frame(decoded.split("\n", 3), name)
-        atoms = next(read_xyz(io.StringIO(decoded), 0))
-    except DataError:
-        raise
-    except Exception as error:  # ASE's reader raises whatever its parsing met
-        raise DataError(f"{name}: cannot be read ({error or type(error).__name__}); mend the file") from error
-    return from_atoms(atoms, name, keys)
+    return from_atoms(parse_atoms(text, name), name, keys)
 
 
 @contextlib.contextmanager
@@ -216,23 +214,12 @@ def reading(where: str) -> Iterator[None]:
         raise DataError(f"{where}: cannot be read ({error}); unpack the archive elsewhere") from error
 
 
-def _plain(stored: IO[bytes], name: str) -> contextlib.AbstractContextManager[IO[bytes]]:
-    """Decompress what the name says is compressed."""
-    if _is_compressed(name):
-        return gzip.open(stored)  # type: ignore[return-value]
-    return contextlib.nullcontext(stored)
-
-
 def _is_compressed(path: str) -> bool:
-    return path.lower().endswith(".gz")
-
-
-def _stream(path: str) -> IO[bytes]:
-    return gzip.open(path) if _is_compressed(path) else open(path, "rb")  # type: ignore[return-value]
+    return path.lower().endswith(COMPRESSED)
 
 
 def _decompressed(path: str) -> bytes:
-    with gzip.open(path) as handle:
+    with open_bounded(path) as handle:
         data = handle.read(MAX_IN_MEMORY + 1)
     if len(data) > MAX_IN_MEMORY:
         raise DataError(

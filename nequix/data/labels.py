@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from nequix.core.errors import DataError
+from nequix.data.label_keys import LabelKeys
 from nequix.data.structure import LABELS, Structure
 
 _SHOWN = 12
@@ -41,3 +43,26 @@ def tell_unread(structure: Structure) -> str:
     """
     names = ", ".join(structure.unread[:_SHOWN]) + (", ..." if len(structure.unread) > _SHOWN else "")
     return f"{structure.name} has {names or 'nothing'} beside what was looked for"
+
+
+def refuse_unfound(
+    where: str, keys: LabelKeys, counts: Mapping[str, int], n_structures: int, first: Structure
+) -> None:
+    """Refuse a key that was named, if no structure has it.
+
+    Args:
+        where: The source, for messages.
+        keys: Where the labels are.
+        counts: Structures with each label.
+        n_structures: Structures that were read.
+        first: One of them.
+
+    Raises:
+        DataError: Naming the key, and what else the structure has.
+    """
+    for label, key in keys.named().items():
+        if not counts[label]:
+            raise DataError(
+                f"{where}: none of {n_structures} structures has the key {key!r}, named for {label}; "
+                f"{tell_unread(first)}; name another key, or none for the usual ones"
+            )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,9 +15,19 @@ from nequix.data.label_keys import LabelKeys
 from nequix.data.sources import Source, StreamError
 from nequix.data.structure import Structure
 from nequix.io.installation import install_command
+from nequix.io.limits import open_bounded
 
 KBAR = 6.241509074e-4
 """One kB in eV/A^3: 1e8 Pa times 1e-30 m^3 over the elementary charge."""
+
+_LEVELS = ("the document", "a material", "a frame")
+_NAMES = {"start_array": "an array"}
+_LAYOUTS = (
+    "JSON is read in two layouts, MPtrj's {material: {frame: {structure, uncorrected_total_energy, force, "
+    "stress}}} and that of ASE's databases; convert other data to extended XYZ"
+)
+_HEAD = 4096  # bytes of a file that say whose JSON it is
+_ASE_JSON = re.compile(rb'\s*\{\s*"(\d+"\s*:\s*\{|ids"|nextid"|__ase_objtype__")')
 
 ENERGY = "uncorrected_total_energy"
 """The energy that is read, eV: VASP's own, of which the forces and the stress are derivatives.
@@ -72,14 +82,17 @@ class MPtrjSource(Source):
     def _frames(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Read the frames' names and contents."""
         ijson = _ijson()
-        opened = gzip.open if self.path.lower().endswith(".gz") else open
+        n_frames = 0
         try:
-            with reading(self.path), opened(self.path, "rb") as handle:
+            with reading(self.path), open_bounded(self.path) as handle:
                 # Events, since the items of this file are nested two deep and a material may hold thousands.
                 builder, depth, name = None, 0, ""
                 for event, value in ijson.basic_parse(handle, use_float=True):
                     if builder is not None:
                         builder.event(event, value)
+                    if depth < len(_LEVELS) and event not in ("start_map", "end_map", "map_key"):
+                        what = f"{_LEVELS[depth]} is {_NAMES.get(event, f'a {event}')}, not a JSON object"
+                        raise DataError(f"{self.path}: {what}; {_LAYOUTS}")
                     depth += (event in ("start_map", "start_array")) - (event in ("end_map", "end_array"))
                     if event == "map_key" and depth == 2:
                         name = value
@@ -89,8 +102,13 @@ class MPtrjSource(Source):
                     elif event == "end_map" and depth == 2 and builder is not None:
                         yield name, builder.value
                         builder = None
+                        n_frames += 1
         except ijson.JSONError as error:
-            raise DataError(f"{self.path}: no whole JSON ({error}); download it anew") from error
+            reason = " ".join(str(error).split())
+            fix = "is it complete? Download it again" if n_frames else _LAYOUTS
+            raise DataError(f"{self.path}: not one complete JSON document ({reason}); {fix}") from error
+        if not n_frames:
+            raise DataError(f"{self.path}: contains no frame; {_LAYOUTS}")
 
     def _structure(self, name: str, frame: Mapping[str, Any]) -> Structure:
         """Convert a frame: Cartesian positions, kB and VASP's sign to eV/A^3 and ASE's."""
@@ -116,11 +134,25 @@ class MPtrjSource(Source):
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{os.path.basename(self.path)}: frame {name} cannot be read ({type(error).__name__}: "
-                f"{error}); is it MPtrj's JSON, and whole?"
+                f"{error}); is it MPtrj's JSON, and complete? {_LAYOUTS}"
             ) from error
 
     def _factor(self, n_atoms: int) -> int:
         return n_atoms if self._energy.endswith("_per_atom") else 1
+
+
+def is_ase_json(path: str | os.PathLike[str]) -> bool:
+    """Return whether a JSON file is one of ASE's: a database, which begins with a row's number, or an object.
+
+    Args:
+        path: An existing file, ``.json`` or ``.json.gz``.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    path = os.fspath(path)
+    with reading(path), open_bounded(path) as handle:
+        return _ASE_JSON.match(handle.read(_HEAD)) is not None
 
 
 def _symbol(site: Mapping[str, Any]) -> str:

@@ -15,8 +15,9 @@ import numpy as np
 from nequix.core.errors import DataError
 from nequix.data.label_keys import LabelKeys
 from nequix.data.structure import Structure
+from nequix.io.limits import COMPRESSED
 
-XYZ = (".xyz", ".extxyz", ".xyz.gz", ".extxyz.gz")
+XYZ = tuple(f"{ending}{packed}" for packed in ("", *COMPRESSED) for ending in (".xyz", ".extxyz"))
 ZIP = (".zip",)
 DATABASES = (".db", ".aselmdb")
 MPTRJ_JSON = (".json", ".json.gz")
@@ -196,9 +197,10 @@ def open_source(
     """Open a data set (docs/data.md, sources); nothing is read before it is asked for.
 
     Args:
-        paths: A file or a folder, or several, which are joined: extended XYZ, plain or ``.gz``; a ``.zip``
-            of extended XYZ files; ASE databases (``.db``, ``.aselmdb``); MPtrj's ``.json``; a folder of
-            files of one of the other kinds.
+        paths: A file or a folder, or several, which are joined: extended XYZ, compressed or not; a ``.zip``
+            of extended XYZ files; ASE databases (``.db``, ``.aselmdb``); MPtrj's ``.json``; any other format
+            that ASE reads, such as ``vasprun.xml``, ``OUTCAR`` and ``.traj``; a folder of extended XYZ files,
+            archives or databases.
         keys: Where the labels are; the usual keys by default.
 
     Raises:
@@ -214,23 +216,23 @@ def open_source(
 
 
 def _open(path: Path, keys: LabelKeys) -> Source:
+    from nequix.data.ase_source import AseSource
     from nequix.data.databases import DatabaseSource
     from nequix.data.extxyz import XyzSource, ZipSource
-    from nequix.data.mptrj import MPtrjSource
+    from nequix.data.mptrj import MPtrjSource, is_ase_json
 
     if path.is_dir():
         return _open_folder(path, keys)
     if not path.is_file():
         raise DataError(f"{path}: no such file or folder; check the path")
     name = path.name.lower()
-    for endings, kind in (
-        (XYZ, XyzSource), (ZIP, ZipSource), (DATABASES, DatabaseSource), (MPTRJ_JSON, MPtrjSource)
-    ):  # fmt: skip
+    for endings, kind in ((XYZ, XyzSource), (ZIP, ZipSource), (DATABASES, DatabaseSource)):
         if name.endswith(endings):
             return kind(path, keys)
-    raise DataError(
-        f"{path}: not of a known kind ({', '.join(XYZ + ZIP + DATABASES + MPTRJ_JSON)}); "
-        f"`ase convert {path.name} {path.stem}.extxyz` may help"
+    return (
+        MPtrjSource(path, keys)
+        if name.endswith(MPTRJ_JSON) and not is_ase_json(path)
+        else AseSource(path, keys)
     )
 
 

@@ -60,8 +60,27 @@ def test_thresholds_can_be_set_but_not_changed_afterwards(run):
 
 def test_the_protocol_is_recorded_before_the_data_are_read(run):
     code, _, err = run("assess", "missing.extxyz", "-o", "page", *COMMON)
-    assert (code, "no such file" in err) == (1, True)
+    assert (code, "no such file" in err, Path("page").exists()) == (1, True, False)
+    Path("damaged.extxyz").write_text("2\n\nNa 0 0 0\n")
+    code, _, err = run("assess", "damaged.extxyz", "-o", "page", *COMMON)
+    assert (code, "ends within frame 0" in err) == (1, True)
     assert Path("page/protocol.json").exists()
+
+
+def test_labels_under_other_keys_are_assessed(run):
+    frames = read("dft.extxyz", ":")
+    for atoms in frames:
+        atoms.info["pbe"], atoms.arrays["pbe_forces"] = atoms.get_potential_energy(), atoms.get_forces()
+        atoms.calc = None
+    write("other.extxyz", frames)
+    keys = ("--energy-key", "pbe", "--forces-key", "pbe_forces")
+    code, _, _ = run("assess", "target.extxyz", "--dft", "other.extxyz", "-o", "page", *keys, *COMMON)
+    assert code == 0
+    measured = json.loads(Path("page/results.json").read_bytes())["results"]["measured"]
+    assert measured["forces"]["value"] == pytest.approx(20, rel=1e-3)
+    keys = ("--energy-key", "absent")
+    code, _, err = run("assess", "target.extxyz", "--dft", "other.extxyz", "-o", "page", *keys, *COMMON)
+    assert (code, "has the key 'absent', named for energy" in err) == (1, True)
 
 
 def test_unlabelled_structures_get_an_answer(run):

@@ -39,7 +39,7 @@ def test_build_then_coverage_with_a_report(run):
     assert held["results"]["reference"]["data"] == "train.extxyz"
     assert held["engine"]["kernel"]
     page = Path("report/report.md").read_text()
-    for part in ("**outside**", "## Gaps", "Na-Na", "contact.extxyz 1", "histograms.png", "scores.png"):
+    for part in ("**outside**", "## Gaps", "Na-Na", "contact.extxyz:1", "histograms.png", "scores.png"):
         assert part in page
     for figure in ("histograms.png", "scores.png"):
         assert Path("report", figure).read_bytes()[:4] == b"\x89PNG"
@@ -93,7 +93,7 @@ def test_brackets_in_names_are_printed_as_they_are(run):
     write("a[b].extxyz", [sets.crystal("Cu", 300), single])
     _, out, _ = run("coverage", "a[b].extxyz", "--model", "model.safetensors")
     line = next(line for line in out.splitlines() if line.startswith("not judged: "))
-    assert line.count("a[b].extxyz 1") == 1
+    assert line.count("a[b].extxyz:1") == 1
 
 
 def test_a_folder_that_cannot_be_made_is_told_before_the_work(run, monkeypatch):

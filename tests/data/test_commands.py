@@ -84,3 +84,10 @@ def test_stats_warns_of_a_structure_that_sets_the_scale(tmp_path, run):
     assert outcome.returncode == 0
     assert json.loads(outcome.stdout)["outliers"].keys() == {"set.extxyz:4"}
     assert "is set by the forces of 1 of 12 structures: set.extxyz:4" in outcome.stderr
+
+
+def test_stats_refuse_a_named_key_that_no_structure_has(run, frames, tmp_path):
+    data = saved(tmp_path / "data.extxyz", frames)
+    outcome = run("stats", data, "--energy-key", "pbe_energy")
+    assert outcome.returncode == 1
+    assert "has the key 'pbe_energy', named for energy" in outcome.stderr

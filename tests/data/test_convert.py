@@ -221,7 +221,7 @@ def test_a_named_key_that_no_structure_has_is_an_error(tmp_path, label):
         atoms.arrays["my_forces"] = atoms.positions
         atoms.info["my_stress"] = np.eye(3)
     source = saved(tmp_path / "set.extxyz", frames)
-    message = rf"first 2 structures has the key 'typo', named for {label}; set\.extxyz:0 has .*my_{label}"
+    message = rf"none of 2 structures has the key 'typo', named for {label}; set\.extxyz:0 has .*my_{label}"
     with pytest.raises(DataError, match=message):
         convert([source], tmp_path / "out", keys=LabelKeys.of(**{label: "typo"}), shard_size=2)
     assert not list((tmp_path / "out").glob("[!.]*"))
