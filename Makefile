@@ -30,8 +30,9 @@ format: .venv/stamp-dev
 	$(BIN)/ruff check --fix .
 
 # A change of what is compiled compiles it anew.
-NATIVE := $(wildcard nequix/native/src/*.cpp nequix/native/src/*.h) nequix/native/src/CMakeLists.txt \
-          nequix/native/generate.py nequix/core/coupling.py
+CPP := $(wildcard nequix/native/src/*.cpp nequix/native/src/*.h nequix/native/src/kernels/*)
+NATIVE := $(CPP) nequix/native/src/CMakeLists.txt \
+          nequix/native/generate.py nequix/native/sources.py nequix/core/coupling.py
 
 .venv/stamp-%: pyproject.toml constraints/cpu.txt $(NATIVE)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -41,8 +41,8 @@ def counted(spec) -> dict[str, float]:
             pairs, terms = int((tensor != 0).any(axis=1).sum()), int((tensor != 0).sum())
             vectors, components = path.mul / LANES, 2 * path.l1 + 1
             total["messages"] += vectors * (pairs + components)
-            bend = pairs + terms / 2 if path.l2 else 0  # two vectors share a term
-            total["derivatives"] += vectors * (pairs + bend + components * (3 if t else 2) + 1)
+            adjoint = pairs + terms / 2 if path.l2 else 0  # two vectors share a term
+            total["derivatives"] += vectors * (pairs + adjoint + components * (3 if t else 2) + 1)
             total["radial polynomials"] += vectors * (3 * DEGREES["float32"] - 1)
     return total
 
@@ -69,7 +69,7 @@ def sampled(atoms: int) -> dict[str, float]:
         report = subprocess.run(given, check=True, capture_output=True, text=True).stdout
     found = dict.fromkeys(STAGES, 0.0)
     for share, function in re.findall(r"^\s+([\d.]+)%.*\)::(\w+)<", report, re.MULTILINE):
-        stages = {"pull": 0, "push": 1, "radial_weights": 2}
+        stages = {"backward_path": 0, "forward_path": 1, "radial_weights": 2}
         stage = 3 if function.startswith("multiply") else stages.get(function, 4)
         found[STAGES[stage]] += float(share)
     return {stage: share / sum(found.values()) for stage, share in found.items()}

@@ -42,38 +42,38 @@ def specialise(l1: int, l2: int, l3: int) -> str:
     # By message component, so that what is read of the message's gradient is read once.
     pairs = [(int(i), int(k)) for k, i in np.argwhere((tensor != 0).any(axis=1).T)]
     terms = [[(int(j), float(tensor[i, j, k])) for j in np.flatnonzero(tensor[i, :, k])] for i, k in pairs]
-    mix = [
+    contract = [
         f"    M[{n}] = {' + '.join(f'Y[{j}] * T({c!r})' for j, c in term)};" for n, term in enumerate(terms)
     ]
-    push = [f"    add(out[{k}], x[{i}], M[{n} * TILE]);" for n, (i, k) in enumerate(pairs)]
-    pull, bend = [], []
+    message = [f"    add(out[{k}], x[{i}], M[{n} * TILE]);" for n, (i, k) in enumerate(pairs)]
+    feature_adjoint, harmonic_adjoint = [], []
     for n, ((i, k), term) in enumerate(zip(pairs, terms, strict=True)):
         if k not in {k for _, k in pairs[:n]}:
             load = f"    const Block<V, B> g{k}(G + {k} * stride);"
-            pull.append(load)
-            bend.append(load)
-        pull.append(f"    add(q[{i}], g{k}, M[{n} * TILE]);")
-        bend.append(f"    {{ const V p = dot(x[{i}], g{k});")
-        bend += [f"      dY[{j}] += p * T({c!r});" for j, c in term]
-        bend.append("    }")
+            feature_adjoint.append(load)
+            harmonic_adjoint.append(load)
+        feature_adjoint.append(f"    add(q[{i}], g{k}, M[{n} * TILE]);")
+        harmonic_adjoint.append(f"    {{ const V p = dot(x[{i}], g{k});")
+        harmonic_adjoint += [f"      dY[{j}] += p * T({c!r});" for j, c in term]
+        harmonic_adjoint.append("    }")
     return "\n".join(
         [
             f"template <> struct Coupling<{l1}, {l2}, {l3}> {{",
             f"  static constexpr int size = {len(pairs)};",
-            "  template <class T, class W> static INLINE void mix(const W* Y, W* M) {",
-            *mix,
+            "  template <class T, class W> static INLINE void contract(const W* Y, W* M) {",
+            *contract,
             "  }",
             "  template <class T, class V, int B>",
-            "  static INLINE void push(const T* M, const Block<V, B>* x, Block<V, B>* out) {",
-            *push,
+            "  static INLINE void message(const T* M, const Block<V, B>* x, Block<V, B>* out) {",
+            *message,
             "  }",
             "  template <class T, class V, int B>",
-            "  static INLINE void pull(const T* M, const T* G, long stride, Block<V, B>* q) {",
-            *pull,
+            "  static INLINE void feature_adjoint(const T* M, const T* G, long stride, Block<V, B>* q) {",
+            *feature_adjoint,
             "  }",
             "  template <class T, class V, int B>",
-            "  static INLINE void bend(const Block<V, B>* x, const T* G, long stride, V* dY) {",
-            *bend,
+            "  static INLINE void harmonic_adjoint(const Block<V, B>* x, const T* G, long stride, V* dY) {",
+            *harmonic_adjoint,
             "  }",
             "};",
         ]
@@ -109,12 +109,13 @@ def source() -> str:
     listed = " \\\n".join(f"  VISIT({l1}, {l2}, {l3})" for l1, l2, l3 in paths())
     return "\n\n".join(
         [
-            "// Written by nequix.native.generate from nequix.core.coupling.",
+            "// Written by nequix.native.generate from nequix.core.coupling; uses kernels/simd.h.",
             f"#define NEQUIX_PATHS(VISIT) \\\n{listed}",
+            "namespace nequix::NEQUIX_ISA {\nnamespace {",
             "template <int L1, int L2, int L3> struct Coupling;",
             *(specialise(*path) for path in paths()),
             harmonics(),
-            "",
+            "}  // namespace\n}  // namespace nequix::NEQUIX_ISA\n",
         ]
     )
 

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from nequix.core.errors import BackendUnavailable
+from nequix.native import sources
 
 DEGREES, PAD = 4, 16
 
@@ -65,7 +66,7 @@ def path() -> Path:
 
 
 _REMEDY = (
-    "install nequix anew where there is a C++17 compiler, GCC or Clang (docs/native.md), or choose "
+    "reinstall nequix where there is a C++17 compiler, GCC or Clang (docs/native.md), or choose "
     "kernel='plain'"
 )
 
@@ -94,7 +95,7 @@ def load() -> ctypes.CDLL:
         library = ctypes.CDLL(str(path()))
     except OSError as error:
         raise BackendUnavailable(
-            f"the native kernels cannot be loaded ({error}): install nequix anew, or choose kernel='plain'"
+            f"the native kernels cannot be loaded ({error}): reinstall nequix, or choose kernel='plain'"
         ) from error
     for name, result, arguments in _FUNCTIONS:
         function = getattr(library, name, None)
@@ -103,6 +104,11 @@ def load() -> ctypes.CDLL:
                 f"the native kernels are of another version ({path()} has no {name}): {_REMEDY}"
             )
         function.restype, function.argtypes = result, arguments
+    if sources.digest() not in (None, library.nequix_digest().decode()):
+        raise BackendUnavailable(
+            f"the native kernels ({path()}) were compiled from other sources than {Path(__file__).parent}/src: "
+            f"{_REMEDY}"
+        )
     sizes = (ctypes.c_int64 * 3)()
     library.nequix_sizes(sizes)
     if list(sizes) != [ctypes.sizeof(each) for each in (PathStruct, LayerStruct, SpecStruct)]:
@@ -131,4 +137,5 @@ _FUNCTIONS = [
     ),
     ("nequix_forces", ctypes.c_char_p, [*[_COUNT] * 3, *[_ARRAY] * 7]),
     ("nequix_sizes", None, [ctypes.POINTER(ctypes.c_int64)]),
+    ("nequix_digest", ctypes.c_char_p, []),
 ]

@@ -90,14 +90,14 @@ def test_native_that_was_not_built_is_an_error_with_a_hint(kernels, monkeypatch,
     with pytest.warns(RuntimeWarning, match="takes 'plain': .*cannot be loaded"):
         assert kernels.select_kernel("auto", "cpu", spec_with("2x0e", lmax=0)).name == "plain"
     shutil.copy(np.linalg._umath_linalg.__file__, tmp_path / "libnequix.so")
-    with pytest.raises(BackendUnavailable, match=r"another version .*no nequix_create.*install nequix anew"):
+    with pytest.raises(BackendUnavailable, match=r"another version .*no nequix_create.*reinstall nequix"):
         kernels.select_kernel("native", "cpu")
 
 
 def test_native_of_another_version_is_an_error(kernels, monkeypatch):
     monkeypatch.setattr(library, "LayerStruct", library.PathStruct)
     library.load.cache_clear()
-    with pytest.raises(BackendUnavailable, match=r"another version .*other structures.*install nequix anew"):
+    with pytest.raises(BackendUnavailable, match=r"another version .*other structures.*reinstall nequix"):
         kernels.select_kernel("native", "cpu")
 
 

@@ -1,175 +1,204 @@
-// Drives the library without Python, for sanitizers: a small model of every kind of path, one and several threads, two
-// models at once, and arguments that must be refused.
+// Drives the library without Python, for sanitizers: a small model of every kind of path, one and several
+// threads, two models at once, and arguments that must be refused.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <random>
+#include <string>
 #include <thread>
 #include <vector>
 
+#include "fuzz.h"
 #include "nequix.h"
+#include "specification.h"
 
 namespace {
 
-std::mt19937 generator(1);
-std::vector<std::vector<double>> kept;
+Random generator(1);
 
-const double* random_values(size_t n, double size) {
-  std::normal_distribution<double> normal(0, size);
-  kept.emplace_back(n);
-  for (double& value : kept.back()) value = normal(generator);
-  return kept.back().data();
-}
-
-void require(bool condition, const char* what) {
+void require(bool condition, const std::string& what) {
   if (condition) return;
-  std::fprintf(stderr, "failed: %s\n", what);
+  std::fprintf(stderr, "failed: %s\n", what.c_str());
   std::exit(1);
 }
 
-enum { LAYERS = 4 };
+// A call that must fail, with these words in its message.
+void refused(const char* message, const char* words) {
+  require(message, std::string("no message about ") + words);
+  require(std::strstr(message, words), std::string(message) + " does not say: " + words);
+}
 
-// Degrees 0 to 3 with 16 channels each (0: 32), as many of them in each layer as harmonics up to lmax can have made, and
-// all paths between them.
-struct Specification {
-  std::vector<nequix_path> paths[LAYERS];
-  nequix_layer layers[LAYERS];
-  std::vector<int32_t> cells;
-  std::vector<double> middles, halves;
-  nequix_spec spec;
-
-  Specification(int degree, int lmax) {
-    const int n_species = 2, n_segments = 8;
-    for (int s = 0; s < n_segments; s++) {
-      cells.push_back(s);
-      halves.push_back(0.25);
-      middles.push_back(0.25 + 0.5 * s);
-    }
-    std::memset(layers, 0, sizeof layers);
-    for (int t = 0; t < LAYERS; t++) {
-      nequix_layer& layer = layers[t];
-      const bool last = t == LAYERS - 1;
-      for (int l = 0; l < 4; l++) {
-        layer.in[l] = l <= t * lmax ? (l ? 16 : 32) : 0;
-        layer.out[l] = l <= (last ? 0 : (t + 1) * lmax) ? (l ? 16 : 32) : 0;
-      }
-      for (int l1 = 0; l1 < 4; l1++)
-        for (int l2 = 0; l2 <= lmax; l2++)
-          for (int l3 = std::abs(l1 - l2); l3 <= l1 + l2 && l3 < 4; l3++) {
-            if (!layer.in[l1] || !layer.out[l3] || (l1 + l2 + l3) % 2) continue;
-            paths[t].push_back({l1, l2, l3, layer.in[l1], layer.n_weights, layer.message[l3]});
-            layer.n_weights += layer.in[l1];
-            layer.message[l3] += layer.in[l1];
-          }
-      for (int l = 0; l < 4; l++) layer.pre[l] = layer.out[l];
-      for (int l = 1; l < 4; l++)
-        if (layer.out[l]) layer.gate[l] = layer.pre[0], layer.pre[0] += layer.out[l];
-      layer.n_paths = static_cast<int>(paths[t].size());
-      layer.paths = paths[t].data();
-      layer.table = random_values(static_cast<size_t>(n_segments) * layer.n_weights * (degree + 1), 0.3);
-      for (int l = 0; l < 4; l++) {
-        const int rows = t ? layer.in[l] : n_species;
-        if (layer.in[l]) layer.linear_1[l] = random_values(rows * layer.in[l], 0.2);
-        if (layer.message[l] && layer.pre[l]) layer.linear_2[l] = random_values(layer.message[l] * layer.pre[l], 0.1);
-        if (layer.in[l] && layer.pre[l]) layer.skip[l] = random_values(rows * layer.pre[l], 0.2);
-        if (layer.pre[l]) layer.gain[l] = random_values(layer.pre[l], 1);
-        layer.norm[l] = 0.25;
-      }
-    }
-    spec = {n_species, lmax, LAYERS, n_segments, n_segments, degree, 1, cells.data(), middles.data(), halves.data(),
-            4.0, 1.7, 1e-12, layers, random_values(32, 1), random_values(n_species, 1)};
+void compare_threads(const nequix_model* model, const Graph& g, int bits) {
+  const int n = static_cast<int>(g.species.size());
+  std::vector<double> energies, gradient, others, slopes;
+  require(!g.evaluate(model, energies, gradient, 1), "one thread");
+  for (const int threads : {2, 3}) {
+    std::vector<double> alone(n);
+    require(!nequix_evaluate(model, n, g.senders.size(), g.vectors.data(), g.senders.data(),
+                             g.receivers.data(), g.species.data(), nullptr, alone.data(), nullptr, threads),
+            "no derivatives");
+    for (int i = 0; i < n; i++)
+      require(std::abs(alone[i] - energies[i]) <= (bits == 64 ? 1e-9 : 1e-3) * (1 + std::abs(energies[i])),
+              "the same");
+    require(!g.evaluate(model, others, slopes, threads), "several threads");
+    double largest = 1;
+    for (const double slope : gradient) largest = std::max(largest, std::abs(slope));
+    for (size_t i = 0; i < slopes.size(); i++)
+      require(std::abs(slopes[i] - gradient[i]) <= (bits == 64 ? 1e-12 : 1e-4) * largest, "the same");
   }
-};
+}
 
-struct Graph {
-  std::vector<double> vectors;
-  std::vector<int32_t> senders, receivers, species, graphs;
-
-  explicit Graph(int n) {
-    std::uniform_real_distribution<double> place(0, 5);
-    std::vector<double> x(3 * n);
-    for (double& value : x) value = place(generator);
-    for (int i = 0; i < n; i++) {
-      species.push_back(i % 2);
-      graphs.push_back(i * 2 / n);
-      for (int j = 0; j < n; j++) {
-        if (i == j) continue;
-        senders.push_back(j);
-        receivers.push_back(i);
-        for (int c = 0; c < 3; c++) vectors.push_back(x[3 * j + c] - x[3 * i + c]);  // some beyond the cutoff
-      }
-    }
+void compare_members(const nequix_model* model, const Graph& g) {
+  const int n = static_cast<int>(g.species.size());
+  const nequix_model* members[] = {model, model, model};
+  std::vector<double> others, slopes;
+  for (const int shared : {0, 1, 9}) {
+    std::vector<double> all(3 * n), gradients(3 * g.vectors.size());
+    require(
+        !nequix_evaluate_members(members, 3, shared, n, g.senders.size(), g.vectors.data(), g.senders.data(),
+                                 g.receivers.data(), g.species.data(), all.data(), gradients.data(), 2),
+        "several members");
+    require(!g.evaluate(model, others, slopes, 2), "one member");
+    for (size_t i = 0; i < gradients.size(); i++)
+      require(gradients[i] == slopes[i % slopes.size()], "the same forces");
+    for (size_t i = 0; i < all.size(); i++) require(all[i] == others[i % others.size()], "the same energies");
   }
-};
+}
 
-const char* evaluate(const nequix_model* model, const Graph& g, std::vector<double>& energies,
-                     std::vector<double>& gradient, int threads) {
-  energies.assign(g.species.size(), 0);
-  gradient.assign(g.vectors.size(), 0);
-  return nequix_evaluate(model, g.species.size(), g.senders.size(), g.vectors.data(), g.senders.data(), g.receivers.data(),
-                         g.species.data(), nullptr, energies.data(), gradient.data(), threads);
+void refuse_graphs(const nequix_model* model) {
+  std::vector<double> energies, gradient;
+  Graph bad(9, generator);
+  bad.species[3] = 2;
+  refused(bad.evaluate(model, energies, gradient, 2), "atom 3 has species 2, expected 0 to 1");
+  bad = Graph(9, generator);
+  bad.senders[5] = 9;
+  refused(bad.evaluate(model, energies, gradient, 2), "edge 5 runs from atom 9");
+  bad = Graph(9, generator);
+  bad.vectors[7] = NAN;
+  refused(bad.evaluate(model, energies, gradient, 2), "edge 2 runs");
+  bad = Graph(2, generator);
+  bad.vectors[0] = bad.vectors[1] = 1.5e308;  // finite, but their sum is not
+  require(!bad.evaluate(model, energies, gradient, 2), "long vectors");
+  const Graph g(3, generator);
+  refused(g.evaluate(model, energies, gradient, 0), "n_threads = 0, expected 1 to 1024");
+  refused(g.evaluate(model, energies, gradient, 1025), "n_threads = 1025");
+  refused(g.evaluate(nullptr, energies, gradient, 1), "model is null");
+  const auto evaluate = [&](int64_t n_nodes, int64_t n_edges, bool species, bool results) {
+    return nequix_evaluate(model, n_nodes, n_edges, g.vectors.data(), nullptr, g.receivers.data(),
+                           species ? g.species.data() : nullptr, nullptr, results ? energies.data() : nullptr,
+                           nullptr, 1);
+  };
+  refused(evaluate(-1, 0, true, true), "n_nodes = -1");
+  refused(evaluate(3, -1, true, true), "n_edges = -1");
+  refused(evaluate(INT64_MAX, 0, true, true), "n_nodes = 9223372036854775807");
+  refused(evaluate(3, 0, false, true), "species is null");
+  refused(evaluate(3, 0, true, false), "energies is null");
+  refused(evaluate(3, 6, true, true), "senders is null");
+  require(!evaluate(3, 0, true, true) && !evaluate(0, 0, false, false), "arrays of no elements");
+}
+
+void refuse_forces() {
+  const Graph g(4, generator);
+  std::vector<double> forces(12), virials(18);
+  const auto sum = [&](int64_t n_nodes, int64_t n_edges, int64_t n_graphs, const double* gradient) {
+    return nequix_forces(n_nodes, n_edges, n_graphs, g.vectors.data(), g.senders.data(), g.receivers.data(),
+                         g.graphs.data(), gradient, forces.data(), virials.data());
+  };
+  const double* gradient = g.vectors.data();
+  require(!sum(4, 12, 2, gradient), "forces");
+  refused(sum(-4, 12, 2, gradient), "n_nodes = -4, expected 0 to 2147483646");
+  refused(sum(4, -12, 2, gradient), "n_edges = -12");
+  refused(sum(4, 12, -2, gradient), "n_graphs = -2");
+  refused(sum(4, 12, INT64_MAX / 9, gradient), "n_graphs = ");
+  refused(sum(4, 12, 1, gradient), "atom 2 belongs to structure 1 of 1");
+  refused(sum(3, 12, 2, gradient), "of 3; expected atoms that exist");
+  refused(sum(4, 12, 2, nullptr), "gradient is null");
+}
+
+// What C callers get wrong: widths that are not padded, numbers whose sums overflow, degrees where there are
+// none.
+void refuse_specifications(int bits, int degree) {
+  const auto create = [&](const auto& change, const char* words) {
+    Specification made(degree, 3, 2);
+    change(made);
+    made.fill(generator);
+    nequix_model* model = nullptr;
+    refused(nequix_create(&made.spec, bits, nullptr, &model), words);
+    require(!model, "no model after a message");
+  };
+  create([](auto& s) { s.spec.lmax = 4; }, "lmax = 4, expected 0 to 3");
+  create([](auto& s) { s.spec.n_layers = 0; }, "n_layers = 0");
+  create([](auto& s) { s.spec.degree = 7; }, "the radial table has degree 7");
+  create([](auto& s) { s.spec.cutoff = NAN; }, "expected a positive length");
+  create([](auto& s) { s.layers[1].n_weights += 1; }, "layer 1: n_weights = ");
+  create([](auto& s) { s.layers[1].message[2] += 8; }, "expected a multiple of 16");
+  create([](auto& s) { s.layers[0].in[1] = 16; }, "degree 1 enters the first layer");
+  create([](auto& s) { s.layers[1].out[1] = 16; }, "degree 1 leaves the last layer");
+  create([](auto& s) { s.layers[1].in[0] = 48; }, "layer 1: in[0] = 48, but 32 channels leave");
+  create([](auto& s) { s.layers[0].gate[1] = INT32_MAX - 15; }, "gate[1] = 2147483632");
+  create([](auto& s) { s.layers[0].gate[2] = s.layers[0].gate[1]; }, "degrees 1 and 2 share gates");
+  create([](auto& s) { s.paths[1][2].weight = INT32_MAX - 15; }, "layer 1: path 2: weight = 2147483632");
+  create([](auto& s) { s.paths[1][2].message = -16; }, "path 2: message = -16");
+  create([](auto& s) { s.paths[1][0].l3 = 1; }, "degrees 0, 0 and 1 do not couple");
+  Specification made(degree, 1, 1);
+  made.fill(generator);
+  nequix_model* model = nullptr;
+  refused(nequix_create(nullptr, bits, nullptr, &model), "spec is null");
+  refused(nequix_create(&made.spec, bits, nullptr, nullptr), "model is null");
+  refused(nequix_create(&made.spec, 16, nullptr, &model), "bits = 16, expected 32 or 64");
+  refused(nequix_create(&made.spec, bits, "mmx", &model), "this machine lacks the instructions 'mmx'");
+  refused(nequix_register(nullptr, 1), "model is null");
+  require(!nequix_instructions(nullptr) && !nequix_calls(nullptr), "no model");
+  nequix_sizes(nullptr);
+  nequix_destroy(nullptr);
+}
+
+// Models whose layers have equal widths, but in one of which a wider path makes a thread need more memory.
+void refuse_members(int bits, int degree) {
+  nequix_model* models[2] = {};
+  Specification narrow(degree, 1, 2), wide(degree, 1, 2);
+  narrow.paths[1][0] = narrow.paths[1][1];
+  for (int i = 0; i < 2; i++) {
+    Specification& made = i ? wide : narrow;
+    made.fill(generator);
+    require(!nequix_create(&made.spec, bits, nullptr, &models[i]), "models of the same widths");
+  }
+  const Graph g(3, generator);
+  std::vector<double> energies(6);
+  refused(nequix_evaluate_members(models, 2, 0, 3, 6, g.vectors.data(), g.senders.data(), g.receivers.data(),
+                                  g.species.data(), energies.data(), nullptr, 1),
+          "member 1 differs from the first one");
+  nequix_model* const none[] = {models[0], nullptr};
+  refused(nequix_evaluate_members(none, 2, 0, 3, 6, g.vectors.data(), g.senders.data(), g.receivers.data(),
+                                  g.species.data(), energies.data(), nullptr, 1),
+          "models[1] is null");
+  refused(nequix_evaluate_members(none, -1, 0, 3, 6, g.vectors.data(), g.senders.data(), g.receivers.data(),
+                                  g.species.data(), energies.data(), nullptr, 1),
+          "n_models = -1");
+  for (nequix_model* model : models) nequix_destroy(model);
 }
 
 void exercise(int bits, int degree, int lmax, const char* instructions) {
-  Specification made(degree, lmax);
+  Specification made(degree, lmax, 4);
+  made.fill(generator);
   nequix_model* model = nullptr;
   const char* message = nequix_create(&made.spec, bits, instructions, &model);
-  if (message && std::strstr(message, "are not this machine's")) {
+  if (message && std::strstr(message, "this machine lacks")) {
     std::printf("%s: %s\n", instructions, message);
     return;
   }
-  require(!message, message);
-  std::vector<double> energies, gradient, others, slopes;
+  require(!message, message ? message : "");
   for (const int n : {1, 2, 9, 40}) {
-    const Graph g(n);
-    require(!evaluate(model, g, energies, gradient, 1), "one thread");
-    for (const int threads : {2, 3}) {
-      std::vector<double> alone(n);
-      require(!nequix_evaluate(model, n, g.senders.size(), g.vectors.data(), g.senders.data(), g.receivers.data(),
-                               g.species.data(), nullptr, alone.data(), nullptr, threads),
-              "no derivatives");
-      for (int i = 0; i < n; i++)
-        require(std::abs(alone[i] - energies[i]) <= (bits == 64 ? 1e-9 : 1e-3) * (1 + std::abs(energies[i])), "the same");
-      require(!evaluate(model, g, others, slopes, threads), "several threads");
-      double largest = 1;
-      for (const double slope : gradient) largest = std::max(largest, std::abs(slope));
-      for (size_t i = 0; i < slopes.size(); i++)
-        require(std::abs(slopes[i] - gradient[i]) <= (bits == 64 ? 1e-12 : 1e-4) * largest, "the same");
-    }
-    const nequix_model* members[] = {model, model, model};
-    for (const int shared : {0, 1, 9}) {
-      std::vector<double> all(3 * n), gradients(3 * g.vectors.size());
-      require(!nequix_evaluate_members(members, 3, shared, n, g.senders.size(), g.vectors.data(), g.senders.data(),
-                                       g.receivers.data(), g.species.data(), all.data(), gradients.data(), 2),
-              "several members");
-      require(!evaluate(model, g, others, slopes, 2), "one member");
-      for (size_t i = 0; i < gradients.size(); i++) require(gradients[i] == slopes[i % slopes.size()], "the same forces");
-      for (size_t i = 0; i < all.size(); i++) require(all[i] == others[i % others.size()], "the same energies");
-    }
-    std::vector<double> forces(3 * n), virials(18);
-    require(!nequix_forces(n, g.senders.size(), 2, g.vectors.data(), g.senders.data(), g.receivers.data(), g.graphs.data(),
-                           gradient.data(), forces.data(), virials.data()),
-            "forces");
+    const Graph g(n, generator);
+    compare_threads(model, g, bits);
+    compare_members(model, g);
   }
-  Graph bad(9);
-  bad.species[3] = 2;
-  require(evaluate(model, bad, energies, gradient, 2), "a species that is not there");
-  bad = Graph(9);
-  bad.senders[5] = 9;
-  require(evaluate(model, bad, energies, gradient, 2), "an atom that is not there");
-  bad = Graph(9);
-  bad.vectors[7] = NAN;
-  require(evaluate(model, bad, energies, gradient, 2), "a vector that is no number");
-  nequix_spec wrong = made.spec;
-  wrong.lmax = 4;
-  nequix_model* none = nullptr;
-  require(nequix_create(&wrong, bits, nullptr, &none) && !none, "a degree that is not there");
-  const Graph g(20);
+  refuse_graphs(model);
+  const Graph g(20, generator);
   const auto work = [&] {
     std::vector<double> e, d;
-    for (int i = 0; i < 3; i++) require(!evaluate(model, g, e, d, 2), "at once");
+    for (int i = 0; i < 3; i++) require(!g.evaluate(model, e, d, 2), "at once");
   };
   std::thread first(work), second(work);
   first.join();
@@ -181,11 +210,22 @@ void exercise(int bits, int degree, int lmax, const char* instructions) {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  const int rounds = argc > 1 ? std::atoi(argv[1]) : 0;
   for (const char* instructions : {"base", "avx2", "avx512"})
     for (const int lmax : {1, 3}) {
       exercise(32, 6, lmax, instructions);
       exercise(64, 11, lmax, instructions);
     }
+  refuse_forces();
+  for (const int bits : {32, 64}) {
+    const int degree = bits == 32 ? 6 : 11;
+    refuse_specifications(bits, degree);
+    refuse_members(bits, degree);
+    const std::vector<int> outcomes = Fuzz().run(bits, degree, rounds);
+    std::printf("%d bits: %d specifications accepted, %d refused\n", bits, outcomes[0], outcomes[1]);
+    require(!rounds || (outcomes[0] > rounds / 50 && outcomes[1] > rounds / 2),
+            "both outcomes, and nothing between");
+  }
   std::puts("passed");
 }

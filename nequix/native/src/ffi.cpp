@@ -1,7 +1,8 @@
 // XLA's foreign function interface: handlers that JAX calls on a CPU.
 //
-// The structures below are those of XLA's C interface, version 0.x, as far as these handlers read them: XLA keeps them
-// compatible and states every structure's size. A test compares them with the headers of the installed jaxlib.
+// The structures below are those of XLA's C interface, version 0.x, as far as these handlers read them: XLA
+// keeps them compatible and states every structure's size. A test compares them with the headers of the
+// installed jaxlib.
 #include "ffi.h"
 
 #include <cstring>
@@ -20,8 +21,12 @@ Error* fail(const CallFrame* frame, const char* message) {
   return frame->api->error_create(&arguments);
 }
 
-const Buffer& argument(const CallFrame* frame, int index) { return *static_cast<Buffer*>(frame->args.values[index]); }
-const Buffer& result(const CallFrame* frame, int index) { return *static_cast<Buffer*>(frame->rets.values[index]); }
+const Buffer& argument(const CallFrame* frame, int index) {
+  return *static_cast<Buffer*>(frame->args.values[index]);
+}
+const Buffer& result(const CallFrame* frame, int index) {
+  return *static_cast<Buffer*>(frame->rets.values[index]);
+}
 
 int64_t size(const Buffer& buffer) {
   int64_t n = 1;
@@ -32,8 +37,8 @@ int64_t size(const Buffer& buffer) {
 // Attributes are int64 scalars.
 int64_t attribute(const CallFrame* frame, const char* name) {
   for (int64_t i = 0; i < frame->attrs.size; i++) {
-    const Span& found = *frame->attrs.names[i];
-    if (found.size == std::strlen(name) && !std::memcmp(found.data, name, found.size) &&
+    const Span& span = *frame->attrs.names[i];
+    if (span.size == std::strlen(name) && !std::memcmp(span.data, name, span.size) &&
         frame->attrs.types[i] == ATTRIBUTE_SCALAR) {
       const Scalar& scalar = *static_cast<Scalar*>(frame->attrs.values[i]);
       if (scalar.type == S64) return *static_cast<int64_t*>(scalar.value);
@@ -47,13 +52,14 @@ class Reals {
  public:
   explicit Reals(const Buffer& buffer) : buffer_(buffer) {
     if (buffer.type == F64) return;
-    const float* given = static_cast<const float*>(buffer.data);
-    copy_.assign(given, given + size(buffer));
+    const float* values = static_cast<const float*>(buffer.data);
+    copy_.assign(values, values + size(buffer));
   }
   double* get() { return buffer_.type == F64 ? static_cast<double*>(buffer_.data) : copy_.data(); }
   void write() {
     if (buffer_.type == F32)
-      for (size_t i = 0; i < copy_.size(); i++) static_cast<float*>(buffer_.data)[i] = static_cast<float>(copy_[i]);
+      for (size_t i = 0; i < copy_.size(); i++)
+        static_cast<float*>(buffer_.data)[i] = static_cast<float>(copy_[i]);
   }
 
  private:
@@ -61,8 +67,8 @@ class Reals {
   std::vector<double> copy_;
 };
 
-// Arguments: vectors (e, 3), senders (e), receivers (e), species (n) and, for the gradient, seed (n). Result: energies
-// (n), or the gradient (e, 3).
+// Arguments: vectors (e, 3), senders (e), receivers (e), species (n) and, for the gradient, seed (n). Result:
+// energies (n), or the gradient (e, 3).
 Error* evaluate(CallFrame* frame, bool gradient) {
   for (ExtensionStart* extension = frame->extension_start; extension; extension = extension->next)
     if (extension->type == METADATA) {
@@ -74,7 +80,8 @@ Error* evaluate(CallFrame* frame, bool gradient) {
     }
   if (frame->stage != EXECUTE) return nullptr;
   const int n_arguments = gradient ? 5 : 4;
-  if (frame->args.size != n_arguments || frame->rets.size != 1) return fail(frame, "wrong number of arguments");
+  if (frame->args.size != n_arguments || frame->rets.size != 1)
+    return fail(frame, "wrong number of arguments");
   for (int i = 0; i < n_arguments; i++) {
     const bool real = i == 0 || i == 4;
     const int32_t type = argument(frame, i).type;
@@ -86,20 +93,22 @@ Error* evaluate(CallFrame* frame, bool gradient) {
       size(out) != (gradient ? 3 * n_edges : n_nodes) || (out.type != F32 && out.type != F64) ||
       (gradient && size(argument(frame, 4)) != n_nodes))
     return fail(frame, "an argument has the wrong shape");
-  const std::shared_ptr<nequix_model> model = nequix::find(attribute(frame, "model"));
-  if (!model) return fail(frame, "this process holds no such model: make the potential again");
+  const std::shared_ptr<nequix_model> model = nequix::find_model(attribute(frame, "model"));
+  if (!model) return fail(frame, "this process has no such model: create the potential again");
   try {
-    Reals vectors(argument(frame, 0)), outcome(out);
-    std::vector<double> energies(gradient ? n_nodes : 0), seed;
+    Reals vectors(argument(frame, 0));
+    Reals outcome(out);
+    std::vector<double> energies(gradient ? n_nodes : 0);
+    std::vector<double> seed;
     if (gradient) {
-      Reals given(argument(frame, 4));
-      seed.assign(given.get(), given.get() + n_nodes);
+      Reals weights(argument(frame, 4));
+      seed.assign(weights.get(), weights.get() + n_nodes);
     }
     const auto integers = [&](int i) { return static_cast<const int32_t*>(argument(frame, i).data); };
-    const char* message =
-        nequix_evaluate(model.get(), n_nodes, n_edges, vectors.get(), integers(1), integers(2), integers(3),
-                        gradient ? seed.data() : nullptr, gradient ? energies.data() : outcome.get(),
-                        gradient ? outcome.get() : nullptr, static_cast<int32_t>(attribute(frame, "threads")));
+    const char* message = nequix_evaluate(
+        model.get(), n_nodes, n_edges, vectors.get(), integers(1), integers(2), integers(3),
+        gradient ? seed.data() : nullptr, gradient ? energies.data() : outcome.get(),
+        gradient ? outcome.get() : nullptr, static_cast<int32_t>(attribute(frame, "threads")));
     if (message) return fail(frame, message);
     outcome.write();
   } catch (const std::exception& error) {

@@ -1,11 +1,19 @@
-// What the kernels read: a model in one precision, and one evaluation of it. Plain data: this header is compiled
-// for several instruction sets, so that it must not hold a function that a linker could mistake for another's.
+// What the kernels read: a model in one precision, and one evaluation of it.
+//
+// Plain data. This header is compiled for several instruction sets, so that it must not hold a function that
+// the linker could mistake for another's.
 #ifndef NEQUIX_MODEL_H
 #define NEQUIX_MODEL_H
 
+#include <cstdint>
+
 namespace nequix {
 
-enum { DEGREES = 4, HARMONICS = 16, TILE = 16, PAD = 16 };
+constexpr int DEGREES = 4;     // 0 to 3
+constexpr int HARMONICS = 16;  // up to degree 3
+constexpr int TILE = 16;       // edges of one receiver that are worked on together
+constexpr int CHUNK = 8;       // receivers whose messages exist at one time
+constexpr int PAD = 16;        // channels are padded to a multiple of it
 
 // Degree of the radial polynomials: known to the compiler, as their evaluation takes a third of all time.
 template <class T>
@@ -30,14 +38,16 @@ struct Path {
 // Matrices are (in, out), row by row; those with _t the other way round. Absent ones are null.
 template <class T>
 struct Layer {
-  int in[DEGREES], message[DEGREES], pre[DEGREES], out[DEGREES];  // channels; pre: before the activation
-  int gate[DEGREES];                                              // first gate of each degree, in pre[0]
+  // Channels by degree: of what enters, of the summed messages, before the activation (gates included), of
+  // what leaves.
+  int in[DEGREES], message[DEGREES], pre[DEGREES], out[DEGREES];
+  int gate[DEGREES];  // first gate of each degree, in pre[0]
   int n_weights, n_paths;
-  const Path* paths;
-  const T* table;  // (segment, block of PAD columns, power from the highest, column)
-  const T *linear_1[DEGREES], *linear_1_t[DEGREES];  // of the first layer: a row a species
+  const Path* paths;  // by l1
+  const T* table;     // (segment, block of PAD columns, power from the highest, column)
+  const T *linear_1[DEGREES], *linear_1_t[DEGREES];  // of the first layer: a row per species
   const T *linear_2[DEGREES], *linear_2_t[DEGREES];
-  const T *skip[DEGREES], *skip_t[DEGREES];
+  const T *skip[DEGREES], *skip_t[DEGREES];  // of the first layer: a row per species
   const T* gain[DEGREES];
   T norm[DEGREES];  // weight of each degree in the mean square
 };
@@ -45,50 +55,48 @@ struct Layer {
 template <class T>
 struct Model {
   int n_species, lmax, n_layers, n_cells;
-  const int* cells;  // segment of each of equal parts of [0, cutoff]
-  const double *middles, *halves;
-  double cutoff;
+  const int* cells;                // segment of each of n_cells equal parts of [0, cutoff]
+  const double *middles, *halves;  // of the segments, A
+  double cutoff;                   // A
   double gate_scale, epsilon;
   bool norm;
   const Layer<T>* layers;
   const double *readout, *offset;
-  long most_channels;  // of a path
+  int64_t most_channels;  // of a path
 };
 
-// Features are one block a degree, (atom, component, channel).
+// One evaluation, shared by its threads. Features are one block per degree, (atom, component, channel); those
+// of layer t and degree l are x[t * DEGREES + l].
 template <class T>
 struct Evaluation {
   const Model<T>* model;
   int start;  // first layer that runs forwards: h, x and z of those before are there already
-  long n_nodes;
+  int64_t n_nodes;
   const double* vectors;
   const int *senders, *species;
-  const long* first;  // edge of each receiver, and their number
-  const int* order;   // each receiver's edges within the cutoff, from short to long, from first[i] on
-  const int* count;   // how many those are
-  const double* seed;
+  const int64_t* first;  // edge of each receiver, and their number
+  const int* order;      // each receiver's edges within the cutoff, from short to long, from first[i] on
+  const int* count;      // how many those are
+  const double* seed;    // weight of each energy in the sum whose gradient is taken; null: ones
   double *energies, *gradient;
-  T** x;              // by layer and degree, x[t * DEGREES + l]: senders' features; the first layer reads its linear_1 instead
-  T** z;              // as x: features before the activation
-  T** h;              // as x: features that enter a layer; of one layer more, which are those that leave the last
-  T* dh[2][DEGREES];  // of even and odd layers
-  T** dx;             // of each thread, by degree: dx[thread * DEGREES + l], with rows of its own
-  const int* row;     // of each thread and atom: row[thread * n_nodes + a], -1 where it has none; the first has all, in order
-  const long* n_rows;  // of each thread
-  T** scratch;        // of each thread
-  const long* bounds;  // first receiver of each thread, and their number
+  T** x;              // senders' features after linear_1; the first layer reads its linear_1 instead
+  T** z;              // features before the activation
+  T** h;              // features that enter a layer; those of layer n_layers leave the last
+  T* dh[2][DEGREES];  // gradient by h, of even and odd layers
+  T** dx;             // gradient by x, dx[thread * DEGREES + l]: each thread sums into rows of its own
+  const int* row;     // row[thread * n_nodes + atom], -1 where a thread has none; the first has all, in order
+  const int64_t* n_rows;  // of each thread
+  T** workspace;          // of each thread
+  const int64_t* bounds;  // first receiver of each thread, and their number
   int n_threads;
-  void (*wait)(void*);  // until all threads arrive
-  void* team;
+  void (*wait)(void* barrier);  // until all threads arrive
+  void* barrier;
 };
-
-// Receivers whose messages exist at one time.
-enum { CHUNK = 8 };
 
 template <class T>
 struct Kernels {
   void (*run)(const Evaluation<T>&, int thread);
-  long (*scratch)(const Model<T>&);  // values that a thread needs
+  int64_t (*workspace_size)(const Model<T>&);  // values that a thread needs
 };
 
 struct Instructions {

@@ -1,16 +1,26 @@
-// Models by key: a compiled program names its model by a number that no address could stand for.
+// Models by key: a compiled program names its model by a number, for which no address would do.
 #ifndef NEQUIX_REGISTRY_H
 #define NEQUIX_REGISTRY_H
 
 #include <cstdint>
 #include <memory>
 
-#include "nequix.h"
+#include "model_impl.h"
+
+// What the C interface hands out.
+struct nequix_model {
+  std::unique_ptr<nequix::ModelBase> impl;
+  std::shared_ptr<nequix_model>
+      self;  // until destroyed; evaluations that use it meanwhile keep it a little longer
+};
 
 namespace nequix {
 
-// The model that was registered under a key and lives; null if there is none.
-std::shared_ptr<nequix_model> find(int64_t key);
+// Let a model be found until it is destroyed; of equal keys the last counts.
+void register_model(const std::shared_ptr<nequix_model>& model, int64_t key);
+
+// The model that was registered under a key and lives, otherwise null.
+std::shared_ptr<nequix_model> find_model(int64_t key);
 
 }  // namespace nequix
 
