@@ -20,6 +20,7 @@ thorough: .venv/stamp-dev
 lint: .venv/stamp-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(SOURCES) $(wildcard tests/native/*.h tests/native/*.cpp)
 	$(BIN)/pyright
 
 sanitize: .venv/stamp-dev
@@ -27,11 +28,12 @@ sanitize: .venv/stamp-dev
 
 format: .venv/stamp-dev
 	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(SOURCES) $(wildcard tests/native/*.h tests/native/*.cpp)
 	$(BIN)/ruff check --fix .
 
 # A change of what is compiled compiles it anew.
-CPP := $(wildcard nequix/native/src/*.cpp nequix/native/src/*.h nequix/native/src/kernels/*)
-NATIVE := $(CPP) nequix/native/src/CMakeLists.txt \
+SOURCES := $(wildcard nequix/native/src/*.cpp nequix/native/src/*.h nequix/native/src/kernels/*)
+NATIVE := $(SOURCES) nequix/native/src/CMakeLists.txt \
           nequix/native/generate.py nequix/native/sources.py nequix/core/coupling.py
 
 .venv/stamp-%: pyproject.toml constraints/cpu.txt $(NATIVE)

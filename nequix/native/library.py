@@ -106,8 +106,8 @@ def load() -> ctypes.CDLL:
         function.restype, function.argtypes = result, arguments
     if sources.digest() not in (None, library.nequix_digest().decode()):
         raise BackendUnavailable(
-            f"the native kernels ({path()}) were compiled from other sources than {Path(__file__).parent}/src: "
-            f"{_REMEDY}"
+            f"the native kernels are of another version ({path()} was compiled from other sources than those "
+            f"in {Path(__file__).parent}): {_REMEDY}"
         )
     sizes = (ctypes.c_int64 * 3)()
     library.nequix_sizes(sizes)

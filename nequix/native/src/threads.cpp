@@ -33,7 +33,9 @@ void run_threads(int n_threads, const std::function<void(int)>& work) {
     try {
       for (int thread = 1; thread < n_threads; thread++)
         others.emplace_back([&, thread] {
-          { const std::lock_guard<std::mutex> passed(gate); }
+          {
+            const std::lock_guard<std::mutex> passed(gate);
+          }
           if (!abandoned) work(thread);
         });
     } catch (const std::exception&) {

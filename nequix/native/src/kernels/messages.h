@@ -128,7 +128,7 @@ void backward_path(const PathTask<T>& task) {
   }
 }
 
-#define NEQUIX_PATH_KEY(l1, l2, l3) ((l1)*16 + (l2)*4 + (l3))
+#define NEQUIX_PATH_KEY(l1, l2, l3) ((l1) * 16 + (l2) * 4 + (l3))
 
 template <class T>
 void forward(const Path& path, const PathTask<T>& task) {
