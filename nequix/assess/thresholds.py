@@ -9,12 +9,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from nequix.core.errors import DataError
-from nequix.io import strict_json
+from nequix.core.migrations import Format
+from nequix.io import checked, strict_json
 from nequix.io.files import make_folder, write_atomic
+from nequix.io.header import shorten
 from nequix.io.limits import MAX_SETTINGS
 
 PROTOCOL = "protocol.json"
 """Where they are recorded, in the folder of the run."""
+
+FORMAT = Format("protocol")
+"""Versions of :data:`PROTOCOL`."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +74,16 @@ class Thresholds:
         path, own = folder / PROTOCOL, asdict(self)
         if not path.exists():
             recorded = datetime.now(UTC).isoformat(timespec="seconds")
-            write_atomic(path, [json.dumps({"recorded": recorded, **own}, indent=1).encode() + b"\n"])
+            record = {"version": FORMAT.version, "recorded": recorded, **own}
+            write_atomic(path, [json.dumps(record, indent=1).encode() + b"\n"])
             return recorded
         try:
             held = strict_json.read_object(path, MAX_SETTINGS)
-            recorded = held.pop("recorded")
-        except (ValueError, KeyError) as error:
-            raise DataError(f"{path}: cannot be read ({error}); choose another folder") from None
+            held = FORMAT.upgrade(held, held.pop("version", 1))
+            recorded = checked.text(held, "recorded")
+            del held["recorded"]
+        except ValueError as error:
+            raise DataError(f"{path}: cannot be read ({shorten(error)}); choose another folder") from None
         if held != own:
             different = ", ".join(
                 f"{name} = {held.get(name)} (got {value})"

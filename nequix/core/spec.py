@@ -12,9 +12,10 @@ from typing import Any
 
 from nequix.core import irreps
 from nequix.core.errors import SpecError
+from nequix.core.migrations import Format, NewerVersion
 
-SPEC_VERSION = 1
-"""Version of the specification's meaning; raised whenever the same JSON would give other numbers."""
+SPECIFICATION = Format("specification")
+"""Versions of the specification's JSON: hyper-parameters added later, or another meaning of the same JSON."""
 
 GATE_NORMALISATION = 0.5964586854233045
 """Root mean square of SiLU over a million normal quantiles (docs/architecture.md, gate)."""
@@ -22,15 +23,20 @@ GATE_NORMALISATION = 0.5964586854233045
 NORM_EPSILON = 1e-12
 """Added to the mean square of the RMS layer norm (docs/architecture.md, norm)."""
 
-# Far above any model's use; without bounds a hostile file could ask for a manifest without end.
-_LARGEST = {
-    "n_layers": 100,
-    "radial_basis_size": 10_000,
-    "radial_mlp_size": 100_000,
-    "radial_mlp_layers": 100,
+MIN_CUTOFF, MAX_CUTOFF = 0.1, 20.0
+"""Range of the cutoff, A (docs/architecture.md, ranges)."""
+
+# Reasons stand in docs/architecture.md, ranges.
+_LARGEST = {"n_layers": 64, "radial_basis_size": 512, "radial_mlp_size": 4096, "radial_mlp_layers": 16}
+_MAX_CHANNELS = 4096
+_RANGES = {
+    "avg_n_neighbors": (1e-6, 1e6),
+    "shift": (-1e7, 1e7),
+    "cutoff": (MIN_CUTOFF, MAX_CUTOFF),
+    "radial_polynomial_p": (2.0, 100.0),
 }
-_MOST_CHANNELS = 100_000
-_STEEPEST = 100
+_SCALES = (1e-9, 1e6)
+_UNITS = {"cutoff": " A", "shift": " eV"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,18 +47,18 @@ class ModelSpec:
 
     Attributes:
         atomic_numbers: Known elements, ascending; an atom's species is its position in this list.
-        avg_n_neighbors: Messages are summed and divided by the square root of this.
-        scale: Factor of the readout, eV; not zero.
-        shift: Added to every atom's energy, eV.
-        cutoff: Radius of the neighbourhood, A.
-        hidden_irreps: Features between layers, natural parity, degrees up to 4.
+        avg_n_neighbors: Messages are summed and divided by the square root of this; 1e-6 to 1e6.
+        scale: Factor of the readout, eV; of magnitude 1e-9 to 1e6.
+        shift: Added to every atom's energy, eV; -1e7 to 1e7.
+        cutoff: Radius of the neighbourhood, A; 0.1 to 20.
+        hidden_irreps: Features between layers, natural parity, degrees up to 4, up to 4096 channels each.
         lmax: Highest degree of the spherical harmonics of an edge, up to 8.
-        n_layers: Number of interaction layers.
-        radial_basis_size: Number of Bessel functions.
-        radial_mlp_size: Width of the radial MLP.
-        radial_mlp_layers: Number of hidden layers of the radial MLP.
+        n_layers: Number of interaction layers, up to 64.
+        radial_basis_size: Number of Bessel functions, up to 512.
+        radial_mlp_size: Width of the radial MLP, up to 4096.
+        radial_mlp_layers: Number of hidden layers of the radial MLP, up to 16.
         radial_polynomial_p: Power ``p`` of the polynomial cutoff; at least 2, so that second
-            derivatives exist.
+            derivatives exist, and at most 100.
         layer_norm: Whether the equivariant RMS layer norm is applied.
 
     Raises:
@@ -76,16 +82,15 @@ class ModelSpec:
     def __post_init__(self) -> None:
         _set = object.__setattr__
         _set(self, "atomic_numbers", _atomic_numbers(self.atomic_numbers))
-        for name in ("avg_n_neighbors", "scale", "shift", "cutoff", "radial_polynomial_p"):
-            _set(self, name, _finite(name, getattr(self, name)))
-        for name in ("avg_n_neighbors", "cutoff"):
-            if getattr(self, name) <= 0:
-                raise SpecError(f"{name} = {getattr(self, name)} must be positive")
-        if self.scale == 0:
-            raise SpecError("scale = 0.0 must not be zero: the energy would not depend on the structure")
-        if not 2 <= self.radial_polynomial_p <= _STEEPEST:
-            p = self.radial_polynomial_p
-            raise SpecError(f"radial_polynomial_p = {p} must be at least 2 and at most {_STEEPEST}")
+        for name, (low, high) in _RANGES.items():
+            value = _finite(name, getattr(self, name))
+            if not low <= value <= high:
+                raise SpecError(f"{name} = {value:g} must be from {low:g} to {high:g}{_UNITS.get(name, '')}")
+            _set(self, name, value)
+        _set(self, "scale", _finite("scale", self.scale))
+        if not _SCALES[0] <= abs(self.scale) <= _SCALES[1]:
+            low, high = _SCALES
+            raise SpecError(f"scale = {self.scale:g} eV must have a magnitude from {low:g} to {high:g}")
         for name, largest in _LARGEST.items():
             _set(self, name, _integer(name, getattr(self, name), 1, largest))
         # Features of degree 4 at most couple to no harmonic beyond 8.
@@ -99,8 +104,9 @@ class ModelSpec:
             raise SpecError(
                 f"hidden_irreps = {self.hidden_irreps!r} has no 0e, which the energy is read from"
             )
-        if max(channels.values()) > _MOST_CHANNELS:
-            raise SpecError(f"hidden_irreps = {self.hidden_irreps!r}: over {_MOST_CHANNELS} channels")
+        if max(channels.values()) > _MAX_CHANNELS:
+            irreps_ = self.hidden_irreps
+            raise SpecError(f"hidden_irreps = {irreps_!r:.80}: at most {_MAX_CHANNELS} channels per degree")
         _set(self, "hidden_irreps", irreps.format(channels))
 
     @property
@@ -113,19 +119,28 @@ class ModelSpec:
         """Number of known elements."""
         return len(self.atomic_numbers)
 
+    def to_dict(self) -> dict[str, Any]:
+        """List the fields with their ``version``; :meth:`from_dict` reads them back.
+
+        The version is the oldest that has the same meaning, and fields that it lacks are left out: the JSON
+        and the checksum of a model stay the same when hyper-parameters are added that it does not use.
+        """
+        version, fields = SPECIFICATION.lower(dataclasses.asdict(self))
+        return {"version": version, **fields}
+
     def to_json(self) -> str:
         """Write the specification as JSON, with its version; :meth:`from_json` reads it back."""
-        return json.dumps({"version": SPEC_VERSION, **dataclasses.asdict(self)})
+        return json.dumps(self.to_dict())
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
         """Read a specification that :meth:`to_json` wrote.
 
         Args:
-            text: A JSON object with every field and ``version``.
+            text: A JSON object with ``version`` and every field of that version.
 
         Raises:
-            SpecError: For bad JSON, a version from the future, unknown or missing fields, bad values.
+            SpecError: For bad JSON, a newer version, unknown or missing fields, bad values.
         """
         try:
             values = json.loads(text)
@@ -137,26 +152,27 @@ class ModelSpec:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelSpec:
-        """Build a specification from every field and ``version``, as :meth:`to_json` lists them.
+        """Build a specification from ``version`` and its fields, as :meth:`to_dict` lists them.
 
         Args:
-            values: Field names and values.
+            values: Field names and values. Fields that were added after that version have the values that
+                models without them had.
 
         Raises:
-            SpecError: For a version from the future, unknown or missing fields, bad values.
+            SpecError: For a newer version, unknown or missing fields, bad values.
         """
         fields = {field.name for field in dataclasses.fields(cls)}
-        version = values.get("version")
-        if version != SPEC_VERSION or isinstance(version, bool):
-            raise SpecError(
-                f"specification version {version!r}, but this nequix reads version {SPEC_VERSION}; "
-                "install a newer nequix if the file is newer"
-            )
-        given = set(values) - {"version"}
-        if given != fields:
-            missing, unknown = sorted(fields - given), sorted(map(str, given - fields))
+        record = {name: value for name, value in values.items() if name != "version"}
+        try:
+            record = SPECIFICATION.upgrade(record, values.get("version"))
+        except NewerVersion as error:
+            raise SpecError(str(error)) from error
+        except ValueError as error:
+            raise SpecError(str(error)) from None
+        if set(record) != fields:
+            missing, unknown = sorted(fields - set(record)), sorted(map(str, set(record) - fields))
             raise SpecError(f"specification fields: missing {missing}, unknown {unknown}")
-        return cls(**{name: values[name] for name in fields})
+        return cls(**record)
 
 
 def _finite(name: str, value: Any) -> float:

@@ -5,28 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 
 from nequix.core.errors import WeightsError
+from nequix.core.migrations import Change, Format, NewerVersion
+from nequix.core.spec import MAX_CUTOFF, MIN_CUTOFF
 from nequix.coverage.distances import elements, lowest_bins
 from nequix.coverage.environments import VIEWS, n_bins, n_kinds
 from nequix.coverage.features import FeatureReference
 from nequix.coverage.histograms import Histogram
 from nequix.coverage.reference import Calibration, Reference
-from nequix.io import strict_json
+from nequix.io import checked, strict_json
 from nequix.io.catalogue import ENTRIES, REFERENCES, place_bundled, resolve
 from nequix.io.files import digest_file, open_regular, read_exactly, write_atomic
 from nequix.io.header import layout_header, read_header, shorten
 from nequix.io.provenance import describe_model
 from nequix.io.weights import Weights
 
-FORMAT, VERSION = "nequix-coverage", "2"
-"""Version 1, which is read too, stores empty bins, and neither shortest distances, source nor caveat."""
+KIND, FORMAT = "nequix-coverage", Format("coverage reference", (Change({"source": "", "caveat": ""}),))
+"""Version 1 stores empty bins, and neither shortest distances, source nor caveat."""
 
 ENDING = ".coverage.safetensors"
 """Instead of the weight file's ``.safetensors``."""
@@ -79,8 +82,8 @@ def write_reference(path: str | os.PathLike[str], reference: Reference) -> None:
     chunks = [array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes() for array in arrays.values()]
     calibration = vars(reference.calibration)
     metadata = {
-        "format": FORMAT,
-        "format_version": VERSION,
+        "format": KIND,
+        "format_version": str(FORMAT.version),
         "model": reference.model,
         "model_checksum": reference.checksum,
         "model_digest": reference.digest,
@@ -90,7 +93,7 @@ def write_reference(path: str | os.PathLike[str], reference: Reference) -> None:
         "caveat": reference.caveat,
         "n_structures": str(reference.n_structures),
         "n_atoms": str(reference.n_atoms),
-        "calibration": json.dumps({name: calibration[name] for name in sorted(calibration)}),
+        "calibration": json.dumps({name: calibration[name] for name in sorted(calibration)}, allow_nan=False),
         "checksum": hashlib.sha256(b"".join(chunks)).hexdigest(),
     }
     raw = layout_header(arrays, metadata, _DTYPES, os.fspath(path))
@@ -123,38 +126,37 @@ def read_reference(path: str | os.PathLike[str]) -> Reference:
         raise WeightsError(f"{where}: cannot be read ({shorten(error)}); {AGAIN}") from None
 
 
-def _metadata(raw: bytes, where: str) -> dict[str, str]:
+def _metadata(raw: bytes, where: str) -> dict[str, Any]:
     try:
-        metadata = strict_json.parse_object(raw).get("__metadata__")
+        metadata: Any = strict_json.parse_object(raw).get("__metadata__")
     except ValueError as error:
         raise WeightsError(f"{where}: the header cannot be read ({shorten(error)}); {AGAIN}") from None
-    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+    if not isinstance(metadata, dict) or metadata.get("format") != KIND:
         raise WeightsError(
-            f"{where}: no coverage reference (its metadata lacks format = {FORMAT!r}); {AGAIN}"
+            f"{where}: not a coverage reference (its metadata lacks format = {KIND!r}); {AGAIN}"
         )
-    if metadata.get("format_version") not in ("1", VERSION):
-        raise WeightsError(
-            f"{where}: format version {shorten(metadata.get('format_version'), 40)!r}, but this nequix reads "
-            f"1 and {VERSION}; install a newer nequix if the file is newer, or {AGAIN}"
-        )
+    try:
+        metadata = {
+            **metadata,
+            "calibration": strict_json.parse_object(checked.text(metadata, "calibration")),
+        }
+        metadata = FORMAT.upgrade(metadata, metadata.get("format_version"))
+    except NewerVersion as error:
+        raise WeightsError(f"{where}: {error}, or {AGAIN}") from None
+    except ValueError as error:
+        raise WeightsError(f"{where}: {error}; {AGAIN}") from None
     names = ["model", "model_checksum", "model_digest", "cutoff", "data", "n_structures", "n_atoms"]
-    names += ["calibration", "checksum"]
-    if metadata["format_version"] == "1":
-        metadata.update(source="", caveat="")
-    else:
-        names += ["source", "caveat"]
+    names += ["checksum", "source", "caveat"]
     missing = [name for name in names if not isinstance(metadata.get(name), str)]
     if missing:
         raise WeightsError(f"{where}: metadata {missing} is missing; {AGAIN}")
     return metadata
 
 
-def _reference(metadata: dict[str, str], arrays: dict[str, np.ndarray]) -> Reference:
-    cutoff = float(metadata["cutoff"])
-    if not 0 < cutoff < 100:
-        raise ValueError(f"a cutoff of {cutoff} A")
+def _reference(metadata: dict[str, Any], arrays: dict[str, np.ndarray]) -> Reference:
+    cutoff = checked.number({"cutoff": float(metadata["cutoff"])}, "cutoff", MIN_CUTOFF, MAX_CUTOFF)
     histograms = {}
-    dense = metadata["format_version"] == "1"
+    dense = int(metadata["format_version"]) == 1
     for view in VIEWS:
         codes = arrays[f"{view}.codes"]
         if codes.dtype != np.int32 or codes.ndim != 1 or (np.diff(codes) <= 0).any():
@@ -179,21 +181,23 @@ def _reference(metadata: dict[str, str], arrays: dict[str, np.ndarray]) -> Refer
     features = None
     if "features.mean" in arrays:
         mean, whitening = (arrays[f"features.{name}"].astype(float) for name in ("mean", "whitening"))
-        if whitening.shape != (mean.size, mean.size) or not np.isfinite(whitening).all():
+        if mean.ndim != 1 or whitening.shape != (mean.size, mean.size):
             raise ValueError(f"the whitening has the shape {whitening.shape}, expected {2 * (mean.size,)}")
+        if not (np.isfinite(mean).all() and np.isfinite(whitening).all()):
+            raise ValueError("the features have values that are NaN or infinite")
         features = FeatureReference(mean, whitening)
-    told = strict_json.parse_object(metadata["calibration"])
+    sizes = {name: int(metadata[name]) for name in ("n_structures", "n_atoms")}
     return Reference(
         metadata["model"],
         metadata["model_checksum"],
         metadata["model_digest"],
         cutoff,
         metadata["data"],
-        int(metadata["n_structures"]),
-        int(metadata["n_atoms"]),
+        checked.count(sizes, "n_structures", 1),
+        checked.count(sizes, "n_atoms", 1),
         histograms,
         features,
-        Calibration(**told),
+        _calibration(metadata["calibration"]),
         shortest,
         metadata["source"],
         metadata["caveat"],
@@ -213,6 +217,21 @@ def _all_bins(view: str, arrays: dict[str, np.ndarray], width: int) -> np.ndarra
     dense = np.zeros((sizes.size, width), np.uint8)
     dense[kinds, bins] = counts
     return dense
+
+
+def _calibration(record: dict[str, Any]) -> Calibration:
+    """Check the values of a calibration: scores are divided by them and compared with them.
+
+    Raises:
+        ValueError: Naming the value.
+    """
+    checked.refuse_others(record, {item.name for item in fields(Calibration)})
+    values: dict[str, dict[str, float]] = {}
+    for name in ("usual", "edge", "outside", "verdicts"):
+        low, high = (0, 1) if name == "verdicts" else (1e-6, 1e6)
+        part = checked.section(record, name)
+        values[name] = {view: checked.number(part, view, low, high) for view in part}
+    return Calibration(**values, n_structures=checked.count(record, "n_structures"))
 
 
 def find_reference(

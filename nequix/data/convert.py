@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nequix.core.errors import DataError, WeightsError
+from nequix.core.migrations import Format, NewerVersion
 from nequix.data.databases import DatabaseSource, connect
 from nequix.data.label_keys import LabelKeys
 from nequix.data.labels import count_labels, refuse_unfound
@@ -20,10 +21,13 @@ from nequix.data.sources import MANIFEST, Source, open_source
 from nequix.data.structure import LABELS, Structure, refuse_not_finite, to_atoms
 from nequix.io import strict_json
 from nequix.io.files import TEMPORARY, write_atomic
+from nequix.io.header import shorten
 from nequix.io.limits import MAX_SETTINGS
 from nequix.io.locks import LOCK, Busy, NoLocks, lock
 
-VERSION = 1
+FORMAT = Format("conversion")
+"""Versions of the manifest."""
+
 _SHARD = "data.{:05d}.aselmdb"
 _NAMED = 5
 
@@ -63,7 +67,7 @@ def convert(
     source = open_source(paths, keys)
     files = _files(paths)
     plan = {
-        "version": VERSION,
+        "version": FORMAT.version,
         "sources": [[file.name, file.stat().st_size] for file in files],
         "times": [file.stat().st_mtime_ns for file in files],
         "keys": asdict(keys),
@@ -224,9 +228,12 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return strict_json.read_object(path, MAX_SETTINGS)
-    except DataError as error:
-        raise DataError(f"{error}; if it is damaged, convert again into another folder") from None
+        manifest = strict_json.read_object(path, MAX_SETTINGS)
+        return {**FORMAT.upgrade(manifest, manifest.get("version")), "version": FORMAT.version}
+    except NewerVersion as error:
+        raise DataError(f"{path}: {error}, or convert again into another folder") from None
+    except ValueError as error:
+        raise DataError(f"{shorten(error)}; if it is damaged, convert again into another folder") from None
 
 
 def _count_shards(folder: Path) -> int:

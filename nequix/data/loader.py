@@ -152,8 +152,11 @@ class Loader:
         if changed:
             told = ", ".join(f"{key} {state.get(key)!r}, now {self._identity[key]!r}" for key in changed)
             raise DataError(f"the saved position is of other data ({told}); resume with what it began with")
+        position = state.get("position")
+        if type(position) is not int or position < 0:
+            raise DataError(f"the saved position is {position!r:.40}, expected a step; use another one")
         self.close()
-        self.position = int(state["position"])
+        self.position = position
 
     def close(self) -> None:
         """End the worker processes; the next step begins them anew."""

@@ -16,9 +16,11 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 
 from nequix.core.errors import DataError
+from nequix.core.migrations import Format, NewerVersion
 from nequix.evaluate.task import ItemResult
 from nequix.io import strict_json
 from nequix.io.files import TEMPORARY, make_folder, write_atomic
+from nequix.io.header import shorten
 from nequix.io.limits import read_bounded
 from nequix.io.locks import LOCK, Busy, NoLocks, lock
 from nequix.io.npz import check_npz
@@ -31,6 +33,12 @@ TRAINING = "config.json"
 
 ITEMS = "items"
 """The folder of the outcomes: ``ITEM.json``, and ``ITEM.npz`` beside it where there are arrays."""
+
+RUN_FORMAT = Format("evaluation run")
+"""Versions of :data:`RUN`: ``task``, ``settings`` and ``engine``; a ``rewrite`` can look at the task."""
+
+ITEM_FORMAT = Format("evaluated item")
+"""Versions of an item's JSON; a run that is resumed holds items of several versions."""
 
 _DAMAGE = (OSError, ValueError, EOFError, BadZipFile, zlib.error, NotImplementedError)
 """What reading arrays from a missing or damaged file raises."""
@@ -81,11 +89,11 @@ class RunDirectory:
     def _check(self, identity: dict[str, Any]) -> None:
         path = self.folder / RUN
         if not path.exists():
-            write_atomic(path, [_json(identity)])
+            write_atomic(path, [_json({"version": RUN_FORMAT.version, **identity})])
             return
-        held = _read_json(path)
-        if held != identity:
-            told = differences(held, identity)
+        recorded = _read_record(path, RUN_FORMAT)
+        if recorded != identity:
+            told = differences(recorded, identity)
             raise DataError(f"{self.folder}: holds a run with {told}; choose another folder")
 
     def path(self, item: str) -> Path:
@@ -130,20 +138,21 @@ class RunDirectory:
     def _open(self, item: str) -> Iterator[tuple[dict[str, Any], NpzFile | None]]:
         """Give what an item's JSON holds, and its arrays, which are not read yet."""
         path = self.path(item)
-        held = _read_json(path)
-        if missing := {"values", "error"} - held.keys():
+        held = _read_record(path, ITEM_FORMAT)
+        if missing := {"values", "error", "arrays"} - held.keys():
             raise _damaged(path, f"without {', '.join(sorted(missing))}")
+        if not isinstance(held["values"], dict) or not isinstance(held["error"], str | None):
+            raise _damaged(path, "values or error of another type")
         path = path.with_suffix(".npz")
-        # Runs of earlier versions do not tell whether there are arrays.
-        names = held.get("arrays")
-        if names == [] or (names is None and not path.exists()):
+        names = held["arrays"]
+        if names == []:
             yield held, None
             return
         try:
             with path.open("rb") as handle:
                 check_npz(handle, str(path))
                 with np.load(handle, allow_pickle=False) as stored:
-                    if names is not None and sorted(stored.files) != names:
+                    if sorted(stored.files) != names:
                         raise ValueError(f"holds {', '.join(stored.files)}")
                     yield held, stored
         except _DAMAGE as error:
@@ -165,8 +174,15 @@ class RunDirectory:
             content = io.BytesIO()
             np.savez_compressed(content, allow_pickle=False, **dict(outcome.arrays))
             write_atomic(path.with_suffix(".npz"), [content.getvalue()])
-        held = {"item": item, "error": outcome.error, "seconds": seconds, "arrays": sorted(outcome.arrays)}
-        write_atomic(path, [_json({**held, "values": dict(outcome.values)})])
+        record = {
+            "version": ITEM_FORMAT.version,
+            "item": item,
+            "error": outcome.error,
+            "seconds": seconds,
+            "arrays": sorted(outcome.arrays),
+            "values": dict(outcome.values),
+        }
+        write_atomic(path, [_json(record)])
 
     def forget(self, item: str) -> None:
         """Remove the outcome of an item, so that it is evaluated again.
@@ -183,12 +199,19 @@ def _json(values: dict[str, Any]) -> bytes:
     return json.dumps(values, indent=1, allow_nan=False).encode() + b"\n"
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """Read a file that holds an object."""
+def _read_record(path: Path, versions: Format) -> dict[str, Any]:
+    """Read a file that holds an object, and bring it to the current version.
+
+    Raises:
+        DataError: If it is damaged or of a newer version.
+    """
     try:
-        return strict_json.parse_object(read_bounded(path))
+        record = strict_json.parse_object(read_bounded(path))
+        return versions.upgrade(record, record.pop("version", 1))
+    except NewerVersion as error:
+        raise DataError(f"{path}: {error}, or choose another folder") from None
     except ValueError as error:
-        raise _damaged(path, error) from None
+        raise _damaged(path, shorten(error)) from None
 
 
 def _damaged(path: Path, why: object) -> DataError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -255,7 +254,7 @@ def finished(config: FinetuneConfig, folder: Path) -> bool:
         return False
     sections = {"phonons": config.phonons, "replay": config.replay}
     others = {name: section.train for name, section in sections.items() if section is not None}
-    same = same_run(path.read_text(), json.dumps(dataclasses.asdict(config)))
+    same = same_run(path.read_text(), config)
     return same and untouched(config, folder, others)
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nequix.core.errors import GraphError
+from nequix.graphs.memory import refuse_huge
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, Int32
@@ -249,7 +250,7 @@ def _refuse_distant(positions: Positions, box: Cell, pbc: Bool[np.ndarray, " 3"]
 
 
 def _refuse_crowding(positions: Positions, box: Cell, pbc: Bool[np.ndarray, " 3"], cutoff: float) -> None:
-    """Estimate an atom's neighbours before any is searched, and refuse what ``MAX_DENSITY`` tells of."""
+    """Estimate neighbours before any is searched; refuse more than ``MAX_DENSITY`` or the memory allow."""
     balls = {k: math.pi ** (k / 2) / math.gamma(k / 2 + 1) * cutoff**k for k in (1, 2, 3)}
     limit = max(MAX_DENSITY * balls[3], _MANY)
     # An atom's own images, in every line, plane and space of the lattice.
@@ -259,6 +260,7 @@ def _refuse_crowding(positions: Positions, box: Cell, pbc: Bool[np.ndarray, " 3"
     # All atoms, were they spread evenly.
     extents = np.where(pbc, 1.0, np.ptp(positions @ box.T, axis=0) + 2 * cutoff)
     expected = max([*images, len(positions) * balls[3] / abs(np.linalg.det(box) * extents.prod())])
+    on_average = expected
     if expected <= limit < len(positions):
         # Crowds within a wide structure: atoms that share a cube are neighbours.
         wrapped = positions - np.floor(positions @ np.linalg.inv(box) * pbc) @ box
@@ -271,3 +273,4 @@ def _refuse_crowding(positions: Positions, box: Cell, pbc: Bool[np.ndarray, " 3"
             f"an atom would have about {expected:.3g} neighbours within {cutoff} A, expected at most "
             f"{limit:.3g}: the cell is too small, or many atoms share a place; give positions and cell in A"
         )
+    refuse_huge(positions, cutoff, on_average, limit)

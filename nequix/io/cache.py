@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from nequix.core.errors import WeightsError
-from nequix.core.spec import SPEC_VERSION
+from nequix.core.spec import SPECIFICATION
 from nequix.io.download import DEADLINE, download
 from nequix.io.files import TEMPORARY, write_atomic
 from nequix.io.locks import LOCK, Busy, NoLocks, lock
 from nequix.io.published import parse_published
-from nequix.io.weight_checks import FORMAT_VERSION
+from nequix.io.weight_checks import WEIGHT_FILE
 from nequix.io.weights import Weights, read_weights, write_weights
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def location(entry: Entry) -> Path:
         entry: The model.
     """
     # With the versions in the name, an older nequix beside a newer one never sees a file it cannot read.
-    versions = f"v{FORMAT_VERSION}.{SPEC_VERSION}"
+    versions = f"v{WEIGHT_FILE.version}.{SPECIFICATION.version}"
     return folder() / f"{entry.name}-{entry.sha256[:16]}-{versions}.safetensors"
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nequix.core.errors import WeightsError
-from nequix.io import strict_json
+from nequix.core.migrations import Format, NewerVersion
+from nequix.io import checked, strict_json
 from nequix.io.files import write_atomic
 from nequix.io.header import shorten
 from nequix.io.limits import MAX_SETTINGS
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 ENSEMBLE = "ensemble.json"
 """Lists the members of a folder, and holds their calibration."""
-
-_VERSION = 1
+FORMAT = Format("ensemble")
+"""Versions of :data:`ENSEMBLE`; fields of the calibration are ``calibration.NAME``."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,38 @@ class Calibration:
     energy_area: float
     energy_area_scaled: float
     energy_limit: float
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Calibration:
+        """Build a calibration from values that were read from a file.
+
+        Args:
+            record: Every field by name.
+
+        Raises:
+            ValueError: For a missing or unknown field, or a value that no calibration has.
+        """
+        checked.refuse_others(record, {item.name for item in fields(cls)})
+        values: dict[str, Any] = {"data": checked.text(record, "data")}
+        for name in ("n_structures", "n_components"):
+            values[name] = checked.count(record, name)
+        for name, (low, high) in _RANGES.items():
+            values[name] = checked.number(record, name, low, high)
+        return cls(**values)
+
+
+_POSITIVE, _AREA = (np.finfo(np.float64).tiny.item(), np.inf), (0.0, 0.5)
+_RANGES: dict[str, tuple[float, float]] = {
+    "forces_scale": _POSITIVE,
+    "forces_area": _AREA,
+    "forces_area_scaled": _AREA,
+    "forces_limit": _POSITIVE,
+    "forces_rank_correlation": (-1.0, 1.0),
+    "energy_scale": _POSITIVE,
+    "energy_area": _AREA,
+    "energy_area_scaled": _AREA,
+    "energy_limit": _POSITIVE,
+}
 
 
 def check_members(members: Sequence[Weights]) -> None:
@@ -111,12 +144,12 @@ def write_ensemble(
         calibration: Of the ensemble, if there is one.
     """
     listed = [{"file": file, "sha256": weights.digest} for file, weights in members]
-    told = {
-        "version": _VERSION,
+    record = {
+        "version": FORMAT.version,
         "members": listed,
         "calibration": None if calibration is None else asdict(calibration),
     }
-    write_atomic(folder / ENSEMBLE, [json.dumps(told, indent=1).encode()])
+    write_atomic(folder / ENSEMBLE, [json.dumps(record, indent=1, allow_nan=False).encode()])
     return folder / ENSEMBLE
 
 
@@ -127,19 +160,16 @@ def read_ensemble(folder: str | os.PathLike[str]) -> tuple[list[Weights], Calibr
         folder: The folder, or its :data:`ENSEMBLE`.
 
     Raises:
-        WeightsError: If it is no ensemble, or a member is damaged or not the one that was listed.
+        WeightsError: If it is not an ensemble or one of a newer version, or a member is damaged or not the
+            one that was listed.
     """
     path = Path(folder)
     path = path / ENSEMBLE if path.is_dir() else path
     try:
-        told = strict_json.read_object(path, MAX_SETTINGS)
-        if told["version"] != _VERSION:
-            raise WeightsError(f"{path}: version {told['version']}, expected {_VERSION}; update nequix")
-        listed = [(str(member["file"]), member["sha256"]) for member in told["members"]]
-        calibration = None if told["calibration"] is None else Calibration(**told["calibration"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, WeightsError):
-            raise
+        listed, calibration = _parse(strict_json.read_object(path, MAX_SETTINGS))
+    except NewerVersion as error:
+        raise WeightsError(f"{path}: {error}") from None
+    except ValueError as error:
         raise WeightsError(
             f"{path}: not an ensemble, or damaged ({shorten(error)}); train it again"
         ) from None
@@ -148,8 +178,24 @@ def read_ensemble(folder: str | os.PathLike[str]) -> tuple[list[Weights], Calibr
         weights = read_weights(path.parent / file)
         if weights.digest != digest:
             raise WeightsError(
-                f"{path.parent / file}: digest {weights.digest}, expected {digest}; train it anew"
+                f"{path.parent / file}: digest {weights.digest}, expected {digest}; train the ensemble again"
             )
         members.append(weights)
     check_members(members)
     return members, calibration
+
+
+def _parse(record: dict[str, Any]) -> tuple[list[tuple[str, str]], Calibration | None]:
+    """Read files and digests of the members, and the calibration.
+
+    Raises:
+        ValueError: If they are not there, or have values that no ensemble has.
+    """
+    record = FORMAT.upgrade(record, record.get("version"))
+    members = record.get("members")
+    if not isinstance(members, list) or not all(isinstance(member, dict) for member in members):
+        raise ValueError("members must be a list of files and digests")
+    listed = [(checked.text(member, "file"), checked.text(member, "sha256")) for member in members]
+    if record.get("calibration") is None:
+        return listed, None
+    return listed, Calibration.from_dict(checked.section(record, "calibration"))

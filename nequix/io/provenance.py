@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ def describe_model(weights: Weights) -> dict[str, Any]:
         "name": weights.provenance.name,
         "file_sha256": weights.digest,
         "checksum": checksum(weights.spec.to_json(), (array.tobytes() for array in arrays)),
-        "spec": asdict(weights.spec),
+        "spec": {name: value for name, value in weights.spec.to_dict().items() if name != "version"},
     }
 
 

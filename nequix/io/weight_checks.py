@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nequix.core.errors import WeightsError
+from nequix.core.migrations import Format, NewerVersion
 from nequix.core.parameters import Parameter, manifest
 from nequix.core.spec import ModelSpec
 from nequix.io import strict_json
@@ -17,8 +18,8 @@ from nequix.io.header import Tensor, parse_tensor, shorten
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-FORMAT_VERSION = "1"
-"""Version of the file format; raised whenever older readers would misread the file."""
+WEIGHT_FILE = Format("weight file")
+"""Versions of the file's metadata and of the places of its tensors."""
 
 MAX_BYTES = 1 << 30
 """Models of more bytes are refused; the published shape has 2.8 MB."""
@@ -48,6 +49,8 @@ def parse_spec(values: str | Mapping[str, Any], where: str) -> ModelSpec:
             return ModelSpec.from_dict(strict_json.parse_object(values))
         return ModelSpec(**values)
     except (ValueError, OverflowError) as error:  # OverflowError: an integer that no float can hold
+        if isinstance(error.__cause__, NewerVersion):
+            raise WeightsError(f"{where}: {error}") from None
         raise WeightsError(f"{where}: spec: {shorten(error)}; {AGAIN}") from None
 
 
@@ -76,12 +79,12 @@ def parse_header(raw: bytes, where: str) -> tuple[dict[str, Any], dict[str, str]
     wrong = [key for key, value in metadata.items() if not isinstance(value, str)]
     if wrong:
         raise WeightsError(f"{where}: metadata {shorten(wrong[0], 80)!r} is not text; {AGAIN}")
-    version = metadata.get("format_version")
-    if version != FORMAT_VERSION:
-        raise WeightsError(
-            f"{where}: format version {shorten(version, 40)!r}, but this nequix reads {FORMAT_VERSION!r}; "
-            "install a newer nequix if the file is newer"
-        )
+    try:
+        metadata = WEIGHT_FILE.upgrade(metadata, metadata.get("format_version"))
+    except NewerVersion as error:
+        raise WeightsError(f"{where}: {error}") from None
+    except ValueError as error:
+        raise WeightsError(f"{where}: {error}; {AGAIN}") from None
     for key in ("spec", "checksum"):
         if key not in metadata:
             raise WeightsError(f"{where}: metadata {key!r} is missing; {AGAIN}")

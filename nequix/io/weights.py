@@ -138,7 +138,7 @@ def write_weights(
     arrays = _checked(spec, parameters, where)
     chunks = [array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes() for array in arrays.values()]
     text = spec.to_json()
-    own = ("nequix", weight_checks.FORMAT_VERSION, text, weight_checks.checksum(text, chunks))
+    own = ("nequix", str(weight_checks.WEIGHT_FILE.version), text, weight_checks.checksum(text, chunks))
     metadata = {**dict(zip(_OWN, own, strict=True)), **provenance.to_metadata()}
     if {*_OWN, *_PROVENANCE} & set(provenance.extra):
         raise WeightsError(f"{where}: the extra metadata hide fields of the format; rename them")

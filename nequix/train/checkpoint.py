@@ -15,9 +15,16 @@ import safetensors
 import safetensors.numpy
 
 from nequix.core.errors import DataError
-from nequix.io import strict_json
+from nequix.core.migrations import Change, Format, NewerVersion
+from nequix.io import checked, strict_json
 from nequix.io.files import write_atomic
 from nequix.io.limits import check_regular
+
+FORMAT = Format("checkpoint", (Change({"rest.data": {}}),))
+"""Versions of checkpoints: a record of the ``arrays`` by their places in the state, and the ``rest``.
+
+Version 1 has no digests of the data.
+"""
 
 # AttributeError: an array of a dtype that NumPy lacks, such as float8
 _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, safetensors.SafetensorError)
@@ -48,8 +55,9 @@ def save_checkpoint(path: Path, state: Any, rest: dict[str, Any]) -> None:
         WeightsError: If it cannot be written; what was there before stays.
     """
     arrays = {name: np.asarray(leaf) for name, leaf in leaves_by_name(state).items()}
-    # One key only: the library writes several in random order, and equal states shall make equal files.
-    metadata = {"json": json.dumps({"rest": rest, "checksum": _checksum(arrays)})}
+    # One key only: the library writes several in random order, and equal states must make equal files.
+    record = {"version": FORMAT.version, "rest": rest, "checksum": _checksum(arrays, rest)}
+    metadata = {"json": json.dumps(record, allow_nan=False)}
     write_atomic(path, [safetensors.numpy.save(arrays, metadata)])
 
 
@@ -65,21 +73,24 @@ def load_checkpoint(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
 
     Raises:
         DamagedCheckpoint: If it is missing, or not what was written.
-        DataError: If it is of another configuration, naming the array.
+        DataError: If it is of another configuration, naming the array, or of a newer version.
     """
     try:
         check_regular(path)
         with safetensors.safe_open(path, "numpy") as handle:
-            metadata = strict_json.parse_object((handle.metadata() or {})["json"])
+            record = strict_json.parse_object((handle.metadata() or {})["json"])
             arrays = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-        rest, whole = metadata["rest"], metadata["checksum"] == _checksum(arrays)
-        if not isinstance(rest, dict):
-            raise ValueError("the part that is not arrays is not an object")
+        rest = checked.section(record, "rest")
+        whole = record.get("checksum") == _checksum(arrays, rest)
+        record = FORMAT.upgrade({"rest": rest, "arrays": arrays}, record.get("version"))
+    except NewerVersion as error:
+        raise DataError(f"{path}: {error}, or choose another folder") from None
     except _DAMAGE as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise DamagedCheckpoint(f"{path}: not a checkpoint, or damaged ({reason}); use another one") from None
     if not whole:
-        raise DamagedCheckpoint(f"{path}: the checksum does not fit the arrays: damaged; use another one")
+        raise DamagedCheckpoint(f"{path}: damaged: the checksum does not match the content; use another one")
+    rest, arrays = record["rest"], record["arrays"]
     expected = leaves_by_name(like)
     if arrays.keys() != expected.keys():
         odd = sorted(arrays.keys() ^ expected.keys())
@@ -126,8 +137,8 @@ def load_newest(paths: Sequence[Path], like: Any) -> tuple[Any, dict[str, Any]] 
     return None
 
 
-def _checksum(arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
+def _checksum(arrays: dict[str, np.ndarray], rest: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
     for name in sorted(arrays):
         digest.update(name.encode())
         digest.update(arrays[name].tobytes())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from nequix.core.errors import DataError, SpecError
+from nequix.core.migrations import Format, NewerVersion
 from nequix.core.spec import ModelSpec
 from nequix.core.suggest import did_you_mean
 from nequix.data.label_keys import LabelKeys
@@ -214,6 +216,9 @@ class TrainConfig:
     log: LogConfig = field(default_factory=LogConfig, kw_only=True)
 
 
+FORMAT = Format("training configuration")
+"""Versions of configurations, in YAML and as a run records them; fields are named like ``run.epochs``."""
+
 FREE = ("log", "stop", "provenance", "data.workers", "data.memory", "run.keep", "run.checkpoint_every")
 """Keys that may change when a run goes on: they change none of its numbers."""
 
@@ -229,7 +234,7 @@ def read_config(path: str | os.PathLike[str]) -> TrainConfig:
     Raises:
         DataError: If it cannot be read, or a key or value is wrong, naming its line and the nearest key.
     """
-    config = read_yaml(TrainConfig, path)
+    config = read_yaml(TrainConfig, path, versions=FORMAT)
     if config.loss.hessian is not None:
         raise DataError(f"{path}: loss.hessian needs `nequix finetune --phonons`; remove it here")
     return config
@@ -245,35 +250,51 @@ def overlay(config: C, path: str | os.PathLike[str]) -> C:
     Raises:
         DataError: If it cannot be read, or a key or value is wrong, naming its line and the nearest key.
     """
-    return read_yaml(type(config), path, config)
+    return read_yaml(type(config), path, config, FORMAT)
 
 
-def same_run(noted: str, now: str) -> bool:
+def to_json(config: TrainConfig) -> str:
+    """Write a configuration as a run records it, with its version.
+
+    Args:
+        config: The configuration.
+    """
+    return json.dumps({"version": FORMAT.version, **dataclasses.asdict(config)}, indent=1)
+
+
+def same_run(recorded: str, now: TrainConfig) -> bool:
     """Tell whether two configurations are of the same run.
 
     Args:
-        noted: JSON that a run has noted.
-        now: JSON of the other one.
+        recorded: JSON that a run has recorded, of this or an older version.
+        now: The other one.
     """
-    return not changes(noted, now)
+    return not changes(recorded, now)
 
 
-def changes(noted: str, now: str) -> list[str]:
+def changes(recorded: str, now: TrainConfig) -> list[str]:
     """List the keys in which two configurations differ, with both values.
 
-    What changes no number of a run does not count (:data:`FREE`), nor do keys that state nothing, which older
-    configurations lack.
+    Keys that change no number of a run do not count (:data:`FREE`).
 
     Args:
-        noted: JSON that a run has noted.
-        now: JSON of the other one.
+        recorded: JSON that a run has recorded, of this or an older version.
+        now: The other one.
     """
     try:
-        before, after = (dict(_stated(strict_json.parse_object(text))) for text in (noted, now))
+        before, after = (dict(_stated(_current(text))) for text in (recorded, to_json(now)))
+    except NewerVersion as error:
+        return [str(error)]
     except ValueError:
-        return ["what was noted cannot be read"]
+        return ["the recorded configuration cannot be read"]
     keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     return [f"{key}: {_told(before, key)} then, {_told(after, key)} now" for key in keys]
+
+
+def _current(text: str) -> dict[str, Any]:
+    """Bring a recorded configuration to the current version; the first release recorded none."""
+    record = strict_json.parse_object(text)
+    return FORMAT.upgrade(record, record.pop("version", 1))
 
 
 def _stated(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import jax
@@ -14,7 +12,7 @@ import jax
 from nequix.core.errors import DataError, NequixError
 from nequix.io.files import make_folder, write_atomic
 from nequix.io.locks import LOCK, Busy, NoLocks, is_locked, lock
-from nequix.train.config import TrainConfig, changes
+from nequix.train.config import TrainConfig, changes, to_json
 from nequix.train.processes import anywhere
 
 CONFIG = "config.json"
@@ -37,10 +35,10 @@ class Folder:
 
     def __init__(self, path: Path, config: TrainConfig) -> None:
         self._path = path
-        self.text = json.dumps(asdict(config), indent=1)
+        self.text = to_json(config)
         make_folder(path)
         noted = path / CONFIG
-        changed = changes(noted.read_text(), self.text) if noted.exists() else []
+        changed = changes(noted.read_text(), config) if noted.exists() else []
         self._seen = self.checkpoints()
         # Before its first checkpoint a run can be replaced by another one, unless it lives. When it is
         # complete, its checkpoints may have been deleted.

@@ -25,6 +25,7 @@ from nequix.data.loader import Loader
 from nequix.data.sources import Source
 from nequix.data.stats import Statistics
 from nequix.graphs.tiling import TILE
+from nequix.io import checked
 from nequix.io.weights import Provenance, read_weights, write_weights
 from nequix.jax.kernels import select_kernel
 from nequix.train.checkpoint import load_newest, save_checkpoint
@@ -205,8 +206,11 @@ class Run:
             state, rest = saved
             self.state = everywhere(self.mesh, state)
             self.loader.restore(rest["loader"])
-            self.best, self.waited = rest["best"], rest.get("waited", 0)
-            self._saved_digests = rest.get("data", {})  # older checkpoints have none
+            try:
+                self.best, self.waited = checked.number(rest, "best"), checked.count(rest, "waited")
+                self._saved_digests = checked.section(rest, "data")
+            except ValueError as error:
+                raise DataError(f"{self.folder}: the newest checkpoint is damaged ({error})") from None
         if not same_everywhere(self.loader.position):
             raise DataError(f"{self.folder}: not every process finds the same checkpoints; share the folder")
         self._trackers: list[Tracker] = []

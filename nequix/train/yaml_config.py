@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from nequix.core.errors import DataError
+from nequix.core.migrations import Format
 from nequix.core.suggest import did_you_mean
 from nequix.io import strict_yaml
 from nequix.io.limits import MAX_SETTINGS, read_bounded
@@ -30,7 +31,9 @@ class WrongValue(DataError):
         self.key = key
 
 
-def read_yaml(kind: Any, path: str | os.PathLike[str], default: Any = None) -> Any:
+def read_yaml(
+    kind: Any, path: str | os.PathLike[str], default: Any = None, versions: Format | None = None
+) -> Any:
     """Read a dataclass.
 
     Args:
@@ -38,13 +41,49 @@ def read_yaml(kind: Any, path: str | os.PathLike[str], default: Any = None) -> A
         path: A YAML file.
         default: Has the values of the keys that the file lacks; without it, the file must have every key that
             has no default of its own.
+        versions: Versions of such files; a key ``version`` then states for which one the file was written.
 
     Raises:
         DataError: If it cannot be read, or a key or value is wrong, naming its line and the nearest key.
     """
     where = os.fspath(path)
     node = strict_yaml.compose(read_bounded(path, MAX_SETTINGS), where)
+    if versions is not None and isinstance(node, yaml.MappingNode):
+        _upgrade(node, where, versions)
     return _build(kind, node, where, default)
+
+
+def _upgrade(root: yaml.MappingNode, where: str, versions: Format) -> None:
+    """Bring a file of an older version to the current one; without a version it is of the current one."""
+    stated = next((pair for pair in root.value if pair[0].value == "version"), None)
+    if stated is None:
+        return
+    root.value.remove(stated)
+    before, version = strict_yaml.construct(root, where), strict_yaml.construct(stated[1], where)
+    try:
+        values = versions.upgrade(before, version)
+    except ValueError as error:
+        raise DataError(f"{strict_yaml.line(stated[0], where)}: {error}") from None
+    _update(root, values, where)
+
+
+def _update(node: yaml.MappingNode, values: dict[Any, Any], where: str) -> None:
+    """Give a node other values; keys that keep their value keep their line."""
+    pairs = []
+    for key, value in node.value:
+        name = strict_yaml.construct(key, where)
+        if isinstance(value, yaml.MappingNode) and isinstance(values.get(name), dict):
+            _update(value, values[name], where)
+            pairs.append((key, value))
+        elif name in values and strict_yaml.construct(value, where) == values[name]:
+            pairs.append((key, value))
+    same = {strict_yaml.construct(key, where) for key, _ in pairs}
+    other = {name: value for name, value in values.items() if name not in same}
+    added = strict_yaml.compose(yaml.safe_dump(other), where)
+    for key, value in added.value if isinstance(added, yaml.MappingNode) else []:
+        key.start_mark = value.start_mark = node.start_mark
+        pairs.append((key, value))
+    node.value[:] = pairs
 
 
 def _build(kind: Any, node: yaml.Node | None, where: str, default: Any = None) -> Any:

@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -182,7 +183,7 @@ def test_a_truncated_file_is_refused(tmp_path, keep):
 
 
 def test_a_weight_file_is_no_reference(tmp_path):
-    with pytest.raises(WeightsError, match="no coverage reference"):
+    with pytest.raises(WeightsError, match="not a coverage reference"):
         read_reference(write_small(tmp_path))
 
 
@@ -230,7 +231,7 @@ def test_a_model_tuned_from_one_of_the_package_finds_that_reference_without_feat
         {"parent": "own", "parent_digest": "unknown"},
         {},
     ):
-        with pytest.raises(WeightsError, match="no coverage reference"):
+        with pytest.raises(WeightsError, match="not a coverage reference"):
             found(**other_parent)
 
 
@@ -251,3 +252,27 @@ def test_without_a_backend_there_are_histograms_alone():
     assert built.features is None
     assert "features" not in built.calibration.usual
     assert built.calibration.usual["pairs"] == sets.reference().calibration.usual["pairs"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (b'\\"edge\\": {', b'\\"edge\\": {\\"x\\": NaN, ', "NaN is not a number"),
+        (b'\\"edge\\": {', b'\\"edge\\": {\\"x\\": -1, ', "x = -1, expected"),
+        (b'\\"edge\\": {', b'\\"edge\\": {\\"x\\": \\"1\\", ', "x = '1', expected"),
+        (b'"cutoff":"3.5"', b'"cutoff":"nan"', "cutoff = nan"),
+        (b'"cutoff":"3.5"', b'"cutoff":"300"', "from 0.1 to 20"),
+        (b'"n_atoms":"', b'"n_atoms":"-', "n_atoms = -"),
+    ],
+)
+def test_values_outside_the_checksum_are_checked(tmp_path, old, new, says):
+    raw = (Path(__file__).parents[1] / "golden" / "v2" / "model.coverage.safetensors").read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    header = raw[8 : 8 + length]
+    assert old in header
+    header = header.replace(old, new, 1)
+    header += b" " * (-len(header) % 8)
+    path = tmp_path / "reference"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + raw[8 + length :])
+    with pytest.raises(WeightsError, match=f"reference: .*{says}"):
+        read_reference(path)

@@ -63,7 +63,7 @@ def test_the_paper_s_configuration_has_the_published_size():
         (
             "_polynomial_p: 6.0",
             "_polynomial_p: 1.5",
-            r"line 11: radial_polynomial_p = 1.5 must be at least 2",
+            r"line 11: radial_polynomial_p = 1.5 must be from 2 to 100",
         ),
         ("  layer_norm: true", "  layer_norm: true\n  atomic_numbers: []", r"line 13: .* must be non-empty"),
         ("  kernel: auto", "  kernel: natve", r"line 33: kernel = 'natve', .*; did you mean 'native'"),

@@ -212,5 +212,5 @@ def test_a_refusal_lists_what_differs(config, tmp_path):
     with pytest.raises(DataError, match=told):
         Folder(path, changed)
     (path / CONFIG).write_text("half")
-    with pytest.raises(DataError, match="what was noted cannot be read"):
+    with pytest.raises(DataError, match="the recorded configuration cannot be read"):
         Folder(path, config)

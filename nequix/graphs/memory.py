@@ -1,0 +1,82 @@
+"""How many edges a structure will have, estimated before the search, and how many fit into the memory."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nequix.core.errors import GraphError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+EDGE_BYTES = 120
+"""Memory per edge at the peak of the search and of a calculator's lists (docs/neighbors.md)."""
+
+MAX_EDGES = 2**31 - 1
+"""Edges are counted in int32."""
+
+
+def refuse_huge(
+    positions: Float[np.ndarray, "n 3"], cutoff: float, n_neighbors: float, most_neighbors: float
+) -> None:
+    """Refuse a structure with more edges than the memory holds.
+
+    Args:
+        positions: A; of periodic structures within the cell.
+        cutoff: Radius, A.
+        n_neighbors: Neighbours of an atom on average if all were spread evenly.
+        most_neighbors: Neighbours that no atom exceeds.
+
+    Raises:
+        GraphError: Saying how many edges there would be, and what they would take.
+    """
+    limit = max_edges()
+    if len(positions) * most_neighbors <= limit:  # almost always: nothing has to be estimated
+        return
+    n_edges = max(len(positions) * n_neighbors, _count_clustered(positions, cutoff))
+    if n_edges > limit:
+        raise GraphError(
+            f"{len(positions)} atoms would have about {n_edges:.3g} edges within {cutoff:g} A, which take "
+            f"{n_edges * EDGE_BYTES / 2**30:.3g} GiB; this machine has room for {limit:.3g}: give a smaller "
+            "structure, or use a model with a smaller cutoff"
+        )
+
+
+@cache
+def max_edges() -> float:
+    """Return how many edges fit into the memory that this process may use."""
+    return min(MAX_EDGES, _memory() / EDGE_BYTES)
+
+
+def _memory() -> float:
+    """Return the bytes of the machine's memory, or of the container's if that is less; inf if unknown."""
+    limits = [math.inf]
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # not on every platform
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for place in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            limits.append(int(Path(place).read_text()))
+        except (OSError, ValueError):  # "max": no limit
+            continue
+    return min(limit for limit in limits if limit > 0)
+
+
+def _count_clustered(positions: Float[np.ndarray, "n 3"], cutoff: float) -> float:
+    """Estimate the edges of unevenly spread atoms: pairs in neighbouring cubes, times a ball's share."""
+    cubes = np.floor((positions - positions.min(axis=0)) / cutoff).astype(np.int64) + 1
+    strides = np.cumprod([1, *(cubes.max(axis=0)[:2] + 2)])
+    keys, counts = np.unique(cubes @ strides, return_counts=True)
+    n_pairs = 0.0
+    for step in product((-1, 0, 1), repeat=3):
+        near = keys + np.array(step) @ strides
+        place = np.minimum(np.searchsorted(keys, near), len(keys) - 1)
+        n_pairs += float(counts[keys[place] == near] @ counts[place[keys[place] == near]].astype(float))
+    return n_pairs * (4 / 3 * math.pi) / 27
