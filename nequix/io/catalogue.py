@@ -127,6 +127,8 @@ REFERENCES = {
     "nequix-mp-1-pft": "757158af7bc726648d526488849d910ce065b8b111fd3e3d9688a06a58ccc3e8",
     "nequix-mp-1-pft-nocotrain": "91e3539ef8008c8937590dd7fd0e68a834e0e8b7d4a2cfad5163237d86c1c558",
     "nequix-omat-1": "1741b92962e015c11d25a83f409dec0bd4a93ff9c69fea3353bf4997f6c74d2e",
+    "nequix-oam-1": "4d6b75d678b3039a40b3c4644e5002d3ba3b04fd994c395e3c90556970f36f50",
+    "nequix-oam-1-pft": "6dfd4cdd6e8b9d1ffe53b307eda960876bf759cfcdd867b6eec1194cf18e2fe1",
 }
 """The models with a coverage reference in the package, in ``nequix/weights``, and the digests of these files.
 

@@ -34,8 +34,8 @@ def magnesia(ratio: float) -> Atoms:
     return atoms
 
 
-def test_the_default_model_has_one():
-    assert "nequix-mp-1" in PUBLISHED
+def test_every_published_model_has_one():
+    assert sorted(PUBLISHED) == sorted(ENTRIES)
 
 
 @pytest.mark.parametrize("name", REFERENCES)
