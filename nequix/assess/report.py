@@ -15,10 +15,10 @@ from nequix.coverage.reference import Reference
 from nequix.coverage.report import describe_reference, show_coverage
 from nequix.evaluate.errors.figures import parity
 from nequix.evaluate.report import Report
+from nequix.io.tables import format_item, format_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from rich.console import Console
 
 
 def write_report(
@@ -166,25 +166,22 @@ def draw(measured: Measured, protocol: Thresholds) -> Figure:
     return figure
 
 
-def print_verdict(verdict: Verdict, measured: Measured, protocol: Thresholds, console: Console) -> None:
+def print_verdict(verdict: Verdict, measured: Measured, protocol: Thresholds) -> None:
     """Print the decision and what it stands on.
 
     Args:
         verdict: The decision.
         measured: Errors on the labelled snapshots.
         protocol: The thresholds.
-        console: Where.
     """
-    from rich.table import Table
-
-    table = Table(title="mean absolute errors and thresholds", title_justify="left")
-    for column in _HEADER:
-        table.add_column(column, overflow="fold")
-    for row in rows(measured, protocol):
-        table.add_row(*(f"{x:.4g}" if isinstance(x, float) else "-" if x is None else str(x) for x in row))
-    console.print(table)
+    print(f"{_headline(verdict)}\n")
     for sign, lines in (("+", verdict.reasons), ("?", verdict.doubts), (">", verdict.next)):
         for line in lines:
             # A command stays on one line, to be copied.
-            console.print(f"{sign} {line}", highlight=False, markup=False, soft_wrap=sign == ">")
-    console.print(_headline(verdict), style="bold", highlight=False)
+            print(f"{sign} {line}" if sign == ">" else format_item(sign, line))
+    print("\nMean absolute errors and thresholds:")
+    cells = [
+        [f"{x:.4g}" if isinstance(x, float) else "-" if x is None else x for x in row]
+        for row in rows(measured, protocol)
+    ]
+    print(format_table(_HEADER, cells))

@@ -22,6 +22,7 @@ from nequix.cli.train import train
 from nequix.cli.verify import verify
 from nequix.cli.weights import convert, info, models
 from nequix.core.errors import NequixError
+from nequix.io.interrupts import Interrupted, interruptible
 
 COMMANDS = (predict, relax, train, finetune, select, assess, verify, convert, info, models)
 """Every command; its name is the function's."""
@@ -51,12 +52,22 @@ def _nequix(
 
 
 def main() -> None:
-    """Run the command line; an error of the project's own becomes one line on stderr and exit code 1."""
+    """Run the command line.
+
+    An error of the project's own becomes one line on stderr and exit code 1. Ctrl-C and SIGTERM say what was
+    kept, and exit with 130 and 143.
+    """
+    # XLA's C++ log: banners about slow compilations. Errors are raised in Python as well.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        try:
-            app()
-        finally:
-            sys.stdout.flush()  # here, where a reader that has left can still be caught
+        with interruptible():
+            try:
+                app()
+            finally:
+                sys.stdout.flush()  # here, where a reader that has left can still be caught
+    except Interrupted as stop:
+        print(f"\n{stop}", file=sys.stderr)
+        sys.exit(stop.exit_code)
     except NequixError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

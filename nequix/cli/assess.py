@@ -61,7 +61,6 @@ def assess(
     recorded = protocol.record(output)  # before any structure is read
 
     import numpy as np
-    from rich.console import Console
 
     from nequix.assess.commands import Asked
     from nequix.assess.decide import decide
@@ -112,7 +111,7 @@ def assess(
             len(aims),
         ),
     )
-    print_verdict(verdict, measured, protocol, Console())
+    print_verdict(verdict, measured, protocol)
     identity = identity_of(target, known, model, calculator, str(dtype))
     identity["task"] = "assess"
     identity["settings"]["features"] = known is not None and known.features is not None

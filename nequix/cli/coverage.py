@@ -13,6 +13,7 @@ from nequix.cli.items import needs_extra
 from nequix.cli.run import Backend, BackendOption, Device, Dtype, DtypeOption, Kernel, Model, make_calculator
 from nequix.core.errors import DataError
 from nequix.io.progress import progress_bar
+from nequix.io.tables import format_item
 
 if TYPE_CHECKING:
     from nequix.calculator import NequixCalculator
@@ -66,8 +67,6 @@ def check(
     device: Device = None,
 ) -> None:
     """Compare structures with a model's training set: inside, edge or outside, and the gaps by name."""
-    from rich.console import Console
-
     from nequix.coverage.assess_coverage import assess_coverage
     from nequix.coverage.report import compared_with, print_coverage
     from nequix.data.frames import read_structures
@@ -84,8 +83,8 @@ def check(
     with progress_bar("coverage") as bar:
         structures = read_structures(target, bar.advance)
         found = assess_coverage(structures, known, None if calculator is None else calculator.potential)
-    print(compared_with(known))
-    print_coverage(found, Console())
+    print_coverage(found)
+    print(format_item("note:", compared_with(known)))
     if output is not None:
         from nequix.coverage.report import write_report
 

@@ -14,13 +14,16 @@ from nequix.cli.run import Backend, BackendOption
 from nequix.core.errors import DataError
 from nequix.core.suggest import did_you_mean
 from nequix.io import strict_json
+from nequix.io.interrupts import on_interrupt
 from nequix.io.limits import MAX_SETTINGS
 from nequix.io.progress import progress_bar
+from nequix.io.tables import format_item, format_table
 
 if TYPE_CHECKING:
     from nequix.data.check import Report
     from nequix.data.label_keys import LabelKeys
     from nequix.data.sources import Source
+    from nequix.data.stats import Statistics
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Fetch, convert, measure and check data.")
 
@@ -46,7 +49,8 @@ def convert(
     from nequix.data.labels import tell_labels
 
     keys = _keys(energy_key, forces_key, stress_key, virial_key)
-    with progress_bar("convert") as bar:
+    kept = on_interrupt(lambda: f"complete shards are kept in {output}; the same command continues")
+    with kept, progress_bar("convert") as bar:
         n = convert_sources(sources, output, keys=keys, shard_size=shard_size, progress=bar.advance)
     counts = converted_labels(output)
     print(f"{output}: {n} structures" + (f", {tell_labels(counts)}" if counts else ""))
@@ -83,6 +87,8 @@ def stats(
     with progress_bar("stats", count_structures(source)) as bar:
         found, sizes = compute(source, cutoff, atom_energies=given, n_workers=workers, progress=bar.advance)
     refuse_unfound(source.path, keys, found.labels, found.n_structures, next(iter(source)))
+    for message in _placeholders(found):
+        print(format_item("warning:", message), file=sys.stderr)
     facts = {**found.to_dict(), "packing": describe_packing(sizes, batch_size)}
     facts["atom_energies"] = {chemical_symbols[z]: energy for z, energy in found.atom_energies.items()}
     text = json.dumps(facts, indent=2)
@@ -161,10 +167,12 @@ def get(
 def _print_sets() -> None:
     from nequix.data.public_datasets import SETS
 
-    for held in SETS.values():
-        print(f"{held.name}: {held.what}; terms and papers: {held.home}")
-        for file in held.files:
-            print(f"    {file.path}  {file.url}  {file.digest}")
+    paragraphs = []
+    for public in SETS.values():
+        head = format_item(f"{public.name}:", f"{public.what}; terms and papers: {public.home}")
+        files = [(file.path, file.url, file.digest) for file in public.files]
+        paragraphs.append(f"{head}\n{format_table(('file', 'address', 'digest'), files)}")
+    print("\n\n".join(paragraphs))
 
 
 def _keys(energy: str | None, forces: str | None, stress: str | None, virial: str | None) -> LabelKeys:
@@ -180,6 +188,23 @@ def _check_output(output: Path | None, force: bool) -> None:
         raise DataError(f"{output}: no place for a file; make its folder, or choose another name")
     if output.exists() and not force:
         raise DataError(f"{output}: exists already; choose another name, or replace it with --force")
+
+
+def _placeholders(found: Statistics) -> list[str]:
+    """Name the values that do not come from labels, since there are none."""
+    messages = []
+    if not found.n_energies:
+        messages.append(
+            f"none of the {found.n_structures} structures has an energy: shift and atom_energies are not "
+            "fitted; name the key of the energies with --energy-key"
+        )
+    if not found.n_forces:
+        origin = "that of the energies" if found.n_energies else "a placeholder"
+        messages.append(
+            f"none of the {found.n_structures} structures has forces: scale is {origin}; name the key of the "
+            "forces with --forces-key"
+        )
+    return messages
 
 
 def _read_energies(path: Path) -> dict[int, float]:
@@ -217,21 +242,10 @@ def count_structures(source: Source) -> int | None:
 
 
 def _print_report(report: Report) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=f"{report.n_structures} structures", title_justify="left")
-    for column in ("severity", "rule", "structures", "what", "for example"):
-        table.add_column(column, overflow="fold")
-    for finding in report.findings:
-        names = ", ".join(finding.names[:3])
-        row = (finding.severity, finding.rule, str(finding.count), finding.message, names)
-        table.add_row(*map(escape, row))
-    console = Console()
-    if report.findings:
-        console.print(table)
+    print(f"{len(report.errors)} errors, {len(report.findings) - len(report.errors)} warnings")
+    print(format_item("checked:", report.summary()))
     for note in report.notes:
-        console.print(f"note: {note}", highlight=False, markup=False)
-    console.print(report.summary(), highlight=False, markup=False)
-    console.print(f"{len(report.errors)} errors, {len(report.findings) - len(report.errors)} warnings")
+        print(format_item("note:", note))
+    if report.findings:
+        rows = [(f.severity, f.rule, f.count, f.message, ", ".join(f.names[:3])) for f in report.findings]
+        print("\n" + format_table(("severity", "rule", "structures", "what", "for example"), rows))

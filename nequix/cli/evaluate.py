@@ -11,6 +11,7 @@ from nequix.cli.items import choose_engine, chosen_items, listed, needs_extra, r
 from nequix.cli.label_options import EnergyKey, ForcesKey, StressKey, VirialKey
 from nequix.cli.run import Backend, BackendOption, Device, Dtype, DtypeOption, Kernel, Model
 from nequix.core.errors import DataError
+from nequix.io.tables import format_fields, format_table
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Compare a model with references; see docs/evaluate.md."
@@ -115,8 +116,9 @@ def discovery(
     given = References() if shard else References(reference, elements, relaxed, kappa_srme)
     with needs_extra(), open_shards(join or [], identity) as others:
         summary = write_report([store, *others], items, identity, given)
-    for name in ("F1", "DAF", "Precision", "Recall", "Accuracy") if "discovery" in summary else ():
-        print(f"{name:10} {summary['discovery']['unique_prototypes'][name]}")
+    if "discovery" in summary:
+        names = ("F1", "DAF", "Precision", "Recall", "Accuracy")
+        print(format_fields((name, summary["discovery"]["unique_prototypes"][name]) for name in names))
     if "formation_energy" in summary and summary["formation_energy"]["MAE"] is not None:
         print(f"formation energies: MAE {1e3 * summary['formation_energy']['MAE']:.4g} meV/atom")
     print(f"{output / 'report.md'}: {summary['n']} structures, {summary['n_failed']} failures")
@@ -226,9 +228,12 @@ def phonons(
     items = unless_reported(chosen_items(task, only), report_only, output, only, retry_failed)
     store, identity = run(task, engine, output, who_works(workers, scheduler), items, retry_failed)
     summary = write_report(store, task.items(), identity)
-    for name, title in COMPARED.items() if summary["n"] else ():
-        errors = (f"{summary['mae'][method][name]:.4g} ({method})" for method in METHODS)
-        print(f"{title:24} MAE {', '.join(errors)}")
+    if summary["n"]:
+        rows = [
+            (title, *(f"{summary['mae'][method][name]:.4g}" for method in METHODS))
+            for name, title in COMPARED.items()
+        ]
+        print(format_table(("mean absolute error", *METHODS), rows))
     print(f"{output / 'report.md'}: {summary['n']} of {summary['n_materials']} materials")
 
 
@@ -259,6 +264,7 @@ def speed(
 ) -> None:
     """Time steps of dynamics on diamond, several engines and other calculators in turn."""
     with needs_extra():
+        from nequix.evaluate.speed.clock import timed_sizes
         from nequix.evaluate.speed.contenders import of_engine, parse_calculator, parse_engine
         from nequix.evaluate.speed.report import write_report
         from nequix.evaluate.speed.task import Speed
@@ -270,18 +276,24 @@ def speed(
     except ValueError:
         raise DataError(f"--sizes {sizes}: expected numbers of atoms, separated by commas") from None
     task = Speed((of_engine(engine), *others), numbers, rounds, memory)
+    for number, n_atoms in timed_sizes(numbers).items():
+        if number != n_atoms:
+            print(f"--sizes {number}: cells of diamond have a multiple of 8 atoms: {n_atoms} are timed")
     store, identity = run(task, engine, output, 0)
     rows = write_report(store, task, identity)
     for item in task.items():
         if (error := store.read(item).error) is not None:
             print(f"{item}: {error}")
-    for row in rows:
-        if row["error"] is None:
-            print(
-                f"{row['n_atoms']:7} atoms  {row['steps_per_day'][0]:12,.0f} steps a day  {row['contender']}"
-            )
-        else:
-            print(f"{row['n_atoms']:7} atoms  {row['error']}  {row['contender']}")
+    cells = [
+        (row["n_atoms"], f"{row['steps_per_day'][0]:,.0f}", row["contender"])
+        if row["error"] is None
+        else (row["n_atoms"], "-", f"{row['contender']}: {row['error']}")
+        for row in rows
+    ]
+    if cells:
+        print(format_table(("atoms", "steps per day", "contender"), cells))
+    else:
+        raise DataError(f"no size could be timed; {output / 'report.md'} says why")
     print(output / "report.md")
 
 

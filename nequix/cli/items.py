@@ -11,6 +11,7 @@ from nequix.cli.run import Backend, Dtype, make_calculator
 from nequix.core.errors import BackendUnavailable, DataError
 from nequix.core.suggest import did_you_mean
 from nequix.io.installation import install_command
+from nequix.io.interrupts import on_interrupt
 from nequix.io.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -149,8 +150,14 @@ def run(
                 if store.read(item).error is not None:
                     store.forget(item)
         done = sum(map(store.done, items))
+        kept = on_interrupt(
+            lambda: (
+                f"{sum(map(store.done, items))} of {len(items)} items are kept in {output}; the same "
+                "command continues"
+            )
+        )
         needs_dask = needs_extra("dask") if isinstance(workers, str) else nullcontext()
-        with progress_bar(task.name, len(items), done, keep=True) as bar, needs_dask:
+        with progress_bar(task.name, len(items), done, keep=True) as bar, needs_dask, kept:
             run_items(task, engine, store, items, workers, lambda _: bar.advance())
     return store, identity
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nequix.core.errors import DataError, GraphError
+from nequix.io.interrupts import on_interrupt
 from nequix.io.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def predict(
     calc = make_calculator(model, backend, dtype, kernel, device, threads, ensemble=ensemble)
     frames: list[Atoms] = []
     failures = 0
-    with progress_bar("predict") as bar:
+    kept = on_interrupt(lambda: f"{len(frames)} frames were evaluated, {output} was not written")
+    with kept, progress_bar("predict") as bar:
         for outcome in _predictions(files, calc):
             if not isinstance(outcome, DataError):
                 frames.append(outcome)
@@ -161,27 +163,43 @@ def relax(
     try_format(target, atoms)
     ensemble = is_ensemble(model)
     atoms.calc = make_calculator(model, backend, dtype, kernel, device, threads, ensemble=ensemble)
+    reached: dict[int, Atoms] = {}
+
+    def keep() -> str:
+        if not reached:
+            return f"there is no result yet, {target} was not written"
+        ((n_steps, structure),) = reached.items()
+        write_frames(target, [structure])
+        return f"{target} holds the structure after {n_steps} steps, which is NOT converged"
+
     try:
-        converged = _minimise(atoms, optimizer, fmax, steps, cell)
+        with on_interrupt(keep):
+            converged = _minimise(atoms, optimizer, fmax, steps, cell, reached)
     except GraphError as error:
         raise DataError(f"{file}: frame {frame}: {error}") from None
-    reached = with_results(atoms)
-    write_frames(target, [reached])
+    relaxed = with_results(atoms)
+    write_frames(target, [relaxed])
     print(f"{target}: {'converged' if converged else f'NOT converged in {steps} steps'}")
     if ensemble:
-        spread = reached.arrays["forces_spread"].max()
-        print(f"spread: energy {reached.info['energy_spread']:.6f} eV, forces up to {spread:.6f} eV/A")
+        spread = relaxed.arrays["forces_spread"].max()
+        print(f"spread: energy {relaxed.info['energy_spread']:.6f} eV, forces up to {spread:.6f} eV/A")
     if not converged:
         raise typer.Exit(NOT_CONVERGED)
 
 
-def _minimise(atoms: Atoms, optimizer: Optimizer, fmax: float, steps: int, cell: bool) -> bool:
-    """Run an optimizer, printing a line a step; return whether it converged."""
+def _minimise(
+    atoms: Atoms, optimizer: Optimizer, fmax: float, steps: int, cell: bool, reached: dict[int, Atoms]
+) -> bool:
+    """Run an optimizer, printing a line per step; return whether it converged.
+
+    The structure reached last, with its results, replaces what ``reached`` holds, by the number of steps.
+    """
     import ase.optimize
     import numpy as np
     from ase.filters import FrechetCellFilter
 
     from nequix.cell_relaxation import cell_relaxation
+    from nequix.cli.frames import with_results
 
     subject = FrechetCellFilter(atoms) if cell else atoms
     minimiser = getattr(ase.optimize, optimizer.upper())(subject, logfile=None)
@@ -189,6 +207,9 @@ def _minimise(atoms: Atoms, optimizer: Optimizer, fmax: float, steps: int, cell:
 
     def report() -> None:
         largest = np.linalg.norm(subject.get_forces(), axis=1).max()
+        structure = with_results(atoms)
+        reached.clear()
+        reached[minimiser.nsteps] = structure
         volume = f"{atoms.get_volume():13.4f}" if atoms.cell.rank == 3 else f"{'-':>13}"
         print(
             f"{minimiser.nsteps:5} {atoms.get_potential_energy():16.6f} {largest:12.6f} {volume}", flush=True

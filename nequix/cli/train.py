@@ -14,6 +14,7 @@ import typer
 
 from nequix.core.errors import BackendUnavailable
 from nequix.io.installation import install_command
+from nequix.io.interrupts import on_interrupt
 from nequix.io.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -94,10 +95,22 @@ def follow(make: Callable[[Callable[[int], None]], Run], dry_run: bool) -> None:
         make: Makes the run; takes what counts the structures that are read meanwhile.
         dry_run: Say what it would take, and stop.
     """
-    from nequix.train.loop import MODEL
-
     with progress_bar("structures") as bar:
         run = make(bar.advance)
+
+    def kept() -> str:
+        if not any((run.folder / "checkpoints").glob("step-*.safetensors")):
+            return "there is no checkpoint yet; the same command begins again"
+        return f"{run.folder} keeps the last checkpoint; the same command continues"
+
+    with on_interrupt(kept):
+        _train(run, dry_run)
+
+
+def _train(run: Run, dry_run: bool) -> None:
+    """Train, showing the progress, or estimate what it would take."""
+    from nequix.train.loop import MODEL
+
     print(run.describe())
     if dry_run:
         print(run.estimate())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -15,10 +16,9 @@ from nequix.core.suggest import did_you_mean
 from nequix.io import strict_json
 from nequix.io.limits import MAX_SETTINGS
 from nequix.io.progress import progress_bar
+from nequix.io.tables import format_item, format_table
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from nequix.io.weights import Weights
     from nequix.verify import Certificate, Configuration
 
@@ -44,11 +44,13 @@ def verify(
         Path | None,
         typer.Option("--json", help=f"The certificate, with every figure; by default {CERTIFICATE}."),
     ] = None,
+    thorough: Annotated[
+        bool,
+        typer.Option("--thorough", help="Check Hessian products everywhere; JAX compiles some minutes more."),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the --json file if it exists.")] = False,
 ) -> None:
     """Compare all engines, kernels and precisions on this machine; exit code 1 if any check fails."""
-    from rich.console import Console
-
     from nequix.io.files import write_atomic
     from nequix.verify import certify
 
@@ -63,8 +65,8 @@ def verify(
             if not bar.visible:
                 print(what, file=sys.stderr, flush=True)
 
-        made = certify(weights, chosen, device, show)
-    _show(made, Console())
+        made = certify(weights, chosen, device, show, thorough=thorough)
+    _show(made)
     write_atomic(target, [json.dumps(made.to_dict(), indent=2).encode() + b"\n"])
     print(f"certificate: {target}")
     if not made.passed:
@@ -126,54 +128,46 @@ def _weights(model: str) -> Weights:
         ) from error
 
 
-def _show(made: Certificate, console: Console) -> None:
-    """Print a table of errors, a column for each configuration, and the verdict."""
-    from rich.table import Table
+def _show(made: Certificate) -> None:
+    """Print the verdict, and a row for each engine, kernel and precision."""
+    for line in verdict(made):
+        print(format_item("-", line) if line.startswith("FAILED") else line)
+    rows = []
+    for configuration in made.configurations:
+        n_failed = sum(not check.passed for check in configuration.checks) + len(configuration.failures)
+        result = f"{n_failed} FAILED" if n_failed else f"{len(configuration.checks)} passed"
+        calls, seconds = sum(configuration.calls.values()), sum(configuration.seconds.values())
+        row = (configuration.backend, configuration.kernel, configuration.dtype, result)
+        rows.append((*row, _closest(configuration), calls, f"{seconds:.0f}"))
+    header = ("engine", "kernel", "precision", "checks", "closest to its tolerance", "kernel calls", "s")
+    print("\n" + format_table(header, rows))
 
+
+def _closest(configuration: Configuration) -> str:
+    """Name the check whose error is the largest part of its tolerance."""
     from nequix.verify.tolerances import TOLERANCES
 
-    title = f"{made.model['name']} ({made.model['checksum'][:12]}), largest errors"
-    table = Table("", title=title, box=None, padding=(0, 1, 0, 0))  # many configurations in few columns
-    table.add_column("may\nbe\nf64", justify="right", style="dim")
-    table.add_column("\n\nf32", justify="right", style="dim")
-    table.add_column("native\n\nf64", justify="right", style="dim")
-    for configuration in made.configurations:
-        colour = "green" if configuration.passed else "bold red"
-        heading = f"{configuration.backend}\n{configuration.kernel[:6]}\nf{configuration.dtype[5:]}"
-        table.add_column(f"[{colour}]{heading}[/]", justify="right")
-    for name, tolerance in TOLERANCES.items():
-        cells = [_cell(configuration, name) for configuration in made.configurations]
-        table.add_row(
-            name, _short(tolerance.float64), _short(tolerance.float32), _short(tolerance.tabulated), *cells
-        )
-    calls = [str(sum(configuration.calls.values())) for configuration in made.configurations]
-    table.add_row("kernel calls", "", "", "", *calls)
-    seconds = [f"{sum(configuration.seconds.values()):.0f}" for configuration in made.configurations]
-    table.add_row("seconds", "", "", "", *seconds)
-    console.print(table)
-    for line in verdict(made):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _cell(configuration: Configuration, name: str) -> str:
-    for check in configuration.checks:
-        if check.name == name:
-            text = _short(check.error)
-            return text if check.passed else f"[bold red]{text}[/]"
-    return ""
-
-
-def _short(value: float | None) -> str:
-    return "" if value is None else f"{value:.0e}".replace("e-0", "e-").replace("e+00", "")
+    if not configuration.checks:
+        return "-"
+    # NaN counts as the largest.
+    worst = max(
+        configuration.checks,
+        key=lambda check: math.inf if math.isnan(check.error) else check.error / check.tolerance,
+    )
+    unit = TOLERANCES[worst.name].unit
+    return f"{worst.name}: {worst.error:.0e} of {worst.tolerance:.0e} {unit}"
 
 
 def verdict(made: Certificate) -> list[str]:
-    """Tell in words what was and what was not verified.
+    """Say what was verified, what failed and what was left out.
 
     Args:
         made: The certificate.
     """
-    lines = []
+    model = f"{made.model['name']} ({made.model['checksum'][:12]})"
+    n_checks = sum(len(configuration.checks) for configuration in made.configurations)
+    outcome = "all checks passed" if made.passed else "NOT all checks passed"
+    lines = [f"{model}: {outcome} ({n_checks} checks, {made.seconds:.0f} s)"]
     for configuration in made.configurations:
         lines += [f"FAILED {configuration.name}: {failure}" for failure in configuration.failures]
         lines += [
@@ -185,5 +179,7 @@ def verdict(made: Certificate) -> list[str]:
     lines.append(f"compared with {made.reference}; its energies with the equations in NumPy")
     if not made.between_backends:
         lines.append("parity between engines was NOT checked: only one engine was there")
-    lines.append("all checks passed" if made.passed else "NOT all checks passed")
+    n_left_out = sum(bool(configuration.left_out) for configuration in made.configurations)
+    if n_left_out:
+        lines.append(f"Hessian products of {n_left_out} configurations left out; --thorough checks them")
     return lines

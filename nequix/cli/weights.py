@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nequix.core.errors import WeightsError
+from nequix.io.tables import format_fields, format_table
 
 if TYPE_CHECKING:
     from nequix.io.weights import Provenance, Weights
@@ -69,8 +70,11 @@ def info(
         print(json.dumps(facts, indent=2))
         return
     facts["elements"] = " ".join(facts["elements"])
-    for key, value in facts.items():
-        print(f"{key.replace('_', ' '):<18} {value} {_UNITS.get(key, '')}".rstrip())
+    print(
+        format_fields(
+            (key.replace("_", " "), f"{value} {_UNITS.get(key, '')}".rstrip()) for key, value in facts.items()
+        )
+    )
 
 
 def _facts(weights: Weights) -> dict[str, Any]:
@@ -127,8 +131,5 @@ def models(as_json: _Json = False) -> None:
         print(json.dumps(rows, indent=2))
         return
     columns = ("name", "training_data", "theory", "local")
-    table = [columns, *(tuple(str(row[key]) for key in columns) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for line in table:
-        cells = (cell.replace("_", " ") if line is columns else cell for cell in line)
-        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+    header = [name.replace("_", " ") for name in columns]
+    print(format_table(header, [[row[name] for name in columns] for row in rows]))

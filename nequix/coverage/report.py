@@ -13,11 +13,11 @@ from nequix.coverage.assess_coverage import Coverage, Gap
 from nequix.coverage.environments import ANGLE_BINS, BIN_WIDTH, Z
 from nequix.coverage.reference import VERDICTS, Reference
 from nequix.evaluate.report import Report
+from nequix.io.tables import format_item, format_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from rich.console import Console
 
 SHOWN = 12
 """Gaps and structures that the tables show; results.json holds more."""
@@ -157,31 +157,23 @@ def _gap_row(gap: Gap) -> tuple[str, ...]:
     )
 
 
-def print_coverage(coverage: Coverage, console: Console) -> None:
+def print_coverage(coverage: Coverage) -> None:
     """Print verdict, reasons and gaps.
 
     Args:
         coverage: The target's.
-        console: Where.
     """
-    from rich.markup import escape
-    from rich.table import Table
-
-    if coverage.gaps:
-        table = Table(title="what the target has and the training set nearly never", title_justify="left")
-        for column in _GAP_HEADER:
-            table.add_column(column, overflow="fold")
-        for gap in coverage.gaps[:SHOWN]:
-            table.add_row(*map(escape, _gap_row(gap)))
-        console.print(table)
-        if len(coverage.gaps) > SHOWN:
-            console.print(f"and {len(coverage.gaps) - SHOWN} more", highlight=False)
+    print(f"{coverage.verdict}: {_counts(coverage)}{_left_out(coverage)}")
     for reason in coverage.reasons:
-        console.print(f"- {reason}", highlight=False, markup=False)
+        print(format_item("-", reason))
     for name, reason in coverage.failures[:SHOWN]:
-        told = reason if reason.startswith(f"{name}: ") else f"{name}: {reason}"
-        console.print(f"not judged: {told}", highlight=False, markup=False)
-    console.print(f"{coverage.verdict}: {_counts(coverage)}{_left_out(coverage)}", highlight=False)
+        message = reason if reason.startswith(f"{name}: ") else f"{name}: {reason}"
+        print(format_item("not judged:", message))
+    if coverage.gaps:
+        print("\nIn the target, but almost never in the training set:")
+        print(format_table(_GAP_HEADER, [_gap_row(gap) for gap in coverage.gaps[:SHOWN]]))
+        if len(coverage.gaps) > SHOWN:
+            print(f"and {len(coverage.gaps) - SHOWN} more")
 
 
 def draw_histograms(coverage: Coverage, reference: Reference) -> Figure:

@@ -62,7 +62,7 @@ class EnsemblePotential(BaseEnsemblePotential):
             return super()._evaluate_members(graph)
         first = self.potentials[0]
         layout = first._arrange(graph)
-        with first._precision():
+        with first._precision(), first._compiling(f"{len(self.potentials)} members", layout):
             arrays = first._arrays(layout)
             outputs = self._evaluate(self.spec, self.kernel, self._shared, self._own, arrays, layout.n_graphs)
             return list(zip(*map(np.asarray, outputs), strict=True))

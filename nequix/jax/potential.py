@@ -12,6 +12,7 @@ import numpy as np
 from nequix.core.parameters import cast_parameters
 from nequix.graphs.graph import Graph
 from nequix.graphs.tiling import CHUNK_TILES, TiledGraph, round_up, tile_edges, tiles_needed
+from nequix.io.interrupts import compiling
 from nequix.io.weights import Weights
 from nequix.jax import ops
 from nequix.jax.convolution import Kernel
@@ -23,11 +24,13 @@ from nequix.potential import Outputs
 from nequix.potential import Potential as BasePotential
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from jaxtyping import Float, Int
 
 _SPARE = 1.05
 _WASTE = 1.5
-_COMPILED = ("_evaluate", "_product", "_features")
+_COMPILED = ("_evaluate", "_product", "_features", "_known")
 
 
 class Arrays(NamedTuple):
@@ -216,14 +219,14 @@ class Potential(BasePotential):
 
     def _evaluate_graph(self, graph: Graph) -> Outputs:
         layout = self._arrange(graph)
-        with self._precision():
+        with self._precision(), self._compiling("energies and forces", layout):
             arrays = self._arrays(layout)
             energies, forces, virial = self._evaluate(self.kernel, self.model, arrays, layout.n_graphs)
             return np.asarray(energies), np.asarray(forces), np.asarray(virial)
 
     def _evaluate_features(self, graph: Graph) -> np.ndarray:
         layout = self._arrange(graph)
-        with self._precision():
+        with self._precision(), self._compiling("features", layout):
             features = self._features(self.kernel, self.model, self._arrays(layout))
             return np.asarray(features, np.float64)
 
@@ -231,7 +234,7 @@ class Potential(BasePotential):
         layout = self._arrange(graph)
         padded = np.zeros((len(directions), len(layout.species), 3))
         padded[:, : graph.n_nodes] = directions
-        with self._precision():
+        with self._precision(), self._compiling("Hessian products", layout):
             arrays = self._arrays(layout)
             # One product is compiled, for the whole Hessian and for single products of any such system.
             products = [
@@ -241,10 +244,22 @@ class Potential(BasePotential):
 
     def _compile(self) -> None:
         """Make the functions that compile when they are first called with new sizes."""
+        self._known: set[tuple[str, int, int, int]] = set()
         # A partial is a function of its own, so that this potential's compilations are counted alone.
         self._evaluate = jax.jit(partial(_evaluate), static_argnums=(0, 3))
         self._product = jax.jit(partial(_product), static_argnums=0)
         self._features = jax.jit(partial(_features), static_argnums=0)
+
+    @contextlib.contextmanager
+    def _compiling(self, what: str, layout: TiledGraph) -> Iterator[None]:
+        """Show that a function compiles when it is called with new sizes for the first time."""
+        sizes = (what, len(layout.species), len(layout.senders), layout.n_graphs)
+        if sizes in self._known:
+            yield
+            return
+        with compiling(f"JAX compiles {what} for up to {sizes[1] - 1} atoms and {sizes[2]} edges"):
+            yield
+        self._known.add(sizes)
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         """Run with the settings of this engine instead of the caller's."""

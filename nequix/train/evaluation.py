@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from jax.sharding import Mesh
 from nequix.core.spec import ModelSpec
 from nequix.data.loader import Loader
 from nequix.evaluate.errors.predictions import Predictions
+from nequix.io.interrupts import compiling
 from nequix.jax.convolution import Kernel
 from nequix.train.figures import collect_predictions
 from nequix.train.loss import TERMS, LossConfig, weighted_loss
@@ -32,6 +34,7 @@ class Evaluation:
     def __init__(self, spec: ModelSpec, kernel: Kernel, mesh: Mesh, loss: LossConfig, dtype: str) -> None:
         self._spec, self._mesh, self._loss, self._dtype = spec, mesh, loss, dtype
         self._evaluate = make_evaluation(spec, kernel, mesh)
+        self._known: set[bool] = set()  # with Hessians, and without
 
     def errors(
         self, parameters: Parameters, loader: Loader, hessians: Loader | None = None
@@ -72,4 +75,7 @@ class Evaluation:
         for batches in loader:
             atomic = self._loss.energies is not None and not hessian
             placed = spread(self._mesh, batches, self._dtype, energies, hessian=hessian, energies=atomic)
-            yield batches, self._evaluate(parameters, *placed)
+            with compiling("JAX compiles the validation") if hessian not in self._known else nullcontext():
+                evaluated = self._evaluate(parameters, *placed)
+            self._known.add(hessian)
+            yield batches, evaluated

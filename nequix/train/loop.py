@@ -26,6 +26,7 @@ from nequix.data.sources import Source
 from nequix.data.stats import Statistics
 from nequix.graphs.tiling import TILE
 from nequix.io import checked
+from nequix.io.interrupts import compiling, stop_signals
 from nequix.io.weights import Provenance, read_weights, write_weights
 from nequix.jax.kernels import select_kernel
 from nequix.train.checkpoint import load_newest, save_checkpoint
@@ -37,7 +38,6 @@ from nequix.train.folder import MODEL, Folder
 from nequix.train.history import History
 from nequix.train.optimizer import make_optimizer, schedule
 from nequix.train.processes import anywhere, losses_named, same_everywhere
-from nequix.train.signals import stop_signals
 from nequix.train.statistics_cache import measured, measured_valid
 from nequix.train.step import State, everywhere, initial_state, make_mesh, make_step
 from nequix.train.streams import (
@@ -258,8 +258,9 @@ class Run:
         with self._precision(), loading(self.loader, self.others):
             for _ in range(self.n_steps - self.loader.position):
                 start = time.perf_counter()
-                self.state, metrics = self._step(self.state, *self._next()[1])
-                float(metrics["loss"])
+                with self._first_step(not seconds):
+                    self.state, metrics = self._step(self.state, *self._next()[1])
+                    float(metrics["loss"])
                 seconds.append(time.perf_counter() - start)
                 if anywhere(len(seconds) > n_steps and sum(seconds[1:]) > 1):  # all stop at the same step
                     break
@@ -294,11 +295,14 @@ class Run:
         with stop_signals() as stopped, loading(self.loader, self.others), self._followed():
             if self.loader.position == 0:
                 self._before_first()
+            first = True
             while not self.complete:
                 names, placed = self._next()
                 started = time.perf_counter()
-                self.state, metrics = self._step(self.state, *placed)
-                values = {name: float(value) for name, value in metrics.items()}
+                with self._first_step(first):
+                    self.state, metrics = self._step(self.state, *placed)
+                    values = {name: float(value) for name, value in metrics.items()}
+                first = False
                 step = self.loader.position
                 values["seconds"] = time.perf_counter() - started
                 self._guard.judge(step, values, names)
@@ -317,6 +321,10 @@ class Run:
         self._conclude()
         self._draw()
         return True
+
+    def _first_step(self, first: bool) -> contextlib.AbstractContextManager[None]:
+        """Show that the first step of this process compiles."""
+        return compiling("JAX compiles the training step") if first else contextlib.nullcontext()
 
     @property
     def complete(self) -> bool:

@@ -56,7 +56,7 @@ class TensorBoard:
 
     def __init__(self, folder: Path, step: int) -> None:
         writer = _needs("tensorboardX", "tensorboard").SummaryWriter
-        self._writer = writer(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+        self._writer = writer(str(folder / "tensorboard"), purge_step=step + 1 if step else 0)
 
     def add(self, step: int, values: dict[str, float]) -> None:
         """Take a step's measures.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,13 +15,16 @@ from nequix import __version__
 from nequix.backends import import_backend
 from nequix.io.provenance import describe_model, package_versions
 from nequix.io.weights import Weights
-from nequix.verify.checks import Check, Observed, Problem, compare, observe, pose
+from nequix.verify.checks import Check, Observed, Problem, compare, compare_products, observe, pose
 from nequix.verify.tolerances import TOLERANCES
 
 FORMAT = 1
 """Version of the certificate's layout."""
 
 DTYPES = ("float64", "float32")
+COMPILING = ("jax",)
+"""Engines that compile every function before its first use."""
+
 PACKAGES = (
     "numpy",
     "ase",
@@ -48,6 +52,7 @@ class Configuration:
         seconds: How long each stage took, compilation included.
         checks: The comparisons.
         failures: What went wrong besides them, in words.
+        left_out: Names of the checks that only a thorough verification makes.
     """
 
     backend: str
@@ -58,6 +63,7 @@ class Configuration:
     seconds: dict[str, float] = field(default_factory=dict)
     checks: list[Check] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -79,12 +85,14 @@ class Certificate:
         structures: Names of the structures.
         configurations: Every engine, kernel and precision.
         reference: The configuration that the others were compared with.
+        seconds: How long all of it took.
     """
 
     model: dict[str, Any]
     structures: list[str]
     configurations: list[Configuration]
     reference: str
+    seconds: float = 0.0
 
     @property
     def between_backends(self) -> bool:
@@ -101,6 +109,8 @@ class Certificate:
         return {
             "format": FORMAT,
             "passed": self.passed,
+            "thorough": not any(configuration.left_out for configuration in self.configurations),
+            "seconds": self.seconds,
             "parity_between_backends_checked": self.between_backends,
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
             "nequix": __version__,
@@ -120,6 +130,8 @@ def certify(
     backends: Sequence[str],
     device: str | None = None,
     progress: Callable[[str], None] = lambda text: None,
+    *,
+    thorough: bool = True,
 ) -> Certificate:
     """Verify every kernel and precision of engines.
 
@@ -128,10 +140,14 @@ def certify(
         backends: Names of the engines.
         device: Where they run; by default the first device of each.
         progress: Called with the name of each configuration before it runs.
+        thorough: Whether every configuration evaluates Hessian products. Otherwise those are left out for
+            kernels that delegate them to ``plain``, and in an engine that compiles them first (JAX: more
+            than half a minute each).
 
     Raises:
         BackendUnavailable: If an engine or the device is not there.
     """
+    start = time.perf_counter()
     progress("reference energies in NumPy")
     problem = pose(weights)
     done: list[tuple[Configuration, Observed]] = []
@@ -144,23 +160,26 @@ def certify(
                 configuration = Configuration(backend, kernel, dtype)
                 configurations.append(configuration)
                 progress(configuration.name)
-                observed = _run(configuration, weights, device, problem)
+                observed = _run(configuration, weights, device, problem, thorough)
                 if observed is not None:
                     done.append((configuration, observed))
     references = [(c, o) for c, o in done if (c.kernel, c.dtype) == ("plain", "float64")]
+    products = next((o.products for _, o in references if o.products is not None), None)
     for first, reference in references[:1]:
         for configuration, observed in done:
             if configuration is not first:
                 compare(observed, observed.precision, reference, problem)
+            compare_products(observed, products, problem)
     if not references:
         for configuration in configurations:
             configuration.failures.append("there is no float64 plain configuration to compare with")
     name = references[0][0].name if references else "none"
-    return Certificate(describe_model(weights), problem.names, configurations, name)
+    seconds = time.perf_counter() - start
+    return Certificate(describe_model(weights), problem.names, configurations, name, seconds)
 
 
 def _run(
-    configuration: Configuration, weights: Weights, device: str | None, problem: Problem
+    configuration: Configuration, weights: Weights, device: str | None, problem: Problem, thorough: bool
 ) -> Observed | None:
     """Run one configuration; whatever it raises is a failure of it, not the end of all."""
     engine = import_backend(configuration.backend)
@@ -173,7 +192,9 @@ def _run(
             configuration.failures.append(f"the kernel {potential.kernel.name!r} was chosen instead")
         # One configuration of each engine: the others are compared with these far more sharply.
         differences = (configuration.kernel, configuration.dtype) == ("plain", "float64")
-        observed = observe(potential, problem, differences)
+        products = thorough or (configuration.backend not in COMPILING and not potential.kernel.whole)
+        observed = observe(potential, problem, differences, products)
+        configuration.left_out = [] if products else ["Hessian", *["FD Hessian"] * differences]
     except Exception as error:  # a fault of any kind belongs into the certificate
         configuration.failures.append(f"{type(error).__name__}: {error}")
         return None

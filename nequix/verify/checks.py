@@ -96,7 +96,7 @@ class Observed:
 
     Attributes:
         results: Of the unmoved structures.
-        products: Hessian products with the direction.
+        products: Hessian products with the direction; None if they were left out.
         checks: Those made so far.
         calls: How often the kernel ran in each stage that is its own.
         precision: Which tolerances it has.
@@ -104,7 +104,7 @@ class Observed:
     """
 
     results: Results
-    products: Float[np.ndarray, "n_nodes 3"]
+    products: Float[np.ndarray, "n_nodes 3"] | None
     precision: str
     checks: list[Check] = field(default_factory=list)
     calls: dict[str, int] = field(default_factory=dict)
@@ -177,13 +177,14 @@ def precision(potential: Potential) -> str:
     return "tabulated" if tabulated else potential.dtype
 
 
-def observe(potential: Potential, problem: Problem, differences: bool) -> Observed:
+def observe(potential: Potential, problem: Problem, differences: bool, products: bool = True) -> Observed:
     """Evaluate a configuration and check it against the equations and against itself.
 
     Args:
         potential: The configuration.
         problem: What to evaluate.
         differences: Whether to compare with finite differences, too.
+        products: Whether to evaluate Hessian products.
     """
     stages: dict[str, tuple[int, float]] = {}
 
@@ -194,10 +195,12 @@ def observe(potential: Potential, problem: Problem, differences: bool) -> Observ
         return returned
 
     results = stage("evaluate", lambda: potential.evaluate(problem.graph))
-    products = stage(
-        "Hessian products", lambda: potential.hessian_vector_product(problem.graph, problem.direction)
-    )
-    observed = Observed(results, products, precision(potential))  # pyright: ignore[reportArgumentType]
+    hessian = None
+    if products:
+        hessian = stage(
+            "Hessian products", lambda: potential.hessian_vector_product(problem.graph, problem.direction)
+        )
+    observed = Observed(results, hessian, precision(potential))  # pyright: ignore[reportArgumentType]
     judge = _Judge(problem, observed.precision, observed.checks)
     judge.atoms("equations", observed.results.energies, problem.energies)
     start = time.perf_counter()
@@ -226,7 +229,20 @@ def compare(observed: Observed, precision: str, reference: Observed, problem: Pr
     judge.atoms("energies", observed.results.energies, reference.results.energies)
     judge.atoms("forces", observed.results.forces, reference.results.forces)
     judge.graphs("stress", observed.results.stress, reference.results.stress)
-    judge.atoms("Hessian", observed.products, reference.products)
+
+
+def compare_products(
+    observed: Observed, reference: Float[np.ndarray, "n_nodes 3"] | None, problem: Problem
+) -> None:
+    """Check Hessian products against those of another configuration, where both were evaluated.
+
+    Args:
+        observed: The configuration, which gets the check.
+        reference: Products of the other one.
+        problem: What they evaluated.
+    """
+    if observed.products is not None and reference is not None and reference is not observed.products:
+        _Judge(problem, observed.precision, observed.checks).atoms("Hessian", observed.products, reference)
 
 
 def _check_symmetry(judge: _Judge, name: str, moved: Moved, results: Results, turned: Results) -> None:
@@ -256,8 +272,9 @@ def _check_differences(judge: _Judge, observed: Observed, potential: Potential, 
         tension = slope({k: r.energy for k, r in strained.items()}) / np.where(volume > 0, volume, np.nan)
     expected = np.einsum("gab,gab->g", observed.results.stress, problem.strain)
     judge.graphs("FD stress", tension, expected)
-    products = -slope({k: r.forces for k, r in displaced.items()})
-    judge.atoms("FD Hessian", products, observed.products)
+    if observed.products is not None:
+        products = -slope({k: r.forces for k, r in displaced.items()})
+        judge.atoms("FD Hessian", products, observed.products)
 
 
 @dataclass

@@ -19,7 +19,7 @@ COMMON = ("--model", "model.safetensors", "--backend", "torch", "--dtype", "floa
 @pytest.fixture(autouse=True)
 def _files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "150")
+    monkeypatch.setenv("COLUMNS", "80")
     small.write_small(tmp_path)
     calc = NequixCalculator(small.WEIGHTS, "torch", dtype="float64")
     frames = [sets.crystal("NaCl", seed) for seed in range(12)]

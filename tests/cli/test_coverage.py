@@ -14,7 +14,7 @@ COMMON = ("--model", "model.safetensors", "--backend", "torch", "--dtype", "floa
 @pytest.fixture(autouse=True)
 def _files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "150")
+    monkeypatch.setenv("COLUMNS", "80")
     small.write_small(tmp_path)
     write("train.extxyz", [sets.crystal(name, seed) for name in sets.CRYSTALS for seed in range(40)])
     write("usual.extxyz", [sets.crystal("Cu", seed) for seed in range(300, 305)])
@@ -28,10 +28,12 @@ def test_build_then_coverage_with_a_report(run):
     code, out, err = run("coverage", "usual.extxyz", *COMMON)
     assert code == 0
     assert "backend torch" in err
-    assert out.splitlines()[-1].startswith("inside: of 5 structures with 80 atoms 5 inside")
+    assert out.splitlines()[0].startswith("inside: of 5 structures with 80 atoms 5 inside")
     code, out, _ = run("coverage", "contact.extxyz", "-o", "report", *COMMON)
+    assert out.startswith("outside: of 2 structures")
     assert "Na-Na" in out
-    assert "outside: of 2 structures" in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "…" not in out
     held = json.loads(Path("report/results.json").read_bytes())
     assert held["results"]["verdict"] == "outside"
     assert [row["verdict"] for row in held["results"]["structures"]] == ["inside", "outside"]
@@ -51,6 +53,7 @@ def test_the_default_model_has_a_reference(run):
     write("md.extxyz", [crystal])
     code, out, _ = run("coverage", "md.extxyz", "--no-features")
     assert code == 0
+    out = " ".join(out.split())
     assert "Compared with 1000 structures of MPtrj" in out
     assert "the reference is a sample" in out
     assert out.splitlines()[-1].startswith("inside: of 1 structures")

@@ -69,16 +69,29 @@ def test_sound_engines_pass_and_the_certificate_tells_all(run, tmp_path):
         if key[1:] != ("plain", "float64"):
             expected = {name for name in expected if not name.startswith("FD")}
         if key == ("jax", "plain", "float64"):
-            expected -= {"energies", "forces", "stress", "Hessian"}
+            expected -= {"energies", "forces", "stress"}
+        delegated = key[0] == "jax" or key[1] == "native"
+        assert ("Hessian products" in configuration["seconds"]) != delegated
+        if delegated:
+            expected -= {"Hessian", "FD Hessian"}
+        elif key == ("torch", "plain", "float64"):
+            expected -= {"Hessian"}  # the others' are compared with it
         assert {check["name"] for check in configuration["checks"]} == expected
-    assert "all checks passed" in out
+        assert set(configuration["left_out"]) <= {"Hessian", "FD Hessian"}
+        assert bool(configuration["left_out"]) == delegated
+    assert not certificate["thorough"]
+    assert "all checks passed" in out.splitlines()[0]
+    assert "; --thorough checks them" in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert sum(line.startswith(BACKENDS) for line in out.splitlines()) == len(made)
     assert "NOT" not in out
     assert "torch e3nn float32" in err
 
 
 def test_one_engine_alone_is_checked_and_parity_is_said_to_be_unchecked(run):
-    code, out, _ = run("--model", "model.safetensors", "--backends", "torch")
+    code, out, _ = run("--model", "model.safetensors", "--backends", "torch", "--thorough")
     assert code == 0
+    assert "left out" not in out
     assert "parity between engines was NOT checked" in out
 
 

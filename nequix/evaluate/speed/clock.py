@@ -21,6 +21,8 @@ from nequix.evaluate.speed.contenders import Contender
 from nequix.evaluate.task import Engine
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
@@ -50,6 +52,15 @@ def diamond(n_atoms: int) -> Atoms:
     atoms = bulk("C", "diamond", LATTICE, cubic=True).repeat(best)
     atoms.rattle(0.02, rng=np.random.default_rng(0))
     return atoms
+
+
+def timed_sizes(sizes: Iterable[int]) -> dict[int, int]:
+    """Return how many atoms :func:`diamond` has for each size that is asked for.
+
+    Args:
+        sizes: Numbers of atoms.
+    """
+    return {size: len(diamond(size)) for size in sizes if size > 0}
 
 
 class Runner:

@@ -80,7 +80,7 @@ def test_sizes_that_failed_are_printed(tmp_path, monkeypatch, capsys):
     assert evaluate(*arguments, "--sizes", "8,16", "--rounds", "1", "--no-memory") == 0
     printed = capsys.readouterr().out
     assert "atoms-0000016: RuntimeError: on purpose" in printed
-    assert "steps a day" in printed
+    assert "steps per day" in printed
 
 
 def test_memory_is_that_of_a_process_of_its_own():
@@ -159,7 +159,7 @@ def test_the_command_times_and_reports(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == 0
-    assert "steps a day" in capsys.readouterr().out
+    assert "steps per day" in capsys.readouterr().out
     rows = json.loads((tmp_path / "run" / "results.json").read_bytes())["results"]["rows"]
     assert len(rows) == 8
     assert sum(row["error"] is None for row in rows) == 5

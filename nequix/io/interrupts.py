@@ -1,0 +1,178 @@
+"""Ctrl-C and SIGTERM: what a command keeps, and an end within seconds even while JAX compiles.
+
+Python handles a signal between two instructions of the main thread. A compilation is one long call into
+C++, so a signal that arrives meanwhile would wait for minutes. A thread of its own, which the operating
+system's handler wakes, ends the process then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from nequix.io.progress import progress_bar
+
+GRACE = 1.0
+"""Seconds that the main thread has to handle a signal by itself while something compiles."""
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+_reports: list[Callable[[], str]] = []
+_compilations: list[str] = []
+_commands: list[None] = []
+_watched: list[int] = []
+
+
+class Interrupted(BaseException):
+    """SIGTERM or Ctrl-C in a command; like KeyboardInterrupt no ``except Exception`` catches it.
+
+    Attributes:
+        number: The signal.
+        kept: What was kept; empty if nobody has said so yet.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number, self.kept = number, ""
+
+    @property
+    def exit_code(self) -> int:
+        """The shell's code for a process that a signal ends."""
+        return 128 + self.number
+
+    def __str__(self) -> str:
+        return _message(self.number, self.kept or "nothing was written")
+
+
+def _message(number: int, kept: str, during: str = "") -> str:
+    cause = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+    return f"interrupted ({cause}){during}: {kept}"
+
+
+@contextlib.contextmanager
+def on_interrupt(report: Callable[[], str]) -> Iterator[None]:
+    """Say what was kept if the context is interrupted.
+
+    Args:
+        report: Saves what is worth it and returns what was kept. It may be called in another thread, while
+            the main thread is within a compilation.
+    """
+    _reports.append(report)
+    try:
+        yield
+    except Interrupted as stop:
+        stop.kept = stop.kept or report()
+        raise
+    finally:
+        _reports.remove(report)
+
+
+@contextlib.contextmanager
+def compiling(what: str) -> Iterator[None]:
+    """Show, in a command, that something compiles, and let signals end the process meanwhile.
+
+    Args:
+        what: What compiles, such as ``JAX compiles the model``.
+    """
+    with contextlib.ExitStack() as stack:
+        if _commands and threading.current_thread() is threading.main_thread():
+            bar = stack.enter_context(progress_bar(what))
+            if not bar.visible:
+                print(f"{what} ...", file=sys.stderr, flush=True)
+        _compilations.append(what)
+        try:
+            yield
+        finally:
+            _compilations.remove(what)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise :class:`Interrupted` within a command at Ctrl-C and SIGTERM; only the main thread can."""
+
+    def receive(number: int, _: Any) -> None:
+        raise Interrupted(number)
+
+    _commands.append(None)
+    try:
+        with _handlers(receive), _watching(SIGNALS):
+            yield
+    finally:
+        _commands.pop()
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT instead of dying of them; a second one does its usual work.
+
+    While something compiles, SIGTERM ends the process, and in a command Ctrl-C does so, too.
+    """
+    received: list[int] = []
+    previous: dict[int, Any] = {}
+
+    def receive(number: int, _: Any) -> None:
+        received.append(number)
+        signal.signal(number, previous[number])
+
+    with _handlers(receive, previous), _watching((signal.SIGTERM,)):
+        yield received
+
+
+@contextlib.contextmanager
+def _handlers(receive: Callable[[int, Any], None], previous: dict[int, Any] | None = None) -> Iterator[None]:
+    """Handle the signals; elsewhere than in the main thread nothing can be, or need be."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {} if previous is None else previous
+    for number in SIGNALS:
+        previous[number] = signal.signal(number, receive)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _watching(numbers: tuple[int, ...]) -> Iterator[None]:
+    """End the process at signals that the main thread, within a compilation, cannot handle."""
+    if _watched or threading.current_thread() is not threading.main_thread():
+        yield  # the watch of a command serves for the training within it
+        return
+    woken, waking = socket.socketpair()
+    waking.setblocking(False)
+    before = signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)
+    _watched.extend(numbers)
+    thread = threading.Thread(target=_watch, args=(woken, os.getpid()), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        _watched.clear()
+        waking.close()  # which ends the thread
+        thread.join()
+        woken.close()
+
+
+def _watch(woken: socket.socket, process: int) -> None:
+    while received := woken.recv(1):
+        number = received[0]
+        if number not in _watched or not _compilations or os.getpid() != process:
+            continue
+        deadline = time.monotonic() + GRACE
+        while _compilations and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if _compilations:
+            kept = _reports[-1]() if _reports else "nothing was written"
+            during = f" while {_compilations[-1]}"
+            print(f"\n{_message(number, kept, during)}", file=sys.stderr, flush=True)
+            os._exit(128 + number)
