@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         DataError,
         GraphError,
         NequixError,
+        ResourceError,
         SpecError,
         WeightsError,
     )
@@ -34,6 +35,7 @@ __all__ = [
     "NequixCalculator",
     "NequixEnsembleCalculator",
     "NequixError",
+    "ResourceError",
     "SpecError",
     "SpreadGuard",
     "WeightsError",
@@ -51,6 +53,7 @@ _HOMES = {
         "DataError",
         "GraphError",
         "NequixError",
+        "ResourceError",
         "SpecError",
         "WeightsError",
     ),
@@ -71,4 +74,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

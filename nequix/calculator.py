@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +14,13 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, Parameters, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from nequix.backends import load_model
+from nequix.backends import import_backend, load_model
+from nequix.blas_threads import limit_scipy_threads
 from nequix.core.errors import GraphError
+from nequix.distance_guard import DistanceGuard, Guard, check_guard
 from nequix.graphs.graph import Graph, graph_from_atoms
 from nequix.graphs.verlet import VerletNeighborList
+from nequix.io.catalogue import load_weights
 from nequix.io.weights import Weights
 from nequix.potential import Potential
 
@@ -42,16 +47,21 @@ class NequixCalculator(Calculator):
             it. It changes no number, only the time.
         threads: Of the native kernel; by default ``OMP_NUM_THREADS`` or all processors, fewer for small
             systems.
+        guard: What is done about atoms that are closer than any of their elements in the training data:
+            ``warn`` once, raise an ``error``, or None for nothing. A model without a coverage reference, or a
+            potential, has no such guard.
 
     Attributes:
         potential: The model on its backend.
+        guard: Compares distances with the training data; None if there is no guard.
         backend: The backend's name.
 
     Raises:
         BackendUnavailable: If the backend, the kernel or the device is not there.
-        WeightsError: If there is no such model, or it cannot be downloaded or read.
+        WeightsError: If there is no such model, or it cannot be downloaded or read; with ``guard="error"``,
+            if it has no coverage reference.
         ValueError: For another backend, kernel or precision than there are, threads that the kernel
-            cannot take, or others than a potential's own.
+            cannot take, others than a potential's own, or another guard.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
@@ -67,15 +77,25 @@ class NequixCalculator(Calculator):
         device: str | None = None,
         skin: float = 0.5,
         threads: int | None = None,
+        guard: Guard = "warn",
     ) -> None:
         super().__init__()
+        check_guard(guard)
+        self._locks: dict[int, contextlib.AbstractContextManager[Any]] = {}
+        self.guard: DistanceGuard | None = None
         if not 0 <= skin < math.inf:
             raise ValueError(f"skin = {skin!r} A, expected a length of at least 0, such as 0.5")
         self._neighbors = VerletNeighborList(skin)
         name = "a potential"
         if isinstance(model, (str, os.PathLike, Weights)):
             name = model.provenance.name if isinstance(model, Weights) else os.fspath(model)
-            model = load_model(model, backend, kernel=kernel, dtype=dtype, device=device, threads=threads)
+            if backend != "auto":
+                import_backend(backend)  # before a model is downloaded in vain
+            weights = model if isinstance(model, Weights) else load_weights(model)
+            if guard is not None:
+                path = None if isinstance(model, Weights) else model
+                self.guard = DistanceGuard(guard, weights, path)
+            model = load_model(weights, backend, kernel=kernel, dtype=dtype, device=device, threads=threads)
         else:
             _refuse_others(model, backend, kernel, dtype, device, threads)
         self.potential = model
@@ -103,6 +123,15 @@ class NequixCalculator(Calculator):
         """The model's specification."""
         return self.potential.spec
 
+    def __repr__(self) -> str:
+        """Name the model and what runs it."""
+        chosen = ", ".join(f"{name}={value!r}" for name, value in self.parameters.items() if name != "model")
+        return f"{type(self).__name__}({self.parameters.model!r}, {chosen})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the lock out, which belongs to this process."""
+        return {**vars(self), "_locks": {}}
+
     def set(self, **kwargs: Any) -> dict[str, Any]:
         """Refuse to change the model afterwards, where ASE's calculators would merely note it down.
 
@@ -125,6 +154,7 @@ class NequixCalculator(Calculator):
             atoms: The structure.
             tol: What counts as no change; by default nothing.
         """
+        _check_atoms(atoms)
         if tol or self.atoms is None:
             return super().check_state(atoms, tol)
         pairs = {
@@ -134,6 +164,25 @@ class NequixCalculator(Calculator):
             "pbc": (self.atoms.pbc, atoms.pbc),
         }
         return [name for name, (before, now) in pairs.items() if not np.array_equal(before, now)]
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+        """Return one result for a structure, calculated if it is not known yet; threads take turns.
+
+        Args:
+            name: One of ``implemented_properties``.
+            atoms: The structure; by default that of the last calculation.
+            allow_calculation: Whether to calculate; otherwise what is not known is None.
+
+        Raises:
+            GraphError: For a structure that the model cannot evaluate.
+            PropertyNotImplementedError: For another property, or the stress of a structure without a volume.
+        """
+        if atoms is not None:
+            _check_atoms(atoms)
+        if name == "stress":
+            limit_scipy_threads(self)  # cell filters ask for it in every step
+        with self._lock():
+            return super().get_property(name, atoms, allow_calculation)
 
     def calculate(
         self,
@@ -153,13 +202,16 @@ class NequixCalculator(Calculator):
                 no results.
             PropertyNotImplementedError: For the stress of a structure without a volume.
         """
-        if system_changes or not self.results:
-            atoms = self.atoms if atoms is None else atoms
-            # ASE's own calculate() would set atoms now; here a failure leaves neither atoms nor results.
-            self.reset()
-            graph = self._graph(atoms)
-            self.results = self._evaluate(graph)
-            self.atoms = atoms.copy()  # pyright: ignore[reportOptionalMemberAccess]
+        with self._lock():
+            if system_changes or not self.results:
+                atoms = self.atoms if atoms is None else atoms
+                # ASE's own calculate() would set atoms now; here a failure leaves neither atoms nor results.
+                self.reset()
+                graph = self._graph(atoms)
+                if self.guard is not None:
+                    self.guard.check(graph, self._neighbors.squares)
+                self.results = self._evaluate(graph)
+                self.atoms = atoms.copy()  # pyright: ignore[reportOptionalMemberAccess]
         if "stress" in (properties or ()) and "stress" not in self.results:
             raise PropertyNotImplementedError(
                 "no stress: a structure without three independent lattice vectors has no volume; give "
@@ -178,7 +230,8 @@ class NequixCalculator(Calculator):
         Raises:
             GraphError: For a structure that the model cannot evaluate, naming the atom.
         """
-        graph = self._graph(self.atoms if atoms is None else atoms)
+        with self._lock():
+            graph = self._graph(self.atoms if atoms is None else atoms)
         return self.potential.hessian(graph).reshape(3 * graph.n_nodes, 3 * graph.n_nodes)
 
     def _evaluate(self, graph: Graph) -> dict[str, Any]:
@@ -187,10 +240,29 @@ class NequixCalculator(Calculator):
     def _graph(self, atoms: Atoms | None) -> Graph:
         if atoms is None:
             raise GraphError("there is no structure yet; give an ase.Atoms")
+        _check_atoms(atoms)
         return graph_from_atoms(atoms, self.spec, self._neighbors)
+
+    def _lock(self) -> contextlib.AbstractContextManager[Any]:
+        """Return the lock of this process: in a forked child nobody would release the parent's."""
+        return self._locks.setdefault(os.getpid(), threading.RLock())
 
     def _get_name(self) -> str:
         return "nequix"  # ASE's database and trajectories record it
+
+
+def _check_atoms(atoms: object) -> None:
+    """Refuse what is not an ``ase.Atoms``, whose changes could not be noticed.
+
+    Raises:
+        GraphError: With the conversion.
+    """
+    if not isinstance(atoms, Atoms):
+        kind = f"{type(atoms).__module__}.{type(atoms).__qualname__}"
+        raise GraphError(
+            f"the structure is a {kind}, expected an ase.Atoms; convert it, for example with "
+            "ase.Atoms(numbers=..., positions=..., cell=..., pbc=True), or with to_ase_atoms() of pymatgen"
+        )
 
 
 def _refuse_others(

@@ -13,6 +13,7 @@ from ase import Atoms
 from nequix.backends import choose_backend, import_backend
 from nequix.calculator import NequixCalculator, named_results
 from nequix.core.errors import NequixError
+from nequix.distance_guard import DistanceGuard, Guard, check_guard
 from nequix.io.catalogue import load_weights
 from nequix.io.ensemble import read_ensemble
 from nequix.io.weights import Weights
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from nequix.graphs.results import EnsembleResults
 
 
+SPREADS = ("energy_spread", "forces_spread")
+"""What ensembles have beside ASE's properties."""
+
+
 class SpreadExceeded(NequixError, RuntimeError):
     """Members disagree more than on any structure that they were calibrated on."""
 
@@ -29,10 +34,11 @@ class SpreadExceeded(NequixError, RuntimeError):
 class NequixEnsembleCalculator(NequixCalculator):
     """Mean energies, forces and stress of an ensemble, and how far its members disagree.
 
-    Beside the usual properties there are ``energy_spread``, eV, and ``forces_spread``, eV/A, one an atom:
-    the standard deviation over the members, times the calibration's scale if the ensemble is calibrated. It
-    is then the standard error to be expected of the energy, and of a component of the atom's force
-    (docs/ensembles.md).
+    ``spreads`` has ``energy_spread``, eV, and ``forces_spread``, eV/A, one value per atom: the standard
+    deviation over the members, times the calibration's scale if the ensemble is calibrated. It is then the
+    standard error to be expected of the energy, and of a component of the atom's force (docs/ensembles.md).
+    ``get_property`` returns them, too. They are not among ``results``, since ASE rejects properties that it
+    does not know when it stores results.
 
     Args:
         model: A folder that ``nequix finetune --ensemble`` wrote, or the members: weights, names or paths.
@@ -45,11 +51,15 @@ class NequixEnsembleCalculator(NequixCalculator):
             it.
         threads: Of the native kernel, which evaluates one member after the other; by default
             ``OMP_NUM_THREADS`` or all processors, fewer for small systems.
+        guard: What is done about atoms that are closer than any of their elements in the training data:
+            ``warn`` once, raise an ``error``, or None for nothing. The data are those of the model that the
+            members were fine-tuned from.
 
     Attributes:
         potential: The members on their backend.
         calibration: Of the ensemble; None if it has none.
         members: What each member says of the last structure; None if there are no results.
+        spreads: Of the last structure, by name; empty if there are no results.
 
     Raises:
         BackendUnavailable: If the backend, the kernel or the device is not there.
@@ -57,12 +67,6 @@ class NequixEnsembleCalculator(NequixCalculator):
         ValueError: For another backend, kernel or precision than there are, or threads that the kernel
             cannot take.
     """
-
-    implemented_properties = [  # noqa: RUF012 - declared by ASE
-        *NequixCalculator.implemented_properties,
-        "energy_spread",
-        "forces_spread",
-    ]
 
     def __init__(
         self,
@@ -74,33 +78,59 @@ class NequixEnsembleCalculator(NequixCalculator):
         device: str | None = None,
         skin: float = 0.5,
         threads: int | None = None,
+        guard: Guard = "warn",
     ) -> None:
+        check_guard(guard)
         if isinstance(model, (str, os.PathLike)):
             weights, self.calibration = read_ensemble(model)
         else:
             weights = [each if isinstance(each, Weights) else load_weights(each) for each in model]
             self.calibration = None
         self.members: EnsembleResults | None = None
+        self.spreads: dict[str, Any] = {}
         engine = import_backend(choose_backend(backend, weights[0].spec, kernel=kernel, device=device))
         self._ensemble = engine.EnsemblePotential(
             weights, kernel=kernel, dtype=dtype, device=device, threads=threads
         )
         super().__init__(self._ensemble, skin=skin)
+        if guard is not None:
+            self.guard = DistanceGuard(guard, weights[0])
         self.parameters.update(model=f"{len(weights)} members of {weights[0].provenance.name}")
 
     def reset(self) -> None:
         """Forget the last structure, its results, and what the members said of it."""
         super().reset()
-        self.members = None
+        self.members, self.spreads = None, {}
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+        """Return one result or spread for a structure, calculated if it is not known yet; threads take turns.
+
+        Args:
+            name: One of ``implemented_properties``, ``energy_spread`` or ``forces_spread``.
+            atoms: The structure; by default that of the last calculation.
+            allow_calculation: Whether to calculate; otherwise what is not known is None.
+
+        Raises:
+            GraphError: For a structure that the models cannot evaluate.
+            PropertyNotImplementedError: For another property, or the stress of a structure without a volume.
+        """
+        if name not in SPREADS:
+            return super().get_property(name, atoms, allow_calculation)
+        with self._lock():
+            if super().get_property("energy", atoms, allow_calculation) is None:
+                return None
+            return np.copy(self.spreads[name])[()]  # a number for the energy, a copy for the forces
 
     def _evaluate(self, graph: Graph) -> dict[str, Any]:
-        told = self._ensemble.evaluate(graph)
-        results = named_results(graph, told.mean)
-        self.members = told
+        evaluated = self._ensemble.evaluate(graph)
+        results = named_results(graph, evaluated.mean)
+        self.members = evaluated
         energy_scale = 1.0 if self.calibration is None else self.calibration.energy_scale
         forces_scale = 1.0 if self.calibration is None else self.calibration.forces_scale
-        results["energy_spread"] = float(energy_scale * told.energy_spread[0])
-        results["forces_spread"] = forces_scale * told.forces_spread
+        self.spreads = {
+            "energy_spread": float(energy_scale * evaluated.energy_spread[0]),
+            "forces_spread": forces_scale * evaluated.forces_spread,
+        }
         return results
 
 

@@ -160,8 +160,9 @@ def with_results(atoms: Atoms) -> Atoms:
     for name in (*results, "stress", "virial", *SPREADS):
         copied.info.pop(name, None)
         copied.arrays.pop(name, None)
-    if "energy_spread" in results:
-        copied.info["energy_spread"] = results.pop("energy_spread")
-        copied.set_array("forces_spread", results.pop("forces_spread"))
+    spreads = getattr(atoms.calc, "spreads", {})
+    if spreads:
+        copied.info["energy_spread"] = spreads["energy_spread"]
+        copied.set_array("forces_spread", spreads["forces_spread"])
     copied.calc = SinglePointCalculator(copied, **results)
     return copied

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import warnings
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -39,6 +41,14 @@ class Dtype(StrEnum):
     float64 = "float64"
 
 
+class GuardOption(StrEnum):
+    """What ``--guard`` takes."""
+
+    warn = "warn"
+    error = "error"
+    none = "none"
+
+
 class Optimizer(StrEnum):
     """What ``--optimizer`` takes: names of ``ase.optimize``, in lower case."""
 
@@ -58,6 +68,10 @@ Device = Annotated[str | None, typer.Option(help="cpu, gpu, gpu:1, ...; by defau
 Threads = Annotated[
     int | None, typer.Option(help="Of the native kernel; by default OMP_NUM_THREADS, or all.")
 ]
+Guard = Annotated[
+    GuardOption,
+    typer.Option(help="What is done about atoms that are closer than in the model's training data."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
 
 
@@ -70,6 +84,7 @@ def predict(
     kernel: Kernel = "auto",
     device: Device = None,
     threads: Threads = None,
+    guard: Guard = GuardOption.warn,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Leave bad frames out, list them, and exit with 1.")
     ] = False,
@@ -80,7 +95,7 @@ def predict(
 
     ensemble = is_ensemble(model)
     check_target(output, files, force, WITH_SPREADS if ensemble else WITH_RESULTS)
-    calc = make_calculator(model, backend, dtype, kernel, device, threads, ensemble=ensemble)
+    calc = make_calculator(model, backend, dtype, kernel, device, threads, ensemble=ensemble, guard=guard)
     frames: list[Atoms] = []
     failures = 0
     kept = on_interrupt(lambda: f"{len(frames)} frames were evaluated, {output} was not written")
@@ -111,7 +126,10 @@ def _predictions(files: list[Path], calc: NequixCalculator) -> Iterator[Atoms | 
         try:
             for index, atoms in enumerate(read_frames(path)):
                 try:
-                    calc.calculate(atoms)
+                    with _distance_warnings(None):  # the calculator warns once, here every frame counts
+                        calc.calculate(atoms)
+                    if calc.guard is not None and calc.guard.finding:
+                        print(f"warning: {path}: frame {index}: {calc.guard.finding}", file=sys.stderr)
                     atoms.calc = calc
                     yield with_results(atoms)
                 except GraphError as error:
@@ -136,6 +154,7 @@ def relax(
     kernel: Kernel = "auto",
     device: Device = None,
     threads: Threads = None,
+    guard: Guard = GuardOption.warn,
     force: Force = False,
 ) -> None:
     """Relax a structure; exit code 3 if it does not converge, what was reached being written all the same."""
@@ -162,7 +181,9 @@ def relax(
         )
     try_format(target, atoms)
     ensemble = is_ensemble(model)
-    atoms.calc = make_calculator(model, backend, dtype, kernel, device, threads, ensemble=ensemble)
+    atoms.calc = make_calculator(
+        model, backend, dtype, kernel, device, threads, ensemble=ensemble, guard=guard
+    )
     reached: dict[int, Atoms] = {}
 
     def keep() -> str:
@@ -173,7 +194,7 @@ def relax(
         return f"{target} holds the structure after {n_steps} steps, which is NOT converged"
 
     try:
-        with on_interrupt(keep):
+        with on_interrupt(keep), _distance_warnings(f"{file}: frame {frame}"):
             converged = _minimise(atoms, optimizer, fmax, steps, cell, reached)
     except GraphError as error:
         raise DataError(f"{file}: frame {frame}: {error}") from None
@@ -185,6 +206,25 @@ def relax(
         print(f"spread: energy {relaxed.info['energy_spread']:.6f} eV, forces up to {spread:.6f} eV/A")
     if not converged:
         raise typer.Exit(NOT_CONVERGED)
+
+
+@contextlib.contextmanager
+def _distance_warnings(where: str | None) -> Iterator[None]:
+    """Print a warning about short distances on a line of its own, naming where; None silences it."""
+    from nequix.distance_guard import DistanceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore" if where is None else "always", DistanceWarning)
+        show = warnings.showwarning
+
+        def print_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, DistanceWarning):
+                print(f"warning: {where}: {message}", file=sys.stderr)
+            else:
+                show(message, category, *place, **more)
+
+        warnings.showwarning = print_warning
+        yield
 
 
 def _minimise(
@@ -242,6 +282,7 @@ def make_calculator(
     threads: int | None = None,
     *,
     ensemble: bool = False,
+    guard: GuardOption = GuardOption.none,
 ) -> NequixCalculator:
     """Make the calculator that the options ask for, and say on stderr what was chosen.
 
@@ -253,6 +294,7 @@ def make_calculator(
         device: Name of the device.
         threads: Of the native kernel.
         ensemble: Whether the model is the folder of an ensemble.
+        guard: What is done about atoms that are closer than in the model's training data.
 
     Raises:
         BackendUnavailable: If the backend, the kernel or the device is not there.
@@ -263,7 +305,15 @@ def make_calculator(
 
     try:
         kind = NequixEnsembleCalculator if ensemble else NequixCalculator
-        calc = kind(model, str(backend), kernel=kernel, dtype=str(dtype), device=device, threads=threads)
+        calc = kind(
+            model,
+            str(backend),
+            kernel=kernel,
+            dtype=str(dtype),
+            device=device,
+            threads=threads,
+            guard=None if guard == GuardOption.none else guard.value,
+        )
     except ValueError as error:
         if type(error) is not ValueError:  # the project's own errors say all by themselves
             raise

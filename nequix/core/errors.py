@@ -23,3 +23,7 @@ class DataError(NequixError, ValueError):
 
 class BackendUnavailable(NequixError, ImportError):
     """A backend, kernel or device that is not there; the message holds the install line."""
+
+
+class ResourceError(NequixError, RuntimeError):
+    """The system lacks threads or memory for a calculation; the structure and the model are fine."""

@@ -79,6 +79,7 @@ class Engine:
             dtype=self.dtype,
             device=self.device,
             threads=self.threads,
+            guard=None,  # tasks judge predictions by their own references
         )
 
     def describe(self, calculator: NequixCalculator) -> dict[str, Any]:

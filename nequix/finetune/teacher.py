@@ -60,7 +60,7 @@ def write_teacher_data(parent: Weights, path: Path, n: int = N_STRUCTURES, seed:
                 f"{path}: is there already, but not made by {teacher}; move it away, or choose another folder"
             )
         return path
-    calculator, rng = NequixCalculator(parent, "jax"), np.random.default_rng(seed)
+    calculator, rng = NequixCalculator(parent, "jax", guard=None), np.random.default_rng(seed)
     frames: list[Atoms] = []
     for _ in range(5 * n):
         try:

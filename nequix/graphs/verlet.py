@@ -38,11 +38,13 @@ class VerletNeighborList:
 
     Attributes:
         searches: How often the search ran.
+        squares: Squared length of every edge that was found last, A^2.
     """
 
     def __init__(self, skin: float) -> None:
         self.skin = skin
         self.searches = 0
+        self.squares: Float[np.ndarray, " e"] = np.empty(0)
         # One value: an interrupt, or another thread, must find no edges beside a structure that has others.
         self._last: _Search | None = None
 
@@ -64,13 +66,15 @@ class VerletNeighborList:
         if last is None:
             last = self._search(positions, cell, pbc, cutoff)
         if last is None:  # with the skin it cannot be searched
-            return _sorted(*neighbor_list(positions, cell, pbc, cutoff))
+            edges = _sorted(*neighbor_list(positions, cell, pbc, cutoff))
+            self.squares = _squares(edges, positions, cell)
+            return edges
         senders, receivers, shifts = last.edges
-        vectors = positions[senders] - positions[receivers] + shifts @ cell
-        squares = np.einsum("ec,ec->e", vectors, vectors)
+        squares = _squares(last.edges, positions, cell)
         if squares.min(initial=np.inf) < TOO_CLOSE**2:
             neighbor_list(positions, cell, pbc, cutoff)  # says which atoms
         inside = np.flatnonzero(squares < cutoff**2)
+        self.squares = squares[inside]
         return senders[inside], receivers[inside], np.take(shifts, inside, axis=0)
 
     def _search(self, positions: Positions, cell: Cell, pbc: np.ndarray, cutoff: float) -> _Search | None:
@@ -103,6 +107,12 @@ class VerletNeighborList:
         farthest = float(np.sqrt(np.einsum("ac,ac->a", moved, moved).max()))
         # Rounding of positions far from the origin is well below the margin.
         return least * (cutoff + self.skin) - 2 * farthest > cutoff * (1 + 1e-9)
+
+
+def _squares(edges: Edges, positions: Positions, cell: Cell) -> Float[np.ndarray, " e"]:
+    senders, receivers, shifts = edges
+    vectors = positions[senders] - positions[receivers] + shifts @ cell
+    return np.einsum("ec,ec->e", vectors, vectors)
 
 
 def _sorted(senders: np.ndarray, receivers: np.ndarray, shifts: np.ndarray) -> Edges:

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from nequix.core.errors import BackendUnavailable, GraphError, SpecError
+from nequix.core.errors import BackendUnavailable, GraphError, ResourceError, SpecError
 from nequix.core.parameters import manifest
 from nequix.core.paths import plan
 from nequix.core.spec import ModelSpec
@@ -23,7 +23,7 @@ from nequix.graphs.graph import Graph
 from nequix.io.weights import Weights
 from nequix.native import library
 from nequix.native.generate import MAX_DEGREE
-from nequix.native.packing import Packed, padded
+from nequix.native.packing import Packed
 from nequix.native.radial import Tables
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ EDGES_PER_THREAD = 500
 
 MOST_THREADS = 1024
 """More are a mistake."""
+
+_RESOURCE_MESSAGES = ("the system refused to start", "out of memory")
+"""How the library's messages about the system begin; the others are about the structure."""
 
 _TABLES: WeakValueDictionary[int, Tables] = WeakValueDictionary()
 """Of the models that live, by their digests: the next one of the same weights need not tabulate."""
@@ -71,10 +74,14 @@ def check_supported(spec: ModelSpec) -> None:
 
 
 def default_threads() -> int:
-    """Count the threads that a large system gets: ``OMP_NUM_THREADS``, or the processors of this process."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if wanted.isdigit() and int(wanted):
-        return int(wanted)
+    """Count the threads that a large system gets: ``OMP_NUM_THREADS``, or the processors of this process.
+
+    Of a list such as ``4,2``, one number for each level of nesting, the first counts, as for OpenMP. Values
+    that are not positive numbers are ignored.
+    """
+    outermost = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if outermost.isascii() and outermost.isdigit() and int(outermost[:9]):
+        return min(int(outermost[:9]), MOST_THREADS)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -229,27 +236,6 @@ class NativeModel:
         _check(self._library.nequix_evaluate(self.handle, n_nodes, n_edges, *arrays, threads))
         return energies, slopes
 
-    def features(self, graph: Graph, threads: int | None = None) -> Float[np.ndarray, "n_nodes n_features"]:
-        """Evaluate the scalars of every atom after each layer, side by side, the first layer's first.
-
-        Args:
-            graph: One structure or a batch.
-            threads: Number of threads; by default as many as there are, if the system is large.
-
-        Raises:
-            GraphError: For an impossible atom or edge.
-        """
-        n_nodes, n_edges = len(graph.species), len(graph.senders)
-        system = _system(graph.vectors, graph.senders, graph.receivers, graph.species)
-        widths = [dict(layer.outputs)[0] for layer in plan(self.spec)]
-        energies, features = np.empty(n_nodes), np.empty((n_nodes, sum(map(padded, widths))))
-        arrays = map(_address, (*system, energies, features))
-        n_threads = choose_threads(threads, n_edges)
-        _check(self._library.nequix_features(self.handle, n_nodes, n_edges, *arrays, n_threads))
-        starts = np.cumsum([0, *map(padded, widths)])
-        columns = [start + np.arange(width) for start, width in zip(starts, widths, strict=False)]
-        return features[:, np.concatenate(columns)]
-
     def evaluate_members(
         self, others: Sequence[NativeModel], n_shared: int, graph: Graph, threads: int | None = None
     ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -389,5 +375,14 @@ def _address(array: np.ndarray | None) -> int | None:
 
 
 def _check(message: bytes | None) -> None:
-    if message:
-        raise GraphError(message.decode())
+    """Raise the error that the library describes.
+
+    Raises:
+        ResourceError: If the system lacks memory or threads.
+        GraphError: If the structure is wrong.
+    """
+    if not message:
+        return
+    text = message.decode()
+    lacking = any(text.startswith(start) for start in _RESOURCE_MESSAGES)
+    raise (ResourceError if lacking else GraphError)(text)

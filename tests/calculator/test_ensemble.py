@@ -47,9 +47,9 @@ def test_the_mean_is_that_of_the_members_alone(backend, kernel, trained):
     forces = np.stack([calculator.results["forces"] for calculator in alone])
     spread = np.sqrt(((forces - forces.mean(0)) ** 2).sum((0, 2)) / 2 / 3)
     assert spread.min() > 1e-4
-    np.testing.assert_allclose(together.results["forces_spread"], spread, rtol=1e-7)
+    np.testing.assert_allclose(together.spreads["forces_spread"], spread, rtol=1e-7)
     energy = [calculator.results["energy"] for calculator in alone]
-    assert together.results["energy_spread"] == pytest.approx(np.std(energy, ddof=1), rel=1e-7)
+    assert together.spreads["energy_spread"] == pytest.approx(np.std(energy, ddof=1), rel=1e-7)
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
@@ -57,11 +57,11 @@ def test_the_mean_is_that_of_the_members_alone(backend, kernel, trained):
 def test_copies_give_the_same(backend, kernel):
     atoms = structure()
     atoms.calc = NequixEnsembleCalculator(members(2, ("readout",)), backend, kernel=kernel)
-    forces, spread = atoms.get_forces(), atoms.calc.results["forces_spread"]
+    forces, spread = atoms.get_forces(), atoms.calc.spreads["forces_spread"]
     again = copy.deepcopy(atoms)
     again.calc.reset()
     np.testing.assert_array_equal(again.get_forces(), forces)
-    np.testing.assert_array_equal(again.calc.results["forces_spread"], spread)
+    np.testing.assert_array_equal(again.calc.spreads["forces_spread"], spread)
     assert again.calc.potential.kernel is again.calc.potential.potentials[0].kernel
     assert (again.calc.device, again.calc.kernel) == (atoms.calc.device, atoms.calc.kernel)
 
@@ -118,12 +118,12 @@ def test_a_folder_gives_members_and_calibration_back(tmp_path):
     scaled = NequixEnsembleCalculator(tmp_path, "torch", dtype="float64")
     for calculator in (raw, scaled):
         calculator.calculate(structure())
-    np.testing.assert_allclose(scaled.results["forces_spread"], 2 * raw.results["forces_spread"])
-    assert scaled.results["energy_spread"] == pytest.approx(3 * raw.results["energy_spread"])
+    np.testing.assert_allclose(scaled.spreads["forces_spread"], 2 * raw.spreads["forces_spread"])
+    assert scaled.spreads["energy_spread"] == pytest.approx(3 * raw.spreads["energy_spread"])
 
     named = NequixEnsembleCalculator([str(tmp_path / "0.safetensors"), models[1]], "torch", dtype="float64")
     named.calculate(structure())
-    np.testing.assert_array_equal(named.results["forces_spread"], raw.results["forces_spread"])
+    np.testing.assert_array_equal(named.spreads["forces_spread"], raw.spreads["forces_spread"])
     with pytest.raises(WeightsError, match="neither a file nor a known model"):
         NequixEnsembleCalculator(["a", "b"], "torch")
 

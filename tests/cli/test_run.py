@@ -381,3 +381,28 @@ def test_one_atom_survives_the_way_through_a_file(run):
     write("atom.extxyz", Atoms("O"))
     assert run("predict", "atom.extxyz", "-o", "out.extxyz", *COMMON)[0] == 0
     assert read("out.extxyz").get_forces().shape == (1, 3)
+
+
+def test_atoms_closer_than_in_the_training_data_are_said_or_refused(run):
+    crystals = [bulk("Si", a=5.43), bulk("Si", a=2.6), bulk("Si", a=2.7)]
+    write("crystals.extxyz", crystals)
+    nano = ("--model", "nequix-nano", "--backend", "native")
+    code, out, err = run("predict", "crystals.extxyz", "-o", "warned.extxyz", *nano)
+    assert (code, out) == (0, "warned.extxyz: 3 frames\n")
+    warned = [line for line in err.splitlines() if line.startswith("warning: ")]
+    assert [line.split(": atoms 0 and 1 (Si-Si)")[0] for line in warned] == [
+        f"warning: crystals.extxyz: frame {frame}" for frame in (1, 2)
+    ]
+    code, _, err = run("predict", "crystals.extxyz", "-o", "none.extxyz", *nano, "--guard", "none")
+    assert code == 0
+    assert "warning" not in err
+    code, _, err = run("predict", "crystals.extxyz", "-o", "refused.extxyz", *nano, "--guard", "error")
+    assert code == 1
+    assert "error: crystals.extxyz: frame 1: atoms 0 and 1 (Si-Si) are 1.13 A apart" in err
+    relax = ("relax", "crystals.extxyz", "--frame", "2", "-o", "relaxed.extxyz", "--steps", "2", *nano)
+    code, _, err = run(*relax)
+    assert code in (0, NOT_CONVERGED)
+    assert err.count("warning: crystals.extxyz: frame 2: atoms 0 and 1 (Si-Si)") == 1
+    code, _, err = run(*relax, "--guard", "error", "--force")
+    assert code == 1
+    assert "error: crystals.extxyz: frame 2: atoms 0 and 1 (Si-Si)" in err

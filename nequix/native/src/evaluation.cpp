@@ -82,14 +82,15 @@ class Memory {
 
 template <class T>
 void evaluate_members(const std::vector<Member<T>>& members, const Kernels<T>& kernels, int n_shared,
-                      const Graph& graph, const Outputs& outputs, int n_threads) {
+                      const Graph& graph, const double* seed, double* energies, double* gradient,
+                      int n_threads) {
   const Model<T>& model = *members[0].model;
   const EdgeOrder& order = members[0].order;
   n_threads = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(n_threads, graph.n_nodes)));
   n_shared = std::min(n_shared, model.n_layers - 1);
   const std::vector<int64_t> bounds = partition_receivers(order.first, n_threads);
-  const SenderRows rows(n_threads, outputs.gradient ? graph.n_nodes : 0, order, bounds, graph.senders);
-  Memory<T> memory(model, graph.n_nodes, outputs.gradient ? &rows : nullptr, n_threads,
+  const SenderRows rows(n_threads, gradient ? graph.n_nodes : 0, order, bounds, graph.senders);
+  Memory<T> memory(model, graph.n_nodes, gradient ? &rows : nullptr, n_threads,
                    kernels.workspace_size(model));
   if (members.size() > 1) memory.keep_input(model, graph.n_nodes, n_shared);
   Barrier barrier(n_threads);
@@ -107,11 +108,9 @@ void evaluate_members(const std::vector<Member<T>>& members, const Kernels<T>& k
     e.first = members[m].order.first.data();
     e.order = members[m].order.edges.data();
     e.count = members[m].order.count.data();
-    e.seed = outputs.seed;
-    e.energies = outputs.energies + m * graph.n_nodes;
-    e.gradient = outputs.gradient ? outputs.gradient + 3 * m * graph.n_edges : nullptr;
-    e.features = m ? nullptr : outputs.features;
-    for (int t = 0; t < model.n_layers; t++) e.n_features += model.layers[t].out[0];
+    e.seed = seed;
+    e.energies = energies + m * graph.n_nodes;
+    e.gradient = gradient ? gradient + 3 * m * graph.n_edges : nullptr;
     e.row = rows.row.data();
     e.n_rows = rows.count.data();
     e.bounds = bounds.data();
@@ -129,8 +128,8 @@ void evaluate_members(const std::vector<Member<T>>& members, const Kernels<T>& k
 }
 
 template void evaluate_members(const std::vector<Member<float>>&, const Kernels<float>&, int, const Graph&,
-                               const Outputs&, int);
+                               const double*, double*, double*, int);
 template void evaluate_members(const std::vector<Member<double>>&, const Kernels<double>&, int, const Graph&,
-                               const Outputs&, int);
+                               const double*, double*, double*, int);
 
 }  // namespace nequix

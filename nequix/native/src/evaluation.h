@@ -21,7 +21,8 @@ struct Member {
 // n_shared only the first runs forwards.
 template <class T>
 void evaluate_members(const std::vector<Member<T>>& members, const Kernels<T>& kernels, int n_shared,
-                      const Graph& graph, const Outputs& outputs, int n_threads);
+                      const Graph& graph, const double* seed, double* energies, double* gradient,
+                      int n_threads);
 
 }  // namespace nequix
 

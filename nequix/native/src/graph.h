@@ -16,14 +16,6 @@ struct Graph {
   const int32_t* species;    // (n_nodes)
 };
 
-// What is evaluated on a graph: arrays of the caller, one row per member.
-struct Outputs {
-  const double* seed;  // weight of each energy in the sum whose gradient is taken; null: ones
-  double* energies;    // (n_members, n_nodes)
-  double* gradient;    // (n_members, n_edges, 3); null: not wanted
-  double* features;    // (n_nodes, padded scalars of all layers) of the first member; null: not wanted
-};
-
 // The edges of each receiver within the cutoff, from short to long.
 struct EdgeOrder {
   // `cells` are the segments of equal parts of [0, cutoff], ascending.

@@ -118,9 +118,9 @@ bool ModelImpl<T>::has_shape_of(const ModelImpl& other) const {
 
 template <class T>
 void ModelImpl<T>::evaluate(const std::vector<const ModelBase*>& members, int n_shared, const Graph& graph,
-                            const Outputs& outputs, int n_threads) const {
+                            const double* seed, double* energies, double* gradient, int n_threads) const {
   check_threads(n_threads);
-  check_graph(graph, model_.n_species, outputs.energies);
+  check_graph(graph, model_.n_species, energies);
   std::vector<Member<T>> views;
   for (const ModelBase* base : members) {
     const auto* member = dynamic_cast<const ModelImpl*>(base);
@@ -128,7 +128,7 @@ void ModelImpl<T>::evaluate(const std::vector<const ModelBase*>& members, int n_
                                                  " differs from the first one in shape, precision or cutoff");
     views.push_back({&member->model_, EdgeOrder(graph, model_.cutoff, member->cells_)});
   }
-  evaluate_members(views, kernels_of<T>(instructions), n_shared, graph, outputs, n_threads);
+  evaluate_members(views, kernels_of<T>(instructions), n_shared, graph, seed, energies, gradient, n_threads);
   for (const ModelBase* member : members) member->calls++;
 }
 

@@ -21,9 +21,10 @@ class ModelBase {
   virtual ~ModelBase() = default;
 
   // Evaluate members, of which this is the first; what comes before layer n_shared is equal in all and runs
-  // forwards once. Throws for wrong arrays.
+  // forwards once. Arrays are those of nequix_evaluate_members, and the seed that of nequix_evaluate; throws
+  // for those that are wrong.
   virtual void evaluate(const std::vector<const ModelBase*>& members, int n_shared, const Graph& graph,
-                        const Outputs& outputs, int n_threads) const = 0;
+                        const double* seed, double* energies, double* gradient, int n_threads) const = 0;
 
   const Instructions& instructions;
   mutable std::atomic<int64_t> calls{0};
@@ -35,7 +36,7 @@ class ModelImpl : public ModelBase {
   ModelImpl(const nequix_spec& spec, const Instructions& instructions);
 
   void evaluate(const std::vector<const ModelBase*>& members, int n_shared, const Graph& graph,
-                const Outputs& outputs, int n_threads) const override;
+                const double* seed, double* energies, double* gradient, int n_threads) const override;
 
  private:
   void copy_layer(const nequix_spec& spec, int t);
