@@ -11,6 +11,7 @@ import numpy as np
 
 from nequix.assess.thresholds import Thresholds
 from nequix.core.errors import DataError, GraphError
+from nequix.data.atom_energies import SINGULAR
 from nequix.data.batch import graph_of
 from nequix.data.structure import Structure, refuse_not_finite
 from nequix.evaluate.batches import evaluate_graphs
@@ -175,7 +176,7 @@ def _without_offsets(predictions: Predictions) -> tuple[Float[np.ndarray, " n"],
     if not known.any():
         return left, 0
     basis, sizes, _ = np.linalg.svd(fractions[known], full_matrices=False)
-    basis = basis[:, sizes > metrics.SINGULAR * sizes[0]]
+    basis = basis[:, sizes > SINGULAR * sizes[0]]
     free = 1 - (basis**2).sum(axis=1)
     free[free < ALONE] = np.nan
     left[known] = (errors[known] - basis @ (basis.T @ errors[known])) / np.sqrt(free)

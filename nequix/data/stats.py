@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nequix.core.errors import DataError
+from nequix.data.atom_energies import CompositionEnergies
 from nequix.data.packing import Packing, Sizes, choose_budget
 from nequix.data.sizes import CHUNK, size_of
 from nequix.data.sources import Source, StreamError
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 _Z = 119
-_SINGULAR = 1e-10
 _DIGESTED = ("numbers", "positions", "cell", "pbc", "energy", "forces", "stress", "weights", "energies")
 _STRONGEST = 5  # structures that are kept by the size of their forces
 _DOMINANT = 0.5  # part of the forces' squares from which few structures set the scale
@@ -99,14 +99,13 @@ class Statistics:
 class Sums:
     """Sums over structures from which the statistics follow; those of parts can be added.
 
-    With ``c`` the counts of the elements and ``E`` the energy, least squares needs ``c c^T`` and ``c E``; the
-    shift needs the sums of ``c / N`` and ``E / N``. Structures without forces other than zero are kept, by
+    With ``c`` the counts of the elements and ``E`` the energy, the shift needs the sums of ``c / N`` and
+    ``E / N``. Structures without forces other than zero are kept, by
     energy and composition, since the scale may follow from them. Each part has a digest of its structures.
     """
 
     rows: list[tuple[int, int, int]] = field(default_factory=list)
-    cc: Float[np.ndarray, "Z Z"] = field(default_factory=lambda: np.zeros((_Z, _Z)))
-    ce: Float[np.ndarray, " Z"] = field(default_factory=lambda: np.zeros(_Z))
+    energies: CompositionEnergies = field(default_factory=CompositionEnergies)
     fractions: Float[np.ndarray, " Z"] = field(default_factory=lambda: np.zeros(_Z))
     energy_per_atom: float = 0.0
     present: Float[np.ndarray, " Z"] = field(default_factory=lambda: np.zeros(_Z))
@@ -131,8 +130,7 @@ class Sums:
         trusted = structure.trusted()
         energy, forces = trusted.energy, trusted.forces
         if energy is not None:
-            self.cc += np.outer(counts, counts)
-            self.ce += counts * energy
+            self.energies.include(structure.numbers, energy)
             self.fractions += counts / counts.sum()
             self.energy_per_atom += energy / counts.sum()
             if forces is None or not forces.any():
@@ -229,8 +227,7 @@ def _sum(structures: Iterable[Structure], cutoff: float) -> Sums:
 def _conclude(sums: Sums, sizes: Sizes, given: Mapping[int, float] | None) -> Statistics:
     elements = np.flatnonzero(sums.present).tolist()
     if given is None:
-        solution = np.linalg.pinv(sums.cc, rcond=_SINGULAR, hermitian=True) @ sums.ce
-        given = {number: float(solution[number]) for number in elements}
+        given = sums.energies.fit(elements)
     missing = [number for number in elements if number not in given]
     if missing:
         raise DataError(f"no atom energy is given for the atomic numbers {missing}; give all, or none")

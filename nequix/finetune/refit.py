@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nequix.core.spec import ModelSpec
+from nequix.data.atom_energies import least_squares
 from nequix.data.batch import composition
 from nequix.data.loader import Loader
 from nequix.io.weights import Weights
@@ -18,8 +19,6 @@ from nequix.jax.potential import Arrays
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-
-_SINGULAR = 1e-10
 
 
 def least_change(
@@ -34,11 +33,7 @@ def least_change(
         fractions: Composition of every structure; the rows add up to one.
         errors: Label minus prediction, eV an atom.
     """
-    change = np.zeros(fractions.shape[1])
-    present = fractions.any(0)
-    a = fractions[:, present]
-    change[present] = np.linalg.pinv(a.T @ a, rcond=_SINGULAR, hermitian=True) @ (a.T @ errors)
-    return change
+    return least_squares(fractions, errors)
 
 
 def baseline(

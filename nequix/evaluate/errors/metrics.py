@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nequix.data.atom_energies import least_squares
 from nequix.evaluate.errors.predictions import Predictions
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
-
-SINGULAR = 1e-10
-"""Singular values below this part of the largest count as zero in the fit of offsets."""
 
 
 def statistics(errors: Float[np.ndarray, "..."]) -> dict[str, float | int | None]:
@@ -95,7 +93,7 @@ def without_offsets(predictions: Predictions) -> tuple[Float[np.ndarray, " n"], 
     known = np.isfinite(errors)
     if not known.any():
         return errors, {}
-    offsets = np.linalg.lstsq(fractions[known], errors[known], rcond=SINGULAR)[0]
+    offsets = least_squares(fractions[known], errors[known])
     present = fractions[known].sum(axis=0) > 0
     held = {int(elements[i]): float(offsets[i]) for i in np.flatnonzero(present)}
     return errors - fractions @ offsets, held
