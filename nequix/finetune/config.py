@@ -183,7 +183,7 @@ def _usual(parent: Weights, source: str, mode: str, train: list[str]) -> Finetun
     return FinetuneConfig(
         model=_model(parent),
         data=DataConfig(train=train, batch_size=5, workers=0, valid_fraction=0.1),
-        loss=LossConfig(energy=20, forces=20, stress=5),
+        loss=LossConfig(energy=20, forces=20, stress=50),
         optimizer=OptimizerConfig(
             name="muon",
             learning_rate=RATES[mode],
