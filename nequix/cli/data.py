@@ -143,13 +143,16 @@ def get(
         "."
     ),
     mirror: Annotated[
-        str | None, typer.Option(help="A folder or base URL with NAME/FILE; by default NEQUIX_MIRROR.")
+        str | None,
+        typer.Option(
+            help="Ask only this folder or base URL with NAME/FILE; default NEQUIX_MIRROR, then the source."
+        ),
     ] = None,
     listing: Annotated[bool, typer.Option("--list", help="List the sets and their files.")] = False,
 ) -> None:
     """Fetch public data, whose digests are known; interrupted, the same command goes on."""
-    from nequix.data.public_datasets import SETS, place
-    from nequix.io.fetch import fetch
+    from nequix.data.public_datasets import SETS, places
+    from nequix.io.fetch import fetch_first
 
     if listing or not names:
         _print_sets()
@@ -160,7 +163,7 @@ def get(
     for name in names:
         for file in SETS[name].files:
             target = output / name / file.path
-            new = fetch(place(name, file, mirror), target, file.digest)
+            new = fetch_first(places(name, file, mirror), target, file.digest)
             print(f"{target}: {'fetched' if new else 'is there'}")
 
 

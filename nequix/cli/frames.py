@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from nequix.core.errors import DataError
 from nequix.data.frames import format_by_ending
+from nequix.io.files import temporary_beside
 from nequix.io.limits import COMPRESSED
 
 if TYPE_CHECKING:
@@ -129,15 +129,13 @@ def write_frames(target: Path, frames: Iterable[Atoms]) -> None:
     place = _place(target)
     # Beside the target, since renaming from another disk would not be one step; with its ending, by which
     # ASE tells whether to compress.
-    temporary = place.with_name(f".nequix-{secrets.token_hex(8)}.tmp{target.suffix}")
     try:
-        write(temporary, list(frames), format=output_format(target))
-        os.replace(temporary, place)
+        with temporary_beside(place, target.suffix) as (temporary, _):
+            write(temporary, list(frames), format=output_format(target))
+            os.replace(temporary, place)
     except Exception as error:  # ASE's writers raise whatever they met
         reason = str(error) or type(error).__name__
         raise DataError(f"{target}: cannot be written ({reason}); choose another format or folder") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _place(target: Path) -> Path:

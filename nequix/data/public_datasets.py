@@ -141,16 +141,23 @@ SETS: dict[str, OriginalSet] = {
 """Every set by its name."""
 
 
-def place(name: str, file: Original, mirror: str | None = None) -> str:
-    """Return where a file is to be had: from its address, or from a mirror, as ``NAME/PATH``.
+def places(name: str, file: Original, mirror: str | None = None) -> list[str]:
+    """List where a file can be fetched from, in the order in which to ask.
+
+    A mirror that is named for this call is asked only. ``NEQUIX_MIRROR``, which may be meant for models, is
+    asked first, and the publisher if it does not have the file.
 
     Args:
         name: Of the set.
         file: The file.
-        mirror: A folder or a base URL; by default ``NEQUIX_MIRROR``, if that is set.
+        mirror: A folder or a base URL with ``NAME/PATH``; by default ``NEQUIX_MIRROR``, if that is set.
     """
-    mirror = os.environ.get("NEQUIX_MIRROR", "") if mirror is None else mirror
-    if not mirror:
-        return file.url
+    if mirror:
+        return [_in_mirror(name, file, mirror)]
+    usual = os.environ.get("NEQUIX_MIRROR", "") if mirror is None else ""
+    return [_in_mirror(name, file, usual), file.url] if usual else [file.url]
+
+
+def _in_mirror(name: str, file: Original, mirror: str) -> str:
     inner = f"{name}/{file.path}"
     return f"{mirror.rstrip('/')}/{inner}" if "://" in mirror else str(Path(mirror).expanduser() / inner)

@@ -1,13 +1,15 @@
 """The folder of models that were downloaded and converted once.
 
 An entry is a weight file and beside it its digest, in the form that ``sha256sum -c`` reads. It counts only
-if the file reads well and has that digest: whatever a crash or a full disk left is made anew.
+if the file can be read and has that digest, and if the catalogue pins the same digest: what a crash, a full
+disk or another program left is converted again.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
+import stat
+import warnings
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +19,7 @@ import platformdirs
 from nequix.core.errors import WeightsError
 from nequix.core.spec import SPECIFICATION
 from nequix.io.download import DEADLINE, download
-from nequix.io.files import TEMPORARY, write_atomic
+from nequix.io.files import write_atomic
 from nequix.io.locks import LOCK, Busy, NoLocks, lock
 from nequix.io.published import parse_published
 from nequix.io.weight_checks import WEIGHT_FILE
@@ -56,7 +58,8 @@ def cached(entry: Entry) -> Weights | None:
         weights = read_weights(path)
     except (OSError, ValueError):  # a WeightsError, too, is a ValueError
         return None
-    return weights if recorded[:1] == [weights.digest] else None
+    # Both may have been replaced by whoever can write to the folder; the pinned digest cannot.
+    return weights if recorded[:1] == [weights.digest] == [entry.converted] else None
 
 
 def obtain(entry: Entry) -> Weights:
@@ -69,6 +72,7 @@ def obtain(entry: Entry) -> Weights:
         WeightsError: If it is not in the cache and cannot be downloaded, is not the published file, or
             if the cache folder cannot be used.
     """
+    _warn_if_writable(folder())
     # No lock and no writing for an entry that is there: the cache may be on a read-only disk.
     weights = cached(entry)
     if weights is not None:
@@ -90,13 +94,15 @@ def obtain(entry: Entry) -> Weights:
 
 def _make(entry: Entry) -> Weights:
     """Fill the cache; the caller holds its lock."""
-    for stale in folder().glob(TEMPORARY):
-        with contextlib.suppress(OSError):
-            stale.unlink()
     spec, parameters = parse_published(BytesIO(download(entry.url, entry.size, entry.sha256)), entry.file)
     path = location(entry)
     write_weights(path, spec, parameters, entry.provenance)
     digest = read_weights(path).digest
+    if digest != entry.converted:
+        raise WeightsError(
+            f"{path}: the converted file has the digest {digest}, expected {entry.converted}; another "
+            "program may have replaced it: set NEQUIX_CACHE to another folder, or reinstall nequix"
+        )
     write_atomic(_sidecar(path), [f"{digest}  {path.name}\n".encode()])
     weights = cached(entry)
     if weights is None:
@@ -104,6 +110,21 @@ def _make(entry: Entry) -> Weights:
             f"{path}: was written but cannot be read back; check the disk, or set NEQUIX_CACHE"
         )
     return weights
+
+
+def _warn_if_writable(place: Path) -> None:
+    """Warn about a cache that every user of the machine can write to; its files are checked all the same."""
+    try:
+        mode = place.stat().st_mode
+    except OSError:
+        return  # it is not there yet
+    if os.name != "nt" and mode & stat.S_IWOTH:
+        warnings.warn(
+            f"{place}: every user of this machine can write to the cache; run `chmod o-w {place}`, or set "
+            "NEQUIX_CACHE to a folder of your own",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 def _sidecar(path: Path) -> Path:

@@ -30,6 +30,7 @@ class Entry:
         url: Address of its file, pinned to a commit.
         size: Bytes of that file.
         sha256: Digest of that file.
+        converted: Digest of the weight file that it is converted to, of the current versions.
         training_data: Data sets it was trained on, in order.
         theory: Level of theory of the labels.
         citation: What to cite.
@@ -40,6 +41,7 @@ class Entry:
     url: str
     size: int
     sha256: str
+    converted: str
     training_data: str
     theory: str
     citation: str
@@ -65,6 +67,7 @@ ENTRIES: dict[str, Entry] = {
             f"{_FIRST}/nequix-mp-1.nqx",
             2842366,
             "1647af8e627e1afa11e2bfadeab0797326513a521afd7dd01606a96f56783eee",
+            "71c6ca2d2820f63510042b8751502fbbf7a6206d911ea21653fb7a99a3307021",
             "MPtrj",
             "PBE+U",
             _PAPER,
@@ -74,6 +77,7 @@ ENTRIES: dict[str, Entry] = {
             f"{_FIRST}/nequix-mp-1-pft.nqx",
             2842840,
             "a88aeaed71fd447572dc57af21d469207d7737b85a6dbb66f8c38156f175c5f1",
+            "133bad844105d362b37ab04a30aec168e8bec8a499e8cb3730cb1bf483495fe4",
             "MPtrj, then MDR phonons (co-trained)",
             "PBE+U",
             _PHONON_PAPER,
@@ -83,6 +87,7 @@ ENTRIES: dict[str, Entry] = {
             f"{_FIRST}/nequix-mp-1-pft-nocotrain.nqx",
             2842825,
             "c191f7208e15f7caf8cc5c1202444652f301fed2f41d85f9a8080af3843ef308",
+            "643ed40e47efe758326f7f27d23c5db7559f5e5719147f862ca06e2a9b1acb70",
             "MPtrj, then MDR phonons only",
             "PBE+U",
             _PHONON_PAPER,
@@ -92,6 +97,7 @@ ENTRIES: dict[str, Entry] = {
             f"{_SECOND}/nequix-omat-1.nqx",
             2841752,
             "2d0802ae7f5915cb488c44d25649d98404a103697e6500abb40f515e003a46a6",
+            "8e87c65e703ad449aec0482d7571d476fa2254166d56e85ccc1e111ec8e60a4f",
             "OMat24",
             "PBE+U (VASP 54 potentials)",
             _PAPER,
@@ -101,6 +107,7 @@ ENTRIES: dict[str, Entry] = {
             f"{_SECOND}/nequix-oam-1.nqx",
             2869928,
             "6a43475eaeb32a7a049f36c1306d78aa1e7a17e8af37aeda7901c8fec0ca845c",
+            "1e16db49a5ee156e85c575d37922c7dab998e23958fba6a44e6f4d73ae340ca6",
             "OMat24, sAlex, MPtrj",
             "PBE+U",
             _PAPER,
@@ -110,6 +117,7 @@ ENTRIES: dict[str, Entry] = {
             f"{_SECOND}/nequix-oam-1-pft.nqx",
             2842066,
             "4ce693d68886512aab50c84ea2400efd68163e11155f7c7babe98e695177e809",
+            "480c5ba5039bc1b51ab4fee77dc09fecbb50160121fe78b76f545d4ee797c952",
             "OMat24, sAlex, MPtrj, MDR phonons",
             "PBE+U",
             _PHONON_PAPER,

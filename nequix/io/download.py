@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from nequix.core.errors import WeightsError
+from nequix.io.deadline import Deadline
 from nequix.io.files import open_regular
 from nequix.io.progress import progress_bar
 
@@ -22,7 +22,7 @@ TIMEOUT = 30.0
 """Longest silence of a server, s."""
 
 DEADLINE = 900.0
-"""Longest download, s: a server that sends a byte now and then would otherwise hold it for ever."""
+"""Longest download of a model, s, from the connection to the last byte."""
 
 _REMEDY = (
     "set NEQUIX_MIRROR to a folder or a base URL that has {file}, or give the path of a local weight file"
@@ -57,8 +57,12 @@ def download(url: str, size: int, sha256: str) -> bytes:
     where = origin(url)
     file = url.rsplit("/", 1)[1]
     try:
-        with open_origin(where)[0] as stream, progress_bar(file, size, in_bytes=True) as bar:
-            data = _read(stream, size, bar.advance)
+        with (
+            Deadline(DEADLINE) as deadline,
+            open_origin(where, deadline)[0] as stream,
+            progress_bar(file, size, in_bytes=True) as bar,
+        ):
+            data = _read(stream, size, bar.advance, deadline)
     except WeightsError as error:
         mirror = os.environ.get("NEQUIX_MIRROR", "")
         if not mirror or ("://" in mirror and not mirror.startswith("file:")):
@@ -87,11 +91,12 @@ def download(url: str, size: int, sha256: str) -> bytes:
     return data
 
 
-def open_origin(where: str, start: int = 0) -> tuple[BufferedIOBase, int, int | None]:
+def open_origin(where: str, deadline: Deadline, start: int = 0) -> tuple[BufferedIOBase, int, int | None]:
     """Open a path or an https, http or file address, from a byte on if the server can do that.
 
     Args:
         where: The path or address.
+        deadline: Of the whole download.
         start: The first byte that is wanted.
 
     Returns:
@@ -115,29 +120,30 @@ def open_origin(where: str, start: int = 0) -> tuple[BufferedIOBase, int, int | 
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
         urllib.request.HTTPRedirectHandler,
         urllib.request.HTTPDefaultErrorHandler,
         urllib.request.HTTPErrorProcessor,
         urllib.request.UnknownHandler,
     ):
         opener.add_handler(handler())
+    for handler in deadline.handlers():
+        opener.add_handler(handler)
     opener.addheaders = [("User-Agent", "nequix")] + [("Range", f"bytes={start}-")] * (start > 0)
-    stream = opener.open(where, timeout=TIMEOUT)
+    try:
+        stream = opener.open(where, timeout=TIMEOUT)
+    except (OSError, HTTPException):
+        deadline.check()  # which then is the reason
+        raise
     length = stream.headers.get("Content-Length")
     begin = start if stream.status == HTTPStatus.PARTIAL_CONTENT else 0
     return stream, begin, None if length is None else begin + int(length)
 
 
-def _read(stream: BufferedIOBase, size: int, advance: Callable[[int], object]) -> bytes:
+def _read(stream: BufferedIOBase, size: int, advance: Callable[[int], object], deadline: Deadline) -> bytes:
     """Read a stream to its end, or until it is longer than it may be."""
-    deadline = time.monotonic() + DEADLINE
     data = bytearray()
     # One arrival at a time: a read of a fixed length would wait for all of it and never see the deadline.
-    while len(data) <= size and (chunk := stream.read1(1 << 16)):
+    while len(data) <= size and (chunk := deadline.read(stream, 1 << 16)):
         data += chunk
         advance(len(chunk))
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{len(data)} of {size} bytes after {DEADLINE:.0f} s")
     return bytes(data)

@@ -6,18 +6,30 @@ import contextlib
 import hashlib
 import os
 import urllib.error
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from http.client import HTTPException
 from io import BufferedIOBase
 from pathlib import Path
 
 from nequix.core.errors import DataError, WeightsError
+from nequix.io.deadline import Deadline
 from nequix.io.download import open_origin
 from nequix.io.locks import Busy, NoLocks, lock
 from nequix.io.progress import progress_bar
 
+PATIENCE, LEAST_RATE = 120.0, 10_000.0
+"""A server must answer and send within so many seconds, plus one for each so many bytes that have arrived."""
+
+MAX_BYTES = 64 << 30
+"""Larger files are not fetched; the largest public set has 11 GB."""
+
 _CHUNK = 1 << 20
+_ABSENT = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
+
+
+class MissingFile(DataError):
+    """An origin that does not have the file, though another one may."""
 
 
 def fetch(origin: str, target: Path, digest: str) -> bool:
@@ -35,7 +47,9 @@ def fetch(origin: str, target: Path, digest: str) -> bool:
         Whether it had to be fetched.
 
     Raises:
-        DataError: If another file is there, or the origin cannot be reached, breaks off or has other content.
+        MissingFile: If the origin does not have it.
+        DataError: If another file is there, or the origin cannot be reached, breaks off, is too slow, or
+            sends too much or other content.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -45,6 +59,26 @@ def fetch(origin: str, target: Path, digest: str) -> bool:
         raise DataError(f"{target}: another process is fetching it; wait for that") from None
     except (OSError, NoLocks) as error:
         raise DataError(f"{target}: cannot be written ({error}); choose another folder") from None
+
+
+def fetch_first(origins: Sequence[str], target: Path, digest: str) -> bool:
+    """Put a file at its place from the first origin that has it.
+
+    Args:
+        origins: Addresses or paths, in the order in which to ask.
+        target: Where it goes; the folder is made.
+        digest: ``md5:`` or ``sha256:`` and hexadecimal digits.
+
+    Returns:
+        Whether it had to be fetched.
+
+    Raises:
+        DataError: As :func:`fetch`; for the last origin if none has the file.
+    """
+    for origin in origins[:-1]:
+        with contextlib.suppress(MissingFile):
+            return fetch(origin, target, digest)
+    return fetch(origins[-1], target, digest)
 
 
 def _fetch(origin: str, target: Path, digest: str) -> bool:
@@ -78,15 +112,23 @@ def _complete(origin: str, part: Path, digest: str) -> str:
     if _describe(held, digest) == digest:  # killed before it got its name
         return digest
     n_held = part.stat().st_size if part.exists() else 0
-    with _open(origin, n_held) as (stream, start, size), open(part, "ab") as file:
+    with (
+        Deadline(PATIENCE, LEAST_RATE) as deadline,
+        _open(origin, n_held, deadline) as (stream, start, size),
+        open(part, "ab") as file,
+    ):
+        if size is not None and size > MAX_BYTES:
+            raise _too_large(origin)
         if start != n_held:  # a server that begins anew
             file.truncate(start)
             held, n_held = _new_hash(digest), start
         with progress_bar(part.name[1 : -len(".part")], size, n_held, in_bytes=True) as bar:
-            for chunk in _chunks(origin, stream):
+            for chunk in _chunks(origin, stream, deadline):
                 file.write(chunk)
                 held.update(chunk)
                 n_held += len(chunk)
+                if n_held > MAX_BYTES:
+                    raise _too_large(origin)
                 bar.advance(len(chunk))
         file.flush()
         os.fsync(file.fileno())
@@ -96,31 +138,32 @@ def _complete(origin: str, part: Path, digest: str) -> str:
 
 
 @contextlib.contextmanager
-def _open(origin: str, start: int) -> Iterator[tuple[BufferedIOBase, int, int | None]]:
+def _open(origin: str, start: int, deadline: Deadline) -> Iterator[tuple[BufferedIOBase, int, int | None]]:
     """Open an origin from a byte on, or from its beginning if it has no such byte."""
     try:
         try:
-            opened = open_origin(origin, start)
+            opened = open_origin(origin, deadline, start)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise
-            opened = open_origin(origin)
+            opened = open_origin(origin, deadline)
     except WeightsError:
-        raise DataError(f"{origin}: no such file, or not one that can be read; check the mirror") from None
+        raise MissingFile(f"{origin}: no such file, or not one that can be read; check the mirror") from None
     except (OSError, HTTPException, ValueError) as error:
-        raise DataError(
+        absent = isinstance(error, urllib.error.HTTPError) and error.code in _ABSENT
+        raise (MissingFile if absent else DataError)(
             f"{origin}: cannot be fetched ({error}); try again, or give a mirror: --mirror or NEQUIX_MIRROR"
         ) from None
     with opened[0]:
         yield opened
 
 
-def _chunks(origin: str, stream: BufferedIOBase) -> Iterator[bytes]:
+def _chunks(origin: str, stream: BufferedIOBase, deadline: Deadline) -> Iterator[bytes]:
     """Read a stream to its end; errors of the disk where it goes are none of its own."""
     while True:
         try:
-            chunk = stream.read1(_CHUNK)
+            chunk = deadline.read(stream, _CHUNK)
         except (OSError, HTTPException) as error:
             raise _broken_off(origin, f"({error})") from None
         if not chunk:
@@ -130,6 +173,12 @@ def _chunks(origin: str, stream: BufferedIOBase) -> Iterator[bytes]:
 
 def _broken_off(origin: str, how: str) -> DataError:
     return DataError(f"{origin}: broke off {how}; the same command goes on from there")
+
+
+def _too_large(origin: str) -> DataError:
+    return DataError(
+        f"{origin}: over {MAX_BYTES >> 30} GiB, more than any file of these sets; check the mirror"
+    )
 
 
 def _new_hash(digest: str) -> hashlib._Hash:

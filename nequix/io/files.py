@@ -7,7 +7,7 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
@@ -15,7 +15,7 @@ from typing import BinaryIO
 from nequix.core.errors import DataError, WeightsError
 
 TEMPORARY = ".nequix-*.tmp"
-"""Pattern of the names of half-written files, which only a killed process leaves behind."""
+"""Pattern of the names of half-written files; what a killed process leaves, the next writer removes."""
 
 
 def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
@@ -81,6 +81,72 @@ def make_folder(path: str | os.PathLike[str]) -> None:
         raise DataError(f"{path}: cannot be made a folder ({error}); choose another name") from None
 
 
+@contextlib.contextmanager
+def temporary_beside(target: Path, suffix: str = "") -> Iterator[tuple[Path, BinaryIO]]:
+    """Make a file beside a target, for what will replace it; removed at the end unless it was renamed.
+
+    The file is locked while its process lives. The first call of a process for a folder removes the unlocked
+    ones there, which killed processes have left.
+
+    Args:
+        target: The file to be replaced.
+        suffix: Ending of the temporary name, for programs that look at it.
+
+    Yields:
+        The path, and the file, open for writing.
+
+    Raises:
+        OSError: If the folder is missing or protected.
+    """
+    _remove_stale(target.parent)
+    path, handle = _claim(target, suffix)
+    try:
+        yield path, handle
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()  # gone already when all went well
+        handle.close()
+
+
+def _claim(target: Path, suffix: str) -> tuple[Path, BinaryIO]:
+    """Make and lock a temporary file that no other process has taken for a stale one meanwhile."""
+    while True:
+        path = target.with_name(TEMPORARY.replace("*", secrets.token_hex(8)) + suffix)
+        handle = open(path, "xb")  # noqa: SIM115  the caller closes it
+        if _lock(handle) is not False and os.fstat(handle.fileno()).st_nlink:
+            return path, handle
+        handle.close()
+
+
+def _lock(handle: BinaryIO) -> bool | None:
+    """Lock a file without waiting; False if another process has it, None where files cannot be locked."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, where open files cannot be removed anyway
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return None
+    return True
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove temporary files of dead processes, once for each folder and process."""
+    if folder.absolute() in _cleared:
+        return
+    _cleared.add(folder.absolute())
+    for path in folder.glob(f"{TEMPORARY}*"):
+        with contextlib.suppress(OSError), open(path, "rb") as handle:
+            if _lock(handle):
+                path.unlink()
+
+
+_cleared: set[Path] = set()
+
+
 def write_atomic(path: str | os.PathLike[str], chunks: Iterable[bytes]) -> None:
     """Write a file so that its name holds the whole of it, or what it held before.
 
@@ -92,20 +158,18 @@ def write_atomic(path: str | os.PathLike[str], chunks: Iterable[bytes]) -> None:
         WeightsError: If the disk is full or the folder missing or protected; nothing is left behind.
     """
     target = Path(path)
-    temporary = target.with_name(TEMPORARY.replace("*", secrets.token_hex(8)))
     try:
-        with open(temporary, "xb") as handle:
+        with temporary_beside(target) as (temporary, handle):
             handle.writelines(chunks)
             handle.flush()
             os.fsync(handle.fileno())  # without it a crash may keep the new name but lose the bytes
-        os.replace(temporary, target)
+            if os.name == "nt":  # where open files cannot be renamed
+                handle.close()
+            os.replace(temporary, target)
     except OSError as error:
         raise WeightsError(
             f"{path}: cannot be written ({error.strerror or error}); free disk space or choose another folder"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()  # gone already when all went well
 
 
 def digest_file(path: str | os.PathLike[str]) -> str:

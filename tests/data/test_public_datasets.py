@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from nequix import cli
-from nequix.data.public_datasets import SETS, Original, OriginalSet, place
+from nequix.data.public_datasets import SETS, Original, OriginalSet, places
 from tests.data.sets import real
 
 
@@ -76,7 +76,8 @@ def test_the_command_lists_and_knows_its_sets(tmp_path, monkeypatch, capsys):
 def test_the_address_is_used_without_a_mirror(monkeypatch):
     monkeypatch.delenv("NEQUIX_MIRROR", raising=False)
     file = SETS["mptrj"].files[0]
-    assert place("mptrj", file) == file.url
-    assert place("mptrj", file, "https://mirror.org/x/") == f"https://mirror.org/x/mptrj/{file.path}"
+    assert places("mptrj", file) == [file.url]
+    assert places("mptrj", file, "https://mirror.org/x/") == [f"https://mirror.org/x/mptrj/{file.path}"]
     monkeypatch.setenv("NEQUIX_MIRROR", "/mirror")
-    assert place("mptrj", file) == f"/mirror/mptrj/{file.path}"
+    assert places("mptrj", file) == [f"/mirror/mptrj/{file.path}", file.url]
+    assert places("mptrj", file, "") == [file.url]

@@ -2,12 +2,17 @@
 
 import contextlib
 import hashlib
+import tempfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from nequix.io.catalogue import Entry
-from tests.graphs.gallery import published
+from nequix.io.files import digest_file
+from nequix.io.weights import write_weights
+from tests.graphs.gallery import PARAMETERS, SPEC, published
 
 CONTENT = published()
 CHANGED = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
@@ -18,7 +23,11 @@ LONGEST_WAIT = 20.0
 def entry(url: str) -> Entry:
     """A known model whose published file is the small one."""
     digest = hashlib.sha256(CONTENT).hexdigest()
-    return Entry("small", url, len(CONTENT), digest, "none", "none", "nobody", "MIT")
+    unpinned = Entry("small", url, len(CONTENT), digest, "", "none", "none", "nobody", "MIT")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "converted.safetensors"
+        write_weights(path, SPEC, PARAMETERS, unpinned.provenance)
+        return replace(unpinned, converted=digest_file(path))
 
 
 class Origin:

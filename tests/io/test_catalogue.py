@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import filelock
@@ -84,6 +85,15 @@ def test_entries_are_pinned_and_attributed():
         assert "Teddy Koker" in item.licence
         assert "arXiv:2508.16067" in item.citation
         assert ("arXiv:2601.07742" in item.citation) == ("pft" in name)
+
+
+@pytest.mark.parametrize("name", catalogue.ENTRIES)
+def test_every_published_model_converts_to_its_pinned_digest(name, published_folder, tmp_path):
+    entry = catalogue.ENTRIES[name]
+    known = catalogue.load_published(published_folder / entry.file)
+    path = tmp_path / "converted.safetensors"
+    write_weights(path, known.spec, known.parameters, known.provenance)
+    assert read_weights(path).digest == entry.converted
 
 
 def test_first_use_downloads_and_the_next_needs_no_network(origin, request):
@@ -251,6 +261,31 @@ def test_what_a_process_killed_while_writing_leaves_is_cleared(origin):
     path.write_bytes(good())  # in place, but killed before its digest was
     _check(catalogue.load_weights("small"))
     assert _kept() == [".safetensors", ".sha256"]
+
+
+def test_other_weights_under_a_published_name_are_not_loaded(origin):
+    path = catalogue.resolve("small")
+    content = path.read_bytes()
+    others = {name: values + 1 for name, values in PARAMETERS.items()}
+    write_weights(path, SPEC, others, catalogue.ENTRIES["small"].provenance)
+    path.with_suffix(".sha256").write_text(f"{digest_file(path)}  {path.name}\n")  # forged, too
+    assert cache.cached(catalogue.ENTRIES["small"]) is None
+    _check(catalogue.load_weights("small"))
+    assert path.read_bytes() == content
+
+
+def test_a_conversion_with_another_digest_is_refused(origin, monkeypatch):
+    changed = replace(catalogue.ENTRIES["small"], converted="0" * 64)
+    monkeypatch.setitem(catalogue.ENTRIES, "small", changed)
+    with pytest.raises(WeightsError, match=r"has the digest .* expected 0000"):
+        catalogue.load_weights("small")
+
+
+def test_a_cache_that_everybody_can_write_to_is_named(origin):
+    catalogue.load_weights("small")
+    cache.folder().chmod(0o777)
+    with pytest.warns(RuntimeWarning, match=r"every user of this machine can write .* `chmod o-w"):
+        _check(catalogue.load_weights("small"))
 
 
 @pytest.mark.parametrize("call", [1, 2])
