@@ -39,7 +39,7 @@ class Evaluation:
     def errors(
         self, parameters: Parameters, loader: Loader, hessians: Loader | None = None
     ) -> dict[str, float]:
-        """Return the loss, and the mean error of each term.
+        """Return the loss, and the mean error of each term that the data have labels for.
 
         Args:
             parameters: Every parameter of the model.
@@ -53,7 +53,7 @@ class Evaluation:
                     sums[name] = sums.get(name, 0.0) + float(more[name])
                     totals[name] = totals.get(name, 0.0) + float(counted[name])
         loss = weighted_loss(self._loss, *({n: jnp.asarray(x[n]) for n in x} for x in (sums, totals)))
-        return {"loss": float(loss), **{name: sums[name] / max(totals[name], 1e-30) for name in sums}}
+        return {"loss": float(loss), **{name: sums[name] / totals[name] for name in sums if totals[name] > 0}}
 
     def predictions(self, parameters: Parameters, loader: Loader) -> Predictions:
         """Put the labels of this process's part of the data beside what the model says.

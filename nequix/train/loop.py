@@ -42,6 +42,7 @@ from nequix.train.statistics_cache import measured, measured_valid
 from nequix.train.step import State, everywhere, initial_state, make_mesh, make_step
 from nequix.train.streams import (
     Other,
+    describe_validation,
     loading,
     name_absent,
     open_sources,
@@ -107,12 +108,14 @@ class Run:
         shared |= {"batch_size": per_pack, "n_workers": config.data.workers}
         memory = config.data.memory
         self.loader = Loader(train, self.spec, sizes=sizes, epochs=run.epochs, memory=memory, **shared)
-        self.valid = None
+        self.valid, self._validation = None, "validation: none; the result is that of the last step"
         if valid is not None:
             found, sizes = measured_valid(valid, config, folder, begun=begun, progress=progress)
             self.digests["validation"] = found.digest
             self._refuse_unknown(valid, found)
-            refuse_unlabelled(valid, found.labels, config, "validation", every=False)
+            named = config.data.valid is not None  # a part that is split off may have none by chance
+            refuse_unlabelled(valid, found.labels, config, "validation", every=False, named=named)
+            self._validation = describe_validation(found, config)
             refuse_no_atom_energies(valid, found, config, "validation", every=False)
             self.valid = Loader(valid, self.spec, sizes=sizes, epochs=1, shuffle=False, **shared)
         self.n_steps = run.epochs * self.loader.steps_per_epoch
@@ -240,6 +243,7 @@ class Run:
             f"{count(self.spec):,} parameters\n"
             f"{data.n_structures} structures of {len(data.atomic_numbers)} elements, "
             f"{tell_labels(data.labels)}\n"
+            f"{self._validation}\n"
             f"{self.n_steps} steps of {self.config.run.packs} packs of at most {budget.n_nodes} atoms, "
             f"{budget.n_tiles * TILE} edges, {budget.n_graphs - 1} structures; filled: {fill}\n"
             f"{jax.device_count()} devices ({jax.default_backend()}), {jax.process_count()} processes"

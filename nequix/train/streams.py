@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from nequix.core.errors import DataError
 from nequix.core.spec import ModelSpec
-from nequix.data.labels import tell_unread
+from nequix.data.labels import tell_labels, tell_unread
 from nequix.data.loader import Loader
 from nequix.data.sources import Source, open_source, split
 from nequix.data.stats import Statistics
@@ -123,7 +123,12 @@ def name_absent(numbers: Iterable[int], found: Statistics, energies: Mapping[int
 
 
 def refuse_unlabelled(
-    source: Source, labels: Mapping[str, int], config: TrainConfig, role: str, every: bool
+    source: Source,
+    labels: Mapping[str, int],
+    config: TrainConfig,
+    role: str,
+    every: bool,
+    named: bool = False,
 ) -> None:
     """Refuse data without a single label of a kind that the loss weighs, before any step is taken.
 
@@ -135,6 +140,7 @@ def refuse_unlabelled(
         config: The run.
         role: What the data are for.
         every: Whether labels of each kind must be there; otherwise one kind is enough.
+        named: Whether those must be there whose key is named.
 
     Raises:
         DataError: Naming the labels, what else the first structure has, and the keys to set.
@@ -143,7 +149,9 @@ def refuse_unlabelled(
     missing = [label for label in weighed if not labels[label]]
     some = len(missing) < len(weighed)
     if some:
-        needed = {"energy", "forces", *config.data.label_keys.named()} if every else set()
+        needed = {"energy", "forces"} if every else set()
+        if every or named:
+            needed |= set(config.data.label_keys.named())
         missing = [label for label in missing if label in needed]
     if not missing:
         return
@@ -153,6 +161,22 @@ def refuse_unlabelled(
     raise DataError(
         f"{source.path}: none of {len(source)} structures for {role} has {' or '.join(missing)}; "
         f"{tell_unread(source[0])}; {fix}"
+    )
+
+
+def describe_validation(found: Statistics, config: TrainConfig) -> str:
+    """Describe the validation data, and what the best epoch is chosen by.
+
+    Args:
+        found: Their statistics.
+        config: The run.
+    """
+    present = {**found.labels, "energies": found.n_atom_energies}
+    weights = {label: getattr(config.loss, label) or 0 for label in present if present[label]}
+    used = ", ".join(f"{label} ({weight:g})" for label, weight in weights.items() if weight > 0)
+    return (
+        f"validation: {found.n_structures} structures, {tell_labels(found.labels)}; the best epoch has the "
+        f"smallest loss of {used}"
     )
 
 

@@ -184,3 +184,38 @@ def test_data_are_measured_anew_under_other_keys(begin):
     assert begin().statistics.labels["energy"] > 0
     with pytest.raises(DataError, match="none of 19 structures for training has energy"):
         begin(energy="typo")
+
+
+def test_named_key_that_validation_data_lack_is_refused(tmp_path, monkeypatch):
+    """Both have forces under the named key; only the training data have the energy."""
+    monkeypatch.chdir(tmp_path)
+    path = write_config(tmp_path, 12)
+    write_data(tmp_path / "valid.extxyz", 6)
+    relabel(tmp_path / "data.extxyz", rename=("energy", "forces"))
+    relabel(tmp_path / "valid.extxyz", rename=("forces",))
+    text = path.read_text().replace("energy: 20, forces: 20, stress: 5", "energy: 20, forces: 20, stress: 0")
+    keys = "  valid: [valid.extxyz]\n  energy_key: my_energy\n  forces_key: my_forces\n"
+    path.write_text(text.replace("  valid_fraction", f"{keys}  valid_fraction", 1))
+    with pytest.raises(DataError, match=r"for validation has energy; .*\(data\.energy_key\)"):
+        Run(read_config(path), tmp_path / "run")
+
+
+def test_errors_without_labels_are_empty_in_the_log(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write_config(tmp_path, 12)
+    write_data(tmp_path / "valid.extxyz", 6)
+    relabel(tmp_path / "valid.extxyz", keep=("forces",))
+    text = path.read_text().replace("  valid_fraction", "  valid: [valid.extxyz]\n  valid_fraction", 1)
+    path.write_text(text)
+    run = Run(read_config(path), tmp_path / "run")
+    assert "6 structures, 0 with an energy, 6 with forces, 0 with a stress; the best epoch" in run.describe()
+    assert "smallest loss of forces (20)" in run.describe()
+    errors = run.errors(run.valid)
+    assert errors.keys() == {"loss", "forces"}
+    assert errors["forces"] > 0
+    run.history.cut(-1)
+    run._trackers = [run.history]
+    run._validate(0)
+    (row,) = run.history.rows()
+    assert (row["valid_energy"], row["valid_stress"]) == ("", "")
+    assert float(row["valid_forces"]) == errors["forces"]
