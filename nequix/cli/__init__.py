@@ -69,7 +69,7 @@ def main() -> None:
         print(f"\n{stop}", file=sys.stderr)
         sys.exit(stop.exit_code)
     except NequixError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)  # one line, whatever was quoted
         sys.exit(1)
     except BrokenPipeError:
         # The reader, such as `head`, has left; Python would complain again when it flushes at exit.

@@ -1,5 +1,7 @@
 """The project's errors: each message says what and where, got against expected, and the fix."""
 
+from __future__ import annotations
+
 
 class NequixError(Exception):
     """Base of every error that nequix raises on purpose."""
@@ -27,3 +29,14 @@ class BackendUnavailable(NequixError, ImportError):
 
 class ResourceError(NequixError, RuntimeError):
     """The system lacks threads or memory for a calculation; the structure and the model are fine."""
+
+
+def reason(error: BaseException, limit: int = 300) -> str:
+    """Say in one line what an error of another library says, or its type if it says nothing.
+
+    Args:
+        error: The error.
+        limit: Most characters.
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else f"{text[:limit]}..."

@@ -24,7 +24,7 @@ from nequix.data.ase_json import check_constraints, decode
 from nequix.io.limits import COMPRESSED, MAX_DOCUMENT, check_regular, open_bounded, read_bounded
 
 FORMATS = (
-    "extxyz", "xyz", "vasp", "vasp-xdatcar", "vasp-out", "vasp-xml", "cif", "traj", "json", "db",
+    "extxyz", "xyz", "vasp", "vasp-xdatcar", "vasp-out", "vasp-xml", "cif", "traj", "json",
     "espresso-in", "espresso-out", "aims", "aims-output", "lammps-data", "lammps-dump-text", "xsf", "gen",
     "proteindatabank", "res", "xsd", "cube", "gpaw-out", "nwchem-out", "orca-output", "gaussian-out",
     "turbomole", "siesta-xv", "sdf", "mol", "gromacs", "cfg",
@@ -65,7 +65,7 @@ def check_file(path: Path, name: str) -> None:
         _check_trajectory(path)
     elif name == "json":
         decode(read_bounded(path), str(path))
-    elif name != "db":
+    else:
         _check_text(path, name)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any
 
-from nequix.core.errors import BackendUnavailable, DataError
+from nequix.core.errors import BackendUnavailable, DataError, reason
 from nequix.data.database_rows import check_settings, open_sqlite, read_row
 from nequix.data.label_keys import LabelKeys
 from nequix.data.sources import Source
@@ -44,9 +45,19 @@ class DatabaseSource(Source):
             atoms = row.toatoms()
             extra = {**row.key_value_pairs, **row.data}
         except Exception as error:  # a damaged row raises whatever its decoding met
-            reason = str(error) or type(error).__name__
-            raise DataError(f"{name}: cannot be read ({reason}); copy or convert the file again") from error
+            message = f"{name}: cannot be read ({reason(error)}); copy or convert the file again"
+            raise DataError(message) from error
         return from_atoms(atoms, name, self.keys, extra)
+
+    def atoms(self) -> Iterator[Any]:
+        """Read the rows as ``ase.Atoms``, in order."""
+        database, ids = self._opened()
+        for index, identifier in enumerate(ids):
+            try:
+                yield _row(database, identifier, self.path).toatoms()
+            except Exception as error:  # a damaged row raises whatever its decoding met
+                message = f"{self.path}: row {index} cannot be read ({reason(error)}); copy the file again"
+                raise DataError(message) from error
 
     def _opened(self) -> tuple[Any, list[int]]:
         try:
@@ -57,6 +68,18 @@ class DatabaseSource(Source):
         # An LMDB file that was touched or appended to keeps its handle, and that keeps its inode from others.
         # SQLite files are opened for every reading: there the time has to tell.
         return _held(path, (status.st_ino, status.st_mtime_ns if _is_sqlite(path) else 0), status.st_size)
+
+
+def read_rows(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """Read the rows of a database as ``ase.Atoms``, by ascending id.
+
+    Args:
+        path: A ``.db`` or ``.aselmdb`` file.
+
+    Raises:
+        DataError: If it is not such a database, or a row cannot be read.
+    """
+    return DatabaseSource(path, LabelKeys()).atoms()
 
 
 def _held(path: str, version: tuple[int, int], size: int) -> tuple[Any, list[int]]:
@@ -81,7 +104,7 @@ def _open(path: str) -> tuple[Any, list[int]]:
     try:
         ids = database.ids if hasattr(database, "ids") else _list_ids(database)
     except Exception as error:  # SQLite's and LMDB's errors have no common base
-        raise DataError(f"{path}: cannot be read ({error}); is it an ASE database, and whole?") from error
+        raise DataError(f"{path}: cannot be read ({reason(error)}); is it an ASE database?") from error
     return database, list(ids)
 
 
@@ -130,7 +153,7 @@ def connect(path: str | os.PathLike[str], readonly: bool) -> Any:
     except DataError:
         raise
     except Exception as error:  # LMDB's errors have no common base with SQLite's
-        raise DataError(f"{path}: cannot be opened ({error}); is it an ASE database, and whole?") from error
+        raise DataError(f"{path}: cannot be opened ({reason(error)}); is it an ASE database?") from error
 
 
 def _check_lmdb(path: str) -> None:

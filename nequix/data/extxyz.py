@@ -18,7 +18,7 @@ from nequix.data.label_keys import LabelKeys
 from nequix.data.sources import XYZ, Source
 from nequix.data.structure import Structure, from_atoms
 from nequix.data.xyz_atoms import parse_atoms
-from nequix.io.limits import COMPRESSED, decompress, open_bounded, open_member
+from nequix.io.limits import COMPRESSED, decompress, open_bounded, open_member, read_up_to
 
 _ENCRYPTED = 1  # a bit of a file's flags
 
@@ -220,8 +220,8 @@ def _is_compressed(path: str) -> bool:
 
 def _decompressed(path: str) -> bytes:
     with open_bounded(path) as handle:
-        data = handle.read(MAX_IN_MEMORY + 1)
-    if len(data) > MAX_IN_MEMORY:
+        data = read_up_to(handle, MAX_IN_MEMORY)
+    if data is None:
         raise DataError(
             f"{path}: over {MAX_IN_MEMORY / 2**30:g} GB decompressed, too much for the memory; convert it: "
             f"nequix data convert {path} -o FOLDER"

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nequix.core.errors import DataError
+from nequix.core.errors import DataError, reason
 from nequix.data.ase_formats import check_file, check_format
+from nequix.data.databases import read_rows
 from nequix.data.extxyz import frames, reading
 from nequix.data.label_keys import LabelKeys
-from nequix.data.sources import open_source
+from nequix.data.sources import DATABASES, open_source
 from nequix.data.structure import Structure
 from nequix.data.xyz_atoms import parse_atoms
 from nequix.io.limits import COMPRESSED, open_bounded
@@ -54,13 +55,9 @@ def _read_xyz(path: Path) -> Iterator[Atoms]:
 
 
 def _read_other(path: Path) -> Iterator[Atoms]:
-    from ase.io import iread
-
     index = 0
     try:
-        name = file_format(path)
-        check_file(path, name)
-        for atoms in iread(path, ":", format=name, do_not_split_by_at_sign=True):
+        for atoms in read_rows(path) if path.suffix.lower() in DATABASES else _iterate(path):
             if ".cif" in path.suffixes:  # in other files what stands there may be older than the atoms
                 _refuse_partial(atoms, f"{path}: frame {index}")
             yield atoms
@@ -68,10 +65,16 @@ def _read_other(path: Path) -> Iterator[Atoms]:
     except DataError:
         raise
     except Exception as error:  # ASE's readers raise whatever their parsing met
-        reason = str(error) or type(error).__name__
-        if isinstance(error, KeyError):
-            reason = f"{reason} is unknown"
-        raise DataError(f"{path}: frame {index} cannot be read ({reason}); is the file whole?") from error
+        why = reason(error) + (" is unknown" if isinstance(error, KeyError) else "")
+        raise DataError(f"{path}: frame {index} cannot be read ({why}); is the file complete?") from error
+
+
+def _iterate(path: Path) -> Iterator[Atoms]:
+    from ase.io import iread
+
+    name = file_format(path)
+    check_file(path, name)
+    yield from iread(path, ":", format=name, do_not_split_by_at_sign=True)
 
 
 def _refuse_partial(atoms: Atoms, where: str) -> None:
@@ -128,8 +131,7 @@ def file_format(path: Path) -> str:
             ".extxyz"
         ) from None
     except Exception as error:  # a damaged compressed file, or one that must not be read
-        reason = str(error) or type(error).__name__
-        raise DataError(f"{path}: cannot be read ({reason}); copy the file again") from error
+        raise DataError(f"{path}: cannot be read ({reason(error)}); copy the file again") from error
     check_format(path, name)
     return name
 

@@ -15,7 +15,7 @@ import numpy as np
 from nequix.core.errors import DataError
 from nequix.data.label_keys import LabelKeys
 from nequix.data.structure import Structure
-from nequix.io.limits import COMPRESSED
+from nequix.io.limits import COMPRESSED, check_regular
 
 XYZ = tuple(f"{ending}{packed}" for packed in ("", *COMPRESSED) for ending in (".xyz", ".extxyz"))
 ZIP = (".zip",)
@@ -223,8 +223,7 @@ def _open(path: Path, keys: LabelKeys) -> Source:
 
     if path.is_dir():
         return _open_folder(path, keys)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file or folder; check the path")
+    check_regular(path)
     name = path.name.lower()
     for endings, kind in ((XYZ, XyzSource), (ZIP, ZipSource), (DATABASES, DatabaseSource)):
         if name.endswith(endings):

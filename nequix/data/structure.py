@@ -87,7 +87,7 @@ class Structure:
     @property
     def volume(self) -> float:
         """``|det cell|``, A^3; zero without a three-dimensional cell."""
-        return float(abs(np.linalg.det(self.cell)))
+        return _volume(self.cell)
 
     @property
     def formula(self) -> str:
@@ -138,12 +138,17 @@ def from_atoms(
         pbc=np.array(atoms.pbc, bool),
         energy=None if energy is None else float(energy.reshape(())),
         forces=None if forces is None else forces.reshape(n, 3),
-        stress=stress_label(name, keys, places, float(abs(np.linalg.det(cell)))),
+        stress=stress_label(name, keys, places, _volume(cell)),
         name=_with_identifier(name, atoms.info, extra or {}),
         weights=_weights(name, atoms.info, extra or {}),
         energies=find_label(name, (ENERGIES,), (results, atoms.arrays), ((n,),)),
         unread=_unread(keys, places),
     )
+
+
+def _volume(cell: Float[np.ndarray, "3 3"]) -> float:
+    with np.errstate(invalid="ignore"):  # a cell that is not finite is refused or reported elsewhere
+        return float(abs(np.linalg.det(cell)))
 
 
 def refuse_no_element(numbers: Int[np.ndarray, " n"], name: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nequix.core.errors import DataError
+from nequix.core.errors import DataError, reason
 from nequix.data.xyz_limits import check_frame
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ def parse_atoms(text: bytes, where: str) -> Atoms:
     except DataError:
         raise
     except Exception as error:  # ASE's reader raises whatever its parsing met
-        reason = str(error) or type(error).__name__
-        raise DataError(f"{where}: cannot be read ({reason}); correct the file") from error
+        raise DataError(f"{where}: cannot be read ({reason(error)}); correct the file") from error
     if masses is not None and not atoms.has("masses"):
         usual = atoms.get_masses()
         masses = [usual[i] if mass is None else mass for i, mass in enumerate(masses)]

@@ -25,7 +25,7 @@ def check_frame(lines: Sequence[str], where: str) -> None:
     if match is None:
         return
     counts = match.group(1).split(":")[2::3]
-    if not all(count.isascii() and count.isdecimal() and 0 < len(count) < 10 for count in counts):
+    if not all(count.isascii() and count.isdecimal() and 0 < len(count) < 20 for count in counts):
         raise DataError(f"{where}: Properties={match.group(1)[:80]} cannot be read; give name:type:columns")
     n_fields = len(lines[2].split()) if len(lines) > 2 else _MAX_COLUMNS
     n_columns = sum(map(int, counts))

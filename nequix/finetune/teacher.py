@@ -17,6 +17,7 @@ from ase.data import chemical_symbols, covalent_radii, reference_states
 
 from nequix.calculator import NequixCalculator
 from nequix.core.errors import DataError, GraphError
+from nequix.data.frames import read_frames
 from nequix.io.files import write_atomic
 from nequix.io.weights import Weights
 
@@ -54,8 +55,7 @@ def write_teacher_data(parent: Weights, path: Path, n: int = N_STRUCTURES, seed:
     """
     teacher = f"{parent.provenance.name} {(parent.digest or 'of unknown digest')[:16]}"
     if path.is_file():
-        first = ase.io.read(path, 0, format="extxyz")
-        if not isinstance(first, Atoms) or str(first.info.get(TEACHER)) != teacher:
+        if str(next(read_frames(path)).info.get(TEACHER)) != teacher:
             raise DataError(
                 f"{path}: is there already, but not made by {teacher}; move it away, or choose another folder"
             )

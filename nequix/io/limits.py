@@ -40,6 +40,7 @@ DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 """What reading a damaged compressed file raises."""
 
 _CHUNK = 1 << 16
+_PIECE = 1 << 20
 _XZ_MEMORY = 80 << 20  # bytes; the largest preset (-9) needs 65 MiB
 
 
@@ -141,12 +142,30 @@ def read_bounded(path: str | os.PathLike[str], limit: int = MAX_DOCUMENT) -> byt
         raise DataError(f"{path}: over {limit >> 20} MiB, more than such a file has; is it the right file?")
     with open_bounded(path) as handle:
         try:
-            data = handle.read(limit + 1)
+            data = read_up_to(handle, limit)
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error}); copy the file again") from None
-    if len(data) > limit:
+    if data is None:
         raise DataError(f"{path}: over {limit >> 20} MiB, more than such a file has; is it the right file?")
     return data
+
+
+def read_up_to(handle: BinaryIO, limit: int) -> bytes | None:
+    """Read all of a file piece by piece, since one large request allocates all that it asks for.
+
+    Args:
+        handle: The open file.
+        limit: Bytes that it may have.
+
+    Returns:
+        Its bytes; None if there are more.
+    """
+    data = bytearray()
+    while chunk := handle.read(_PIECE):
+        data += chunk
+        if len(data) > limit:
+            return None
+    return bytes(data)
 
 
 def read_text(path: str | os.PathLike[str], limit: int = MAX_DOCUMENT) -> str:
@@ -242,7 +261,7 @@ class _Bounded(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         try:
-            data = self._expanded.read(len(buffer))
+            data = self._expanded.read(min(len(buffer), _PIECE))
         except DAMAGE as error:
             raise DataError(
                 f"{self._where}: cannot be decompressed ({str(error) or type(error).__name__}): truncated or "

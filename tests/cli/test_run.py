@@ -306,7 +306,7 @@ def test_relax_refuses_what_cannot_be_relaxed(run, tmp_path, arguments, says):
             "1\n\nXx 0 0 0\n",
             "a.extxyz: frame 0: atom 0 (counted from 0) has the species 'Xx',",
         ),
-        ("a.text", "hello\n", "a.text: not of a format that ASE knows; give the file"),
+        ("a.text", "hello\n", "a.text: not of a format that ASE knows; name it"),
     ],
 )
 def test_what_cannot_be_read_is_said_in_words(run, name, text, says):

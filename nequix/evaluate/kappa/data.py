@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nequix.core.errors import DataError
+from nequix.data.frames import read_frames
 from nequix.io import strict_json
 
 if TYPE_CHECKING:
@@ -52,15 +53,9 @@ def read_structures(folder: Path) -> dict[str, Atoms]:
     Raises:
         DataError: If it is not there, cannot be read, or lacks something.
     """
-    import ase.io
-
     path = _find(folder, STRUCTURES)
-    try:
-        frames = ase.io.read(path, ":")
-    except Exception as error:  # ASE's readers raise whatever their parsing met
-        raise DataError(f"{path}: cannot be read ({type(error).__name__}: {error}); fetch it anew") from error
     structures: dict[str, Atoms] = {}
-    for index, atoms in enumerate(frames if isinstance(frames, list) else [frames]):
+    for index, atoms in enumerate(read_frames(path)):
         info = atoms.info
         for ours, theirs in (("mp_id", "material_id"), ("q_mesh", "q_point_mesh")):
             if theirs in info:

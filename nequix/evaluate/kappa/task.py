@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nequix.calculator import NequixCalculator
+from nequix.core.errors import DataError
 from nequix.evaluate.digests import describe_paths
 from nequix.evaluate.kappa import conductivity, srme
 from nequix.evaluate.kappa.data import Reference, estimate_cost, find_files, read_reference, read_structures
@@ -50,8 +51,18 @@ class Kappa:
         }
 
     def items(self) -> list[str]:
-        """Name the materials by their identifiers, the cheapest first."""
-        structures = read_structures(self.folder)
+        """Name the materials by their identifiers, the cheapest first.
+
+        Raises:
+            DataError: If the structures or the reference cannot be read, or a structure has no reference, as
+                it would count as the worst possible result of the model.
+        """
+        structures, reference = read_structures(self.folder), read_reference(self.folder)
+        if missing := sorted(structures.keys() - reference.keys()):
+            raise DataError(
+                f"{self.folder}: no DFT conductivity of {', '.join(missing[:3])} ({len(missing)} of "
+                f"{len(structures)} structures); give files of one data set"
+            )
         return sorted(structures, key=lambda name: (estimate_cost(structures[name]), name))
 
     def evaluate(self, item: str, calculator: NequixCalculator) -> ItemResult:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nequix.core.errors import DataError
+from nequix.data.frames import read_frames
 from nequix.evaluate.physics.dimers import Curve
 from nequix.evaluate.physics.eos import GPA, Eos
 from nequix.io import strict_json
@@ -137,15 +138,9 @@ def read_elastic(path: Path) -> dict[str, Atoms]:
     Raises:
         DataError: If it cannot be read, or lacks something.
     """
-    import ase.io
-
     needed = ("mp_id", "bulk_modulus_vrh", "shear_modulus_vrh")
-    try:
-        frames = ase.io.read(path, ":")
-    except Exception as error:  # ASE's readers raise whatever their parsing met
-        raise DataError(f"{path}: cannot be read ({type(error).__name__}: {error}); fetch it anew") from error
     found = {}
-    for index, atoms in enumerate(frames if isinstance(frames, list) else [frames]):
+    for index, atoms in enumerate(read_frames(path)):
         missing = [name for name in needed if name not in atoms.info]
         if missing:
             raise DataError(f"{path}: frame {index} has no {', '.join(missing)}")
