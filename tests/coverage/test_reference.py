@@ -231,7 +231,7 @@ def test_a_model_tuned_from_one_of_the_package_finds_that_reference_without_feat
         {"parent": "own", "parent_digest": "unknown"},
         {},
     ):
-        with pytest.raises(WeightsError, match="not a coverage reference"):
+        with pytest.raises(WeightsError, match="no coverage reference of"):
             found(**other_parent)
 
 
