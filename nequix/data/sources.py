@@ -6,7 +6,7 @@ import os
 import re
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -162,13 +162,20 @@ class Joined(Source):
             start = max(0, start - n)
 
 
-def split(source: Source, fraction: float, seed: int) -> tuple[Subset, Subset]:
+FEW = 5
+"""Structures below which what is held out decides by chance which epoch is the best."""
+
+
+def split(
+    source: Source, fraction: float, seed: int, prefer: Callable[[Structure], bool] | None = None
+) -> tuple[Subset, Subset]:
     """Hold out a part of a source at random, the same for the same seed.
 
     Args:
         source: The source.
         fraction: Part to hold out, from 0 to 1; a fraction above zero holds out one structure at least.
         seed: Seed of the draw.
+        prefer: Which structures are held out first if fewer than :data:`FEW` are, in the order of the draw.
 
     Returns:
         The larger part, to train on, and the part held out, each in the source's order.
@@ -188,6 +195,8 @@ def split(source: Source, fraction: float, seed: int) -> tuple[Subset, Subset]:
             "for validation, or hold out none (valid_fraction: 0)"
         )
     order = np.random.default_rng(seed).permutation(n)
+    if prefer is not None and 0 < held < FEW:
+        order = np.array(sorted(order.tolist(), key=lambda index: not prefer(source[index])))
     return Subset(source, np.sort(order[held:])), Subset(source, np.sort(order[:held]))
 
 

@@ -115,7 +115,7 @@ class Run:
             self._refuse_unknown(valid, found)
             named = config.data.valid is not None  # a part that is split off may have none by chance
             refuse_unlabelled(valid, found.labels, config, "validation", every=False, named=named)
-            self._validation = describe_validation(found, config)
+            self._validation = describe_validation(valid, found, config)
             refuse_no_atom_energies(valid, found, config, "validation", every=False)
             self.valid = Loader(valid, self.spec, sizes=sizes, epochs=1, shuffle=False, **shared)
         self.n_steps = run.epochs * self.loader.steps_per_epoch

@@ -15,15 +15,18 @@ from nequix.core.errors import DataError
 from nequix.core.spec import ModelSpec
 from nequix.data.labels import tell_labels, tell_unread
 from nequix.data.loader import Loader
-from nequix.data.sources import Source, open_source, split
+from nequix.data.sources import FEW, Source, open_source, split
 from nequix.data.stats import Statistics
-from nequix.data.structure import ENERGIES, LABELS
+from nequix.data.structure import ENERGIES, LABELS, Structure
 from nequix.train.config import TrainConfig
 from nequix.train.step import spread
 
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float
+
+
+_NO_FORCE = 1e-4  # eV/A; what programs leave of forces that are zero by symmetry
 
 
 class Other(NamedTuple):
@@ -52,7 +55,8 @@ def open_sources(config: TrainConfig) -> tuple[Source, Source | None]:
     if config.data.valid_fraction == 0:
         return source, None
     _refuse_repeated(config)
-    return split(source, config.data.valid_fraction, config.run.seed)
+    prefer = has_forces if config.loss.forces > 0 else None
+    return split(source, config.data.valid_fraction, config.run.seed, prefer)
 
 
 def _refuse_repeated(config: TrainConfig) -> None:
@@ -164,19 +168,38 @@ def refuse_unlabelled(
     )
 
 
-def describe_validation(found: Statistics, config: TrainConfig) -> str:
-    """Describe the validation data, and what the best epoch is chosen by.
+def has_forces(structure: Structure) -> bool:
+    """Return whether a structure has forces to compare with; by symmetry they may all be zero.
 
     Args:
+        structure: The structure.
+    """
+    forces = structure.trusted().forces
+    return forces is not None and bool((abs(forces) > _NO_FORCE).any())
+
+
+def describe_validation(source: Source, found: Statistics, config: TrainConfig) -> str:
+    """Describe the validation data, what the best epoch is chosen by, and whether that is left to chance.
+
+    Args:
+        source: The data.
         found: Their statistics.
         config: The run.
     """
     present = {**found.labels, "energies": found.n_atom_energies}
     weights = {label: getattr(config.loss, label) or 0 for label in present if present[label]}
     used = ", ".join(f"{label} ({weight:g})" for label, weight in weights.items() if weight > 0)
+    doubt = ""
+    n_compared = sum(map(has_forces, source)) if found.n_structures < FEW else FEW
+    if found.n_structures < FEW or (config.loss.forces > 0 and n_compared < FEW):
+        doubt = (
+            f"\nwarning: structures for validation: {found.n_structures}, with forces other than zero: "
+            f"{n_compared}; the best epoch depends on chance; add structures, or name more for validation "
+            "(--valid, data.valid)"
+        )
     return (
         f"validation: {found.n_structures} structures, {tell_labels(found.labels)}; the best epoch has the "
-        f"smallest loss of {used}"
+        f"smallest loss of {used}{doubt}"
     )
 
 

@@ -1,6 +1,7 @@
 """Labels under other keys are read; data without those that the loss weighs are refused before any step."""
 
 import csv
+import dataclasses
 
 import ase.io
 import numpy as np
@@ -10,13 +11,13 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from nequix.core.errors import DataError
 from nequix.core.parameters import initialise
 from nequix.core.spec import ModelSpec
-from nequix.data.sources import open_source
+from nequix.data.sources import open_source, split
 from nequix.finetune.config import ReplayConfig, configure
 from nequix.finetune.run import FineTuning
 from nequix.io.weights import Provenance, read_weights, write_weights
 from nequix.train.config import read_config
 from nequix.train.loop import Run
-from nequix.train.streams import open_sources
+from nequix.train.streams import has_forces, open_sources
 from tests.train.emt import write_config, write_data
 
 SPEC = ModelSpec(
@@ -219,3 +220,29 @@ def test_errors_without_labels_are_empty_in_the_log(tmp_path, monkeypatch):
     (row,) = run.history.rows()
     assert (row["valid_energy"], row["valid_stress"]) == ("", "")
     assert float(row["valid_forces"]) == errors["forces"]
+
+
+def test_structures_with_forces_are_held_out_where_few_are(tmp_path, monkeypatch):
+    """Nine of ten cells are perfect crystals, whose forces say nothing about an epoch."""
+    monkeypatch.chdir(tmp_path)
+    path = write_config(tmp_path, 10, valid_fraction=0.1)
+    frames = ase.io.read("data.extxyz", ":")
+    for index, atoms in enumerate(frames):
+        if index != 6:
+            atoms.calc.results["forces"] = np.zeros((len(atoms), 3))
+    ase.io.write("data.extxyz", frames)
+    for seed in range(4):
+        config = read_config(path)
+        config = dataclasses.replace(config, run=dataclasses.replace(config.run, seed=seed))
+        train, valid = open_sources(config)
+        assert (len(train), [structure.name for structure in valid]) == (9, ["data.extxyz:6"])
+    said = Run(read_config(path), tmp_path / "run").describe()
+    assert "warning: structures for validation: 1, with forces other than zero: 1; the best epoch" in said
+
+
+def test_split_is_that_of_the_seed_where_all_have_forces(tmp_path):
+    write_data(tmp_path / "data.extxyz", 20)
+    source = open_source(tmp_path / "data.extxyz")
+    for fraction in (0.1, 0.4):
+        plain, preferring = split(source, fraction, 3), split(source, fraction, 3, has_forces)
+        assert [part.indices.tolist() for part in plain] == [part.indices.tolist() for part in preferring]
