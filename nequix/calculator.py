@@ -17,6 +17,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from nequix.backends import import_backend, load_model
 from nequix.blas_threads import limit_scipy_threads
 from nequix.core.errors import GraphError
+from nequix.core.numpy_errors import usual_errors
 from nequix.distance_guard import DistanceGuard, Guard, check_guard
 from nequix.graphs.graph import Graph, graph_from_atoms
 from nequix.graphs.verlet import VerletNeighborList
@@ -202,7 +203,7 @@ class NequixCalculator(Calculator):
                 no results.
             PropertyNotImplementedError: For the stress of a structure without a volume.
         """
-        with self._lock():
+        with self._lock(), usual_errors():
             if system_changes or not self.results:
                 atoms = self.atoms if atoms is None else atoms
                 # ASE's own calculate() would set atoms now; here a failure leaves neither atoms nor results.
@@ -230,7 +231,7 @@ class NequixCalculator(Calculator):
         Raises:
             GraphError: For a structure that the model cannot evaluate, naming the atom.
         """
-        with self._lock():
+        with self._lock(), usual_errors():
             graph = self._graph(self.atoms if atoms is None else atoms)
         return self.potential.hessian(graph).reshape(3 * graph.n_nodes, 3 * graph.n_nodes)
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import numpy as np
 
 from nequix.core.errors import BackendUnavailable
+from nequix.core.numpy_errors import usual_errors
 
 _SETTINGS = {
     "check_tracer_leaks": False,
@@ -66,7 +66,7 @@ def isolated(platform: str) -> Iterator[None]:
         for name, value in _SETTINGS.items():
             if _current(name) != value:  # entering one takes microseconds
                 stack.enter_context(getattr(jax, name)(value))
-        stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
+        stack.enter_context(usual_errors())
         yield
 
 

@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from nequix.core.errors import BackendUnavailable, GraphError, ResourceError, SpecError
+from nequix.core.numpy_errors import usual_errors
 from nequix.core.parameters import manifest
 from nequix.core.paths import plan
 from nequix.core.spec import ModelSpec
@@ -143,7 +144,8 @@ class NativeModel:
         check_supported(weights.spec)
         self._library = library.load()
         self._key = _digest(weights, dtype)
-        packed = Packed(weights, dtype, _TABLES.get(self._key))
+        with usual_errors():
+            packed = Packed(weights, dtype, _TABLES.get(self._key))
         self.tables, self.spec = packed.tables, weights.spec
         _TABLES[self._key] = self.tables
         handle = ctypes.c_void_p()

@@ -6,10 +6,10 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 
 from nequix.core.errors import BackendUnavailable
+from nequix.core.numpy_errors import usual_errors
 from nequix.forks import is_forked
 
 _FULL_PRECISION = ("none", "ieee")
@@ -61,7 +61,7 @@ def isolated(platform: str) -> Iterator[None]:
         stack.enter_context(_full_precision())
         if torch.is_anomaly_enabled():
             stack.enter_context(torch.autograd.set_detect_anomaly(False))
-        stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
+        stack.enter_context(usual_errors())
         yield
 
 
