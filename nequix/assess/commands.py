@@ -21,7 +21,12 @@ class Asked:
         reference: File of the coverage reference, if it must be named.
         also: Files of structures that count as known, as those of a fine-tuning do.
         covered: Whether there is a reference at all.
-        n_structures: Of the target, which are all the candidates; None if unknown.
+        n_structures: Of the target that are not labelled, which are all the candidates; None if unknown.
+        engine: Options of the backend, precision, kernel and device, where they are not the usual ones.
+        own_labels: Whether structures of the target have labels.
+        n_before: Structures that the model was fine-tuned on.
+        better: A published model that may be the better start; None if the model is one.
+        starter: File of a configuration that trains on the labelled structures; None without any.
     """
 
     target: Sequence[str] = ("TARGET",)
@@ -32,6 +37,19 @@ class Asked:
     also: Sequence[str] = ()
     covered: bool = False
     n_structures: int | None = None
+    engine: Sequence[str] = ()
+    own_labels: bool = False
+    n_before: int = 0
+    better: str | None = None
+    starter: str | None = None
+
+    def count(self, number: int) -> int:
+        """Return how many structures can be chosen, of a number that is wanted.
+
+        Args:
+            number: What is wanted.
+        """
+        return number if self.n_structures is None else min(number, self.n_structures)
 
 
 def name_commands(
@@ -46,27 +64,41 @@ def name_commands(
         protocol: Thresholds; those that differ from the usual ones are named.
         asked: What was assessed.
     """
+    better = []
+    if action not in ("zero-shot", "tuned") and asked.better:
+        held_out = [word for name in asked.labelled for word in ("--dft", name)]
+        words = [*held_out, "--model", asked.better, *_thresholds(protocol), "-o", f"page-{asked.better}"]
+        better = [_spell("nequix assess", *asked.target, *words)]
     if action == "train":
-        return ["nequix train configs/quickstart.yml -o runs/own"]
+        train = [] if asked.starter is None else [_spell("nequix train", asked.starter, "-o", "runs/own")]
+        return [*better, *(f"{line} --dry-run  # then without --dry-run" for line in train)]
     if action not in ("few-shot", "undecided"):
         return []
     # A tuned model is the result of a round before, whose files stay.
     again = "" if asked.parent is None else f"-{max(len(asked.also), 1) + 1}"
     chosen, run = f"to-label{again}.extxyz", f"runs/tuned{again}"
     reference = ["--reference", asked.reference] if asked.reference else []
-    model = ["--model", asked.model, *reference]
-    count = number if asked.n_structures is None else min(number, asked.n_structures)
-    found = [_spell("nequix select", *asked.target, "-n", str(count), *model, "-o", chosen)]
+    model = ["--model", asked.model, *reference, *asked.engine]
+    count = asked.count(number)
+    labelled = [word for name in (*asked.labelled, *asked.also) for word in ("--known", name)]
+    labelled += ["--unlabelled"] if asked.own_labels else []
+    found = []
+    if count:
+        found = [_spell("nequix select", *asked.target, "-n", str(count), *labelled, *model, "-o", chosen)]
     if action == "undecided":
-        return found
+        return [*better, *found]
     earlier = asked.also or ([] if asked.parent is None else ["LABELLED-BEFORE"])
     parent = ["--from", asked.parent or asked.model, "--mode", str(mode)]
-    finetune = _spell("nequix finetune", *parent, *earlier, chosen, "-o", run)
-    held_out = [word for name in asked.labelled or ["HELD-OUT"] for word in ("--dft", name)]
-    known = [word for name in (*earlier, chosen) for word in ("--also", name)] if asked.covered else []
-    tuned = ["--model", f"{run}/model.safetensors", *reference, *known, *_thresholds(protocol)]
+    # Where all structures of the target are labelled, these are what there is to train on.
+    new = [chosen] if count else list(asked.labelled or asked.target)
+    finetune = _spell("nequix finetune", *parent, *earlier, *new, "-o", run)
+    tests = (asked.labelled if count else ()) or ["HELD-OUT"]
+    held_out = [word for name in tests for word in ("--dft", name)]
+    known = [word for name in (*earlier, *new) for word in ("--also", name)] if asked.covered else []
+    tuned = ["--model", f"{run}/model.safetensors", *reference, *asked.engine, *known, *_thresholds(protocol)]
     assess = _spell("nequix assess", *asked.target, *held_out, *tuned, "-o", f"again{again}")
-    return [*found, f"{finetune}  # once {chosen} is labelled", assess]
+    once = f"{finetune}  # once {chosen} is labelled" if count else finetune
+    return [*better, *found, once, assess]
 
 
 def _thresholds(protocol: Thresholds) -> list[str]:

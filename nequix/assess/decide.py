@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from nequix.assess.commands import Asked, name_commands
+from nequix.assess.kinds import Conditions, Kind, decisive_kind
 from nequix.assess.measure import FEW, Measured
 from nequix.assess.similarity import shared
 from nequix.assess.thresholds import Thresholds
@@ -82,6 +83,8 @@ def decide(
     spread: float | None = None,
     asked: Asked | None = None,
     caveat: str = "",
+    target: Conditions | None = None,
+    conditions: Sequence[str] = (),
 ) -> Verdict:
     """Decide by the recorded thresholds; an interval must be on one side of a threshold to count as clear.
 
@@ -96,8 +99,17 @@ def decide(
         spread: Mean spread of an ensemble's forces on the target, meV/A.
         asked: Files and model, for the commands to go on with.
         caveat: Of the reference that coverage compares with.
+        target: Predicted forces and volumes of the target, which choose the kind of snapshots that decides.
+        conditions: In which the target is and no labelled snapshot is (``nequix.assess.kinds.differences``).
     """
-    verdict = _by_errors(measured, protocol, tuned)
+    asked = asked or Asked()
+    kind = decisive_kind(target, measured.kinds, FEW)
+    verdict = _by_errors(measured if kind is None else _of_kind(measured, kind), protocol, tuned)
+    if kind is not None:
+        verdict.reasons.insert(0, _name_kinds(measured, kind))
+    if conditions:
+        verdict.doubts += conditions
+        _distrust(verdict)
     _another_scale(verdict, measured)
     verdict.doubts += measured.notes
     if coverage is None:
@@ -123,9 +135,35 @@ def decide(
         if verdict.action != "undecided":
             verdict.doubts.append(f"of the structures without them alone: {ACTIONS[verdict.action]}")
         verdict.action, verdict.mode, verdict.n_structures = "train", None, None
+    if verdict.action not in ("zero-shot", "tuned") and asked.better:
+        verdict.reasons.append(
+            f"{asked.model} is small: a published model, such as {asked.better}, may be the better start; "
+            "assess it in the same way"
+        )
+    if verdict.action == "few-shot" and tuned:
+        verdict.n_structures = asked.n_before or SOME
+        number = asked.count(verdict.n_structures)
+        verdict.reasons.append(
+            f"label {number} more, and fine-tune the original model on all of them; compare what each step "
+            "gained"
+        )
     number = verdict.n_structures or SOME
-    verdict.next = name_commands(verdict.action, verdict.mode, number, protocol, asked or Asked())
+    verdict.next = name_commands(verdict.action, verdict.mode, number, protocol, asked)
     return verdict
+
+
+def _of_kind(measured: Measured, kind: Kind) -> Measured:
+    """Let the force errors of one kind of snapshots stand for all."""
+    return replace(measured, forces=kind.forces, force_size=kind.sizes)
+
+
+def _name_kinds(measured: Measured, kind: Kind) -> str:
+    each = ", ".join(
+        f"{one.name}: {one.forces.value:.3g} ({one.forces.n} snapshots)"
+        for one in measured.kinds
+        if one.forces.value is not None
+    )
+    return f"force MAE by kind, meV/A: {each}; the snapshots with {kind.name} decide"
 
 
 def _by_errors(measured: Measured, protocol: Thresholds, tuned: bool) -> Verdict:
@@ -143,11 +181,7 @@ def _by_errors(measured: Measured, protocol: Thresholds, tuned: bool) -> Verdict
         verdict = Verdict("tuned" if tuned else "zero-shot", reasons=[f"{told}: below it"])
         _weigh_energies(verdict, measured, protocol, tuned)
     elif forces.lower > limit:
-        verdict = (
-            Verdict("few-shot", "last-layer", reasons=[_AGAIN])
-            if tuned
-            else _fine_tuning(forces.value, protocol)
-        )
+        verdict = Verdict("few-shot", "last-layer") if tuned else _fine_tuning(forces.value, protocol)
         verdict.reasons.insert(0, f"{told}: above it")
     else:
         verdict = Verdict("undecided", reasons=[f"{told}: within the interval"])
@@ -213,7 +247,6 @@ def _fine_tuning(error: float, protocol: Thresholds) -> Verdict:
 
 
 _DISPLACE = "label snapshots whose atoms are displaced, as those of dynamics are"
-_AGAIN = "label as many again, and fine-tune the original model on all of them; compare what each step gained"
 _CURVE_NOTE = (
     "elsewhere is MoNbTaW with nequix-mp-1 (docs/finetuning.md): a first guess; measure your own curve"
 )

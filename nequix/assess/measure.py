@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nequix.assess.kinds import Kind
 from nequix.assess.thresholds import Thresholds
 from nequix.core.errors import DataError, GraphError
 from nequix.data.atom_energies import SINGULAR
@@ -76,6 +77,7 @@ class Measured:
         failures: Name and reason of what the model cannot evaluate.
         notes: What the labels do not allow to conclude.
         with_forces: Which of the structures have a force error, from 0.
+        kinds: The force errors by the size of the predicted forces.
     """
 
     energy: Estimate
@@ -88,6 +90,7 @@ class Measured:
     failures: list[list[str]]
     notes: list[str]
     with_forces: tuple[int, ...] = ()
+    kinds: tuple[Kind, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """List the numbers, as JSON can hold them."""
@@ -99,6 +102,7 @@ class Measured:
             "n_structures": len(self.predictions.names),
             "failures": self.failures,
             "notes": self.notes,
+            "kinds": [kind.to_dict() for kind in self.kinds],
         }
 
 
@@ -133,7 +137,22 @@ def measure(structures: Iterable[Structure], potential: Potential, protocol: Thr
         failures,
         _notes(predictions, n_energies, n_offsets),
         _with_forces(predictions, kept),
+        _kinds(predictions, protocol),
     )
+
+
+def _kinds(predictions: Predictions, protocol: Thresholds) -> tuple[Kind, ...]:
+    """Measure force errors of snapshots with forces of about one size; see ``metrics.BANDS``."""
+    sizes = metrics.predicted_sizes(predictions)
+    kinds = []
+    for low, high in metrics.BANDS:
+        some = np.flatnonzero((sizes >= low) & (sizes < high))
+        if some.size:
+            part = predictions.take(some)
+            errors = 1e3 * np.abs(part.predicted_forces - part.forces)
+            size = 1e3 * float(np.nanmean(np.abs(part.forces)))
+            kinds.append(Kind(1e3 * low, 1e3 * high, _Sampler(part, protocol).of_atoms(errors), size))
+    return tuple(kinds)
 
 
 def _predict(

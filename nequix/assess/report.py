@@ -67,6 +67,17 @@ def write_report(
         f"bootstrap samples of snapshots. The thresholds were recorded {recorded}, before the data were read."
     )
     report.table(_HEADER, rows(measured, protocol))
+    if len(measured.kinds) > 1:
+        report.heading("Force errors by kind")
+        report.text(
+            "Labelled snapshots by the size of their predicted forces; one mean over all describes none of "
+            "them."
+        )
+        of_kinds = [
+            (kind.name, kind.forces.n, kind.sizes, kind.forces.value, _interval(kind.forces))
+            for kind in measured.kinds
+        ]
+        report.table(("snapshots with", "number", "force, meV/A", "MAE, meV/A", "interval"), of_kinds)
     if measured.offsets:
         from ase.data import chemical_symbols
 
@@ -111,7 +122,7 @@ def rows(measured: Measured, protocol: Thresholds) -> list[tuple[Any, ...]]:
     """
     quantities: tuple[tuple[str, str, Estimate, float | None, float | None], ...] = (
         ("force", "meV/A", measured.forces, protocol.zero_shot_force, protocol.tuned_force),
-        ("energy less offsets", "meV/atom", measured.energy_without_offsets, None, protocol.tuned_energy),
+        ("energy without offsets", "meV/atom", measured.energy_without_offsets, None, protocol.tuned_energy),
         ("energy", "meV/atom", measured.energy, None, None),
         ("stress", "GPa", measured.stress, None, None),
         ("no force at all", "meV/A", Estimate(measured.force_size), None, None),
@@ -121,13 +132,17 @@ def rows(measured: Measured, protocol: Thresholds) -> list[tuple[Any, ...]]:
             name,
             unit,
             e.value,
-            None if e.low is None else f"{e.low:.4g} to {e.high:.4g}",
+            _interval(e),
             zero,
             tuned,
             e.n or None,
         )
         for name, unit, e, zero, tuned in quantities
     ]
+
+
+def _interval(estimate: Estimate) -> str | None:
+    return None if estimate.low is None else f"{estimate.low:.4g} to {estimate.high:.4g}"
 
 
 def draw(measured: Measured, protocol: Thresholds) -> Figure:

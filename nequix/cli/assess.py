@@ -14,6 +14,9 @@ from nequix.cli.run import Backend, BackendOption, Device, Dtype, DtypeOption, K
 from nequix.cli.select import spread_of
 from nequix.core.errors import WeightsError
 
+DEFAULT = "nequix-mp-1"
+"""The published model that is named where a small one was assessed."""
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -64,10 +67,13 @@ def assess(
 
     from nequix.assess.commands import Asked
     from nequix.assess.decide import decide
+    from nequix.assess.kinds import differences, predict_conditions
     from nequix.assess.measure import measure
     from nequix.assess.similarity import never_labelled
+    from nequix.assess.starter import write_starter
     from nequix.coverage.assess_coverage import assess_coverage
     from nequix.data.frames import read_frames, read_structures
+    from nequix.data.scan_records import identify
     from nequix.io.catalogue import load_weights
 
     weights = load_weights(model)
@@ -78,9 +84,13 @@ def assess(
         names = ", ".join(map(str, dft or target))
         refuse_unfound(names, keys, count_labels(labelled), len(labelled), labelled[0])
     measured = measure(labelled, calculator.potential, protocol)
+    counted = [labelled[index] for index in measured.with_forces]
+    asked_for = predict_conditions(aims, calculator.potential)
+    conditions: list[str] = []
+    if counted:
+        conditions = differences(asked_for, predict_conditions(counted, calculator.potential), measured.kinds)
     known = _reference_or_none(model, reference, also)
     coverage = None if known is None else assess_coverage(aims, known, calculator.potential)
-    counted = [labelled[index] for index in measured.with_forces]
     own = None
     if known is not None and counted:
         same = dft is None and len(counted) == len(aims)
@@ -90,6 +100,18 @@ def assess(
         frames = ((atoms, path.name) for path in target for atoms in read_frames(path))
         mean_spread = 1e3 * float(np.mean([spread_of(*pair, spread).mean() for pair in frames]))
     tuned = "parent" in weights.provenance.extra
+    # Candidates for labels are those of the target without any; equal structures count as labelled.
+    taken = {identify(one) for one in (counted if dft is None else labelled)}
+    taken |= {identify(one) for one in read_structures(also or [])}
+    starter = None
+    if counted:
+        labels = measured.predictions
+        starter = write_starter(
+            output,
+            dft or target,
+            energy=bool(np.isfinite(labels.energy).any()),
+            stress=bool(np.isfinite(labels.stress).any()),
+        )
     verdict = decide(
         measured,
         protocol,
@@ -99,6 +121,8 @@ def assess(
         tuned=tuned,
         lacking=_lacking([*aims, *(labelled if dft else [])], weights.spec),
         spread=mean_spread,
+        target=asked_for,
+        conditions=conditions,
         caveat="" if known is None else known.caveat,
         asked=Asked(
             [str(path) for path in target],
@@ -108,9 +132,16 @@ def assess(
             _name_reference(model, reference, tuned),
             [str(path) for path in also or ()],
             known is not None,
-            len(aims),
+            sum(identify(aim) not in taken for aim in aims),
+            _name_engine(backend, dtype, kernel, device),
+            dft is None and bool(counted),
+            sum(1 for _ in read_structures(also or [])) if tuned else 0,
+            _name_better(model, weights),
+            None if starter is None else str(starter),
         ),
     )
+    if starter is not None and verdict.action != "train":
+        starter.unlink()
     print_verdict(verdict, measured, protocol)
     identity = identity_of(target, known, model, calculator, str(dtype))
     identity["task"] = "assess"
@@ -136,6 +167,24 @@ def _name_parent(weights: Weights) -> str | None:
 
     parent = weights.provenance.extra.get("parent")
     return parent if parent is None or parent in list_models() else "PARENT"
+
+
+def _name_engine(backend: Backend, dtype: Dtype, kernel: str, device: str | None) -> list[str]:
+    """Spell the engine's options that are not the usual ones."""
+    options = (
+        ("--backend", backend, Backend.auto),
+        ("--dtype", dtype, Dtype.float32),
+        ("--kernel", kernel, "auto"),
+    )
+    words = [word for name, value, usual in options if value != usual for word in (name, str(value))]
+    return [*words, *(["--device", device] if device else [])]
+
+
+def _name_better(model: str, weights: Weights) -> str | None:
+    """Name a published model where a small one, or what was fine-tuned from it, was assessed."""
+    from nequix.io.catalogue import BUNDLED
+
+    return DEFAULT if {model, weights.provenance.extra.get("parent")} & set(BUNDLED) else None
 
 
 def _name_reference(model: str, path: Path | None, tuned: bool) -> str | None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from nequix.coverage.reference import Reference
+    from nequix.data.structure import Structure
 
 
 class Strategy(StrEnum):
@@ -37,6 +38,9 @@ def select(
     known: Annotated[
         list[Path] | None, typer.Option(help="Structures that are labelled already; may be repeated.")
     ] = None,
+    unlabelled: Annotated[
+        bool, typer.Option("--unlabelled", help="Leave out candidates that have forces already.")
+    ] = False,
     spread: Annotated[
         str | None, typer.Option(help="Key of an ensemble's spread in CANDIDATES, an array or one number.")
     ] = None,
@@ -64,16 +68,23 @@ def select(
             frames.append(atoms)
             names.append(f"{path.name} {index}")
     labelled = list(read_structures(known or []))
+    structures = [from_atoms(atoms, name) for atoms, name in zip(frames, names, strict=True)]
+    kept = _candidates(structures, labelled, unlabelled)
+    if len(kept) < len(frames):
+        print(f"{len(frames) - len(kept)} of {len(frames)} candidates are labelled already: left out")
+        frames, names = [frames[i] for i in kept], [names[i] for i in kept]
+        structures = [structures[i] for i in kept]
     potential = None
     if strategy in (Strategy.clusters, Strategy.farthest):
         potential = make_calculator(model, backend, dtype, kernel, device).potential
     choices = choose(
         str(strategy),
-        [from_atoms(atoms, name) for atoms, name in zip(frames, names, strict=True)],
+        structures,
         number,
         potential=potential,
         reference=_reference(model, reference, strategy),
-        known=labelled,
+        # Clusters are chosen among the candidates only.
+        known=[] if strategy == Strategy.clusters else labelled,
         spreads=None
         if spread is None
         else [spread_of(*pair, spread) for pair in zip(frames, names, strict=True)],
@@ -87,6 +98,21 @@ def select(
         print(f"{rank:4} {names[choice.index]}: {choice.reason}")
     write_frames(output, chosen)
     print(f"{output}: {len(chosen)} of {len(frames)} structures, {strategy}")
+
+
+def _candidates(structures: list[Structure], labelled: list[Structure], unlabelled: bool) -> list[int]:
+    """Return the places of the candidates that are not among the labelled structures."""
+    from nequix.data.scan_records import identify
+
+    known = {identify(structure) for structure in labelled}
+    kept = [
+        index
+        for index, structure in enumerate(structures)
+        if identify(structure) not in known and not (unlabelled and structure.forces is not None)
+    ]
+    if not kept:
+        raise DataError("all candidates are labelled already; give others")
+    return kept
 
 
 def _reference(model: str, path: Path | None, strategy: Strategy) -> Reference | None:

@@ -91,7 +91,7 @@ def record(structure: Structure, index: int) -> Record:
         closest_pair=pair,
         isolated=isolated,
         problem=problem,
-        identity=_identity(structure),
+        identity=identify(structure),
     )
 
 
@@ -133,7 +133,12 @@ def _distances(structure: Structure) -> tuple[float, str, int, str]:
     return float(ratios[edge]), f"{pair} {lengths[edge]:.2f} A", isolated, ""
 
 
-def _identity(structure: Structure) -> bytes:
+def identify(structure: Structure) -> bytes:
+    """Return a digest of elements, positions (to 1e-4 A), cell and boundary conditions.
+
+    Args:
+        structure: The structure.
+    """
     digest = hashlib.blake2b(structure.numbers.astype(np.int64).tobytes(), digest_size=16)
     for values in (structure.positions, structure.cell):
         digest.update((np.round(values, _DIGITS) + 0.0).tobytes())  # + 0.0 makes -0.0 equal to 0.0

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -135,7 +136,90 @@ def test_labels_of_another_material_do_not_decide(run):
     assert "Undecided" in out
 
 
+def follow(run, verdict, labelled):
+    """Run the commands as they are printed, labelling what is selected; return their outputs."""
+    outputs = []
+    for line in verdict["next"]:
+        words = shlex.split(line, comments=True)
+        code, out, err = run(*words[1:])
+        assert code == 0, (line, err)
+        outputs.append(out)
+        if words[1] == "select":
+            chosen = read("to-label.extxyz", ":")
+            labelled(chosen)
+            write("to-label.extxyz", chosen)
+    return outputs
+
+
+def add_labels(frames, shift=0.02):
+    calc = NequixCalculator("nequix-nano", "torch")
+    for atoms in frames:
+        calc.calculate(atoms)
+        forces = calc.results["forces"] + shift
+        atoms.calc = SinglePointCalculator(atoms, energy=calc.results["energy"], forces=forces)
+
+
+@pytest.fixture
+def _nano():
+    frames = [sets.crystal("NaCl", seed) for seed in range(16)]
+    write("target.extxyz", frames)
+    add_labels(frames, 0.3)
+    write("dft.extxyz", frames[:8])
+
+
+@pytest.mark.usefixtures("_nano")
+def test_every_command_runs_as_it_is_printed(run, monkeypatch):
+    verdict = assessed(run, "--dft", "dft.extxyz", "--backend", "torch")
+    assert verdict["action"] == "few-shot"
+    assert "nequix-mp-1, may be the better start" in " ".join(verdict["reasons"])
+    select, finetune, _ = verdict["next"][1:]
+    assert " -n 8 --known dft.extxyz " in select  # the other eight have labels
+    assert "--backend torch" in select
+    # Fine-tuning as printed takes a minute; a dry run parses and reads the same.
+    monkeypatch.setitem(verdict, "next", [select, f"{finetune.split('  #')[0]} --dry-run"])
+    out, told = follow(run, verdict, add_labels)
+    assert out.splitlines()[0].startswith("8 of 16 candidates are labelled already")
+    assert "atoms" in told
+    chosen = {atoms.positions.tobytes() for atoms in read("to-label.extxyz", ":")}
+    assert len(chosen) == 8
+    assert not chosen & {atoms.positions.tobytes() for atoms in read("dft.extxyz", ":")}
+
+
+@pytest.mark.usefixtures("_nano")
+def test_the_command_for_a_full_training_runs_as_it_is_printed(run):
+    verdict = assessed(run, "--dft", "dft.extxyz", "--tuned-force", "1", "--zero-shot-force", "2")
+    assert verdict["action"] == "train"
+    verdict["next"] = verdict["next"][1:]
+    assert len(follow(run, verdict, add_labels)) == 1
+
+
+@pytest.mark.usefixtures("_nano")
+def test_the_published_model_that_is_named_can_be_assessed(run, published_folder):
+    verdict = assessed(run, "--dft", "dft.extxyz")
+    verdict["next"] = verdict["next"][:1]
+    assert verdict["next"][0].endswith("--model nequix-mp-1 -o page-nequix-mp-1")
+    follow(run, verdict, add_labels)
+    assert Path("page-nequix-mp-1/report.md").exists()
+
+
+@pytest.mark.usefixtures("_nano")
+def test_labels_of_cells_without_forces_do_not_trust_a_model_for_dynamics(run):
+    cells = [bulk("NaCl", "rocksalt", 5.64 * (1 + 0.01 * i), cubic=True) for i in range(-3, 4)]
+    add_labels(cells, 0.0005)
+    write("still.extxyz", cells)
+    verdict = assessed(run, "--dft", "still.extxyz")
+    assert verdict["action"] == "undecided"
+    assert "no labelled snapshot has" in " ".join(verdict["doubts"])
+
+
+def assessed(run, *options):
+    code, _, err = run("assess", "target.extxyz", "-o", "page", "--model", "nequix-nano", *options)
+    assert code == 0, err
+    return json.loads(Path("page/results.json").read_bytes())["results"]["verdict"]
+
+
 def test_the_commands_to_go_on_with_are_of_this_model_and_these_files(run):
+    write("target.extxyz", [sets.crystal("NaCl", seed) for seed in range(14)])
     write("train.extxyz", [sets.crystal(name, seed) for name in sets.CRYSTALS for seed in range(20)])
     run("coverage", "build", "train.extxyz", *COMMON)
     thresholds = ("--zero-shot-force", "10", "--tuned-force", "10")
@@ -143,12 +227,13 @@ def test_the_commands_to_go_on_with_are_of_this_model_and_these_files(run):
     verdict = json.loads(Path("page/results.json").read_bytes())["results"]["verdict"]
     select, finetune, assess = verdict["next"]
     assert f"> {assess}\n" in out  # on one line, to be copied
-    assert select.startswith("nequix select target.extxyz -n ")
-    assert "--model model.safetensors" in select
+    assert select.startswith("nequix select target.extxyz -n 2 --known dft.extxyz --model model.safetensors ")
+    assert select.endswith("--backend torch --dtype float64 -o to-label.extxyz")
     assert "--from model.safetensors" in finetune
     assert "nequix assess target.extxyz --dft dft.extxyz --model runs/tuned/model.safetensors" in assess
     # A model that is fine-tuned from this one has the reference elsewhere.
-    assert "--reference model.coverage.safetensors --also to-label.extxyz" in assess
+    assert "--reference model.coverage.safetensors --backend torch" in assess
+    assert "--also to-label.extxyz" in assess
     assert "--zero-shot-force 10 --tuned-force 10" in assess
 
 

@@ -57,7 +57,12 @@ def test_select_takes_typical_ones_by_default(run):
     code, _, err = run(
         "select", "md.extxyz", "-n", "2", "-o", "next.extxyz", "--known", "chosen.extxyz", *COMMON
     )
-    assert (code, "take farthest or gaps" in err) == (1, True)
+    assert code == 0, err
+    assert not {a.info["kept"] for a in read("next.extxyz", ":")} & {a.info["kept"] for a in frames}
+    code, _, err = run(
+        "select", "chosen.extxyz", "-n", "2", "-o", "none.extxyz", "--known", "chosen.extxyz", *COMMON
+    )
+    assert (code, "all candidates are labelled already" in err) == (1, True)
 
 
 def test_select_by_the_spread_of_an_ensemble_and_at_random(run):

@@ -187,6 +187,16 @@ def force_sizes(predictions: Predictions) -> Float[np.ndarray, " n"]:
     return _mean_of_atoms(predictions, np.abs(predictions.forces))
 
 
+def predicted_sizes(predictions: Predictions) -> Float[np.ndarray, " n"]:
+    """Return the mean absolute component of each structure's predicted forces, eV/A; NaN without labels.
+
+    Args:
+        predictions: Labels and predictions.
+    """
+    labelled = np.isfinite(predictions.forces)
+    return _mean_of_atoms(predictions, np.where(labelled, np.abs(predictions.predicted_forces), np.nan))
+
+
 def by_force_size(predictions: Predictions) -> list[dict[str, Any]]:
     """Summarise structures by the size of their labelled forces: kinds of structures differ most in that.
 
