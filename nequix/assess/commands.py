@@ -23,6 +23,7 @@ class Asked:
         covered: Whether there is a reference at all.
         n_structures: Of the target that are not labelled, which are all the candidates; None if unknown.
         engine: Options of the backend, precision, kernel and device, where they are not the usual ones.
+        keys: Options that name the labels' keys.
         own_labels: Whether structures of the target have labels.
         n_before: Structures that the model was fine-tuned on.
         better: A published model that may be the better start; None if the model is one.
@@ -38,6 +39,7 @@ class Asked:
     covered: bool = False
     n_structures: int | None = None
     engine: Sequence[str] = ()
+    keys: Sequence[str] = ()
     own_labels: bool = False
     n_before: int = 0
     better: str | None = None
@@ -67,7 +69,15 @@ def name_commands(
     better = []
     if action not in ("zero-shot", "tuned") and asked.better:
         held_out = [word for name in asked.labelled for word in ("--dft", name)]
-        words = [*held_out, "--model", asked.better, *_thresholds(protocol), "-o", f"page-{asked.better}"]
+        words = [
+            *held_out,
+            *asked.keys,
+            "--model",
+            asked.better,
+            *_thresholds(protocol),
+            "-o",
+            f"page-{asked.better}",
+        ]
         better = [_spell("nequix assess", *asked.target, *words)]
     if action == "train":
         train = [] if asked.starter is None else [_spell("nequix train", asked.starter, "-o", "runs/own")]
@@ -96,7 +106,7 @@ def name_commands(
     held_out = [word for name in tests for word in ("--dft", name)]
     known = [word for name in (*earlier, *new) for word in ("--also", name)] if asked.covered else []
     tuned = ["--model", f"{run}/model.safetensors", *reference, *asked.engine, *known, *_thresholds(protocol)]
-    assess = _spell("nequix assess", *asked.target, *held_out, *tuned, "-o", f"again{again}")
+    assess = _spell("nequix assess", *asked.target, *held_out, *asked.keys, *tuned, "-o", f"again{again}")
     once = f"{finetune}  # once {chosen} is labelled" if count else finetune
     return [*better, *found, once, assess]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nequix.io.files import write_atomic
@@ -24,7 +24,7 @@ model:
   radial_polynomial_p: 6.0
   layer_norm: true
 data:
-  train: {files}
+  train: {files}{keys}
   valid_fraction: 0.1
   batch_size: 8
   workers: 0
@@ -58,7 +58,9 @@ provenance:
 """
 
 
-def write_starter(folder: Path, files: Sequence[Path], *, energy: bool, stress: bool) -> Path:
+def write_starter(
+    folder: Path, files: Sequence[Path], *, energy: bool, stress: bool, keys: Mapping[str, str] | None = None
+) -> Path:
     """Write a configuration that trains on labelled files.
 
     Args:
@@ -66,6 +68,7 @@ def write_starter(folder: Path, files: Sequence[Path], *, energy: bool, stress: 
         files: Labelled structures.
         energy: Whether they have energies.
         stress: Whether they have a stress.
+        keys: Named keys of labels.
 
     Returns:
         The file.
@@ -74,6 +77,7 @@ def write_starter(folder: Path, files: Sequence[Path], *, energy: bool, stress: 
     text = _TEXT.format(
         files=json.dumps([str(file) for file in files]),  # JSON is YAML
         names=json.dumps(", ".join(file.name for file in files)),
+        keys="".join(f"\n  {label}_key: {json.dumps(key)}" for label, key in (keys or {}).items()),
         energy=20 if energy else 0,
         stress=5 if stress else 0,
     )

@@ -100,6 +100,8 @@ def assess(
         frames = ((atoms, path.name) for path in target for atoms in read_frames(path))
         mean_spread = 1e3 * float(np.mean([spread_of(*pair, spread).mean() for pair in frames]))
     tuned = "parent" in weights.provenance.extra
+    named = {"energy": energy_key, "forces": forces_key, "stress": stress_key, "virial": virial_key}
+    label_words = [word for name, key in named.items() if key for word in (f"--{name}-key", key)]
     # Candidates for labels are those of the target without any; equal structures count as labelled.
     taken = {identify(one) for one in (counted if dft is None else labelled)}
     taken |= {identify(one) for one in read_structures(also or [])}
@@ -111,6 +113,7 @@ def assess(
             dft or target,
             energy=bool(np.isfinite(labels.energy).any()),
             stress=bool(np.isfinite(labels.stress).any()),
+            keys={name: key for name, key in named.items() if key},
         )
     verdict = decide(
         measured,
@@ -134,6 +137,7 @@ def assess(
             known is not None,
             sum(identify(aim) not in taken for aim in aims),
             _name_engine(backend, dtype, kernel, device),
+            label_words,
             dft is None and bool(counted),
             sum(1 for _ in read_structures(also or [])) if tuned else 0,
             _name_better(model, weights),

@@ -179,7 +179,7 @@ def physics(
     workers: _Workers = 0,
     scheduler: _Scheduler = None,
 ) -> None:
-    """Find out whether a model can be trusted for dynamics; exit code 3 if a check has failed."""
+    """Judge whether a model is fit for dynamics; exit code 3 if a check fails, 1 if one is not made."""
     with needs_extra():
         from nequix.evaluate.physics.report import write_report
         from nequix.evaluate.physics.task import CHECKS, Physics, elements_of
@@ -194,10 +194,13 @@ def physics(
     store, identity = run(task, engine, output, who_works(workers, scheduler))
     verdicts = write_report(store, task, identity)
     for check, verdict in verdicts.items():
-        print(f"{verdict.value:5} {check}")
+        print(f"{verdict.value:8} {check}")
     print(output / "report.md")
     if Verdict.failed in verdicts.values():
         raise typer.Exit(FAILED)
+    unmade = [check for check, verdict in verdicts.items() if verdict == Verdict.unmade]
+    if unmade:
+        raise DataError(f"{', '.join(unmade)}: could not be made; {output / 'report.md'} lists the reasons")
 
 
 @app.command()
@@ -215,25 +218,30 @@ def phonons(
     fixed_cell: Annotated[
         str, typer.Option(help="Comma-separated materials whose cell stays, as DFT's is under pressure.")
     ] = "",
+    displacements_only: Annotated[
+        bool, typer.Option("--displacements-only", help="Leave out the force constants from the Hessian.")
+    ] = False,
     only: _Only = None,
     retry_failed: _Retry = False,
     report_only: _ReportOnly = False,
 ) -> None:
     """Compare phonons and thermal properties with DFT; interrupted, the same command goes on."""
     with needs_extra():
-        from nequix.evaluate.phonons.report import COMPARED, METHODS, write_report
+        from nequix.evaluate.phonons.report import COMPARED, write_report
         from nequix.evaluate.phonons.task import Phonons
-    task = Phonons(data, tuple(listed("--fixed-cell", fixed_cell, Phonons(data).items())))
+    fixed = tuple(listed("--fixed-cell", fixed_cell, Phonons(data).items()))
+    task = Phonons(data, fixed, with_hessian=not displacements_only)
     engine = choose_engine(model, backend, dtype, kernel, device, threads)
     items = unless_reported(chosen_items(task, only), report_only, output, only, retry_failed)
     store, identity = run(task, engine, output, who_works(workers, scheduler), items, retry_failed)
     summary = write_report(store, task.items(), identity)
     if summary["n"]:
+        methods = list(summary["mae"])
         rows = [
-            (title, *(f"{summary['mae'][method][name]:.4g}" for method in METHODS))
+            (title, *(f"{summary['mae'][method][name]:.4g}" for method in methods))
             for name, title in COMPARED.items()
         ]
-        print(format_table(("mean absolute error", *METHODS), rows))
+        print(format_table(("mean absolute error", *methods), rows))
     print(f"{output / 'report.md'}: {summary['n']} of {summary['n_materials']} materials")
 
 

@@ -72,9 +72,14 @@ def info(
     facts["elements"] = " ".join(facts["elements"])
     print(
         format_fields(
-            (key.replace("_", " "), f"{value} {_UNITS.get(key, '')}".rstrip()) for key, value in facts.items()
+            (_NAMES.get(key, key.replace("_", " ")), f"{value} {_UNITS.get(key, '')}".rstrip())
+            for key, value in facts.items()
         )
     )
+
+
+_NAMES = {"digest": "file, SHA-256", "checksum": "parameters, SHA-256"}
+"""How reports call the two digests."""
 
 
 def _facts(weights: Weights) -> dict[str, Any]:
@@ -82,11 +87,13 @@ def _facts(weights: Weights) -> dict[str, Any]:
     from ase.data import chemical_symbols
 
     from nequix.core.parameters import count
+    from nequix.io.provenance import describe_model
 
     spec = weights.spec
     return {
         **weights.provenance.to_metadata(),
         "digest": weights.digest,
+        "checksum": describe_model(weights)["checksum"],
         "dtype": str(weights.parameters["atom_energies"].dtype),
         "parameters": count(spec),
         "hidden_irreps": spec.hidden_irreps,

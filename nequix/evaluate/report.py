@@ -91,7 +91,9 @@ class Report:
         made_with = {"nequix": __version__, "python": platform.python_version(), **package_versions(PACKAGES)}
         engine = identity["engine"]
         self.heading("How this was made")
-        rows = [("model", engine["model"]["name"]), ("parameters, SHA-256", engine["model"]["checksum"])]
+        model = engine["model"]
+        rows = [("model", model["name"]), ("file, SHA-256", model.get("file_sha256"))]
+        rows.append(("parameters, SHA-256", model["checksum"]))
         rows += [(name, engine[name]) for name in ("backend", "kernel", "dtype", "device")]
         rows += [(name, json.dumps(value)) for name, value in identity["settings"].items()]
         self.table(("", ""), [*rows, *made_with.items()])

@@ -108,6 +108,8 @@ def plot(title: str, labels: list[list[str]], arrays: dict[str, np.ndarray]) -> 
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
     along = arrays["distances"]
     for name, (style, label) in STYLES.items():
+        if f"bands_{name}" not in arrays:  # the run left the Hessian out
+            continue
         for number, (x, y) in enumerate(zip(along, arrays[f"bands_{name}"], strict=True)):
             lines = left.plot(x, y, style, lw=1)
             lines[0].set_label(label if number == 0 else "_")

@@ -39,18 +39,21 @@ def write_report(store: RunDirectory, items: Sequence[str], identity: dict[str, 
     failed = {item: outcome.error for item, outcome in outcomes.items() if outcome.error is not None}
     summary = {"n": len(done), "n_failed": len(failed), "n_materials": len(items), **summarise(done)}
     report = Report(store.folder, f"Phonons of {identity['engine']['model']['name']}")
+    methods = list(summary["mae"])
+    both = " and from the Hessian" if "hessian" in methods else ""
     report.text(
         f"{len(done)} of {len(items)} materials, {len(failed)} failed. Mean absolute errors against DFT at "
-        "300 K, per mole of primitive cells, of force constants by displacements and from the Hessian."
+        f"300 K, per mole of primitive cells, of force constants by displacements{both}."
     )
     rows = [
-        [title, *(summary["mae"][method][name] for method in METHODS)] for name, title in COMPARED.items()
+        [title, *(summary["mae"][method][name] for method in methods)] for name, title in COMPARED.items()
     ]
-    report.table(("MAE", *METHODS), rows)
-    report.text(
-        "The two ways differ along the bands by "
-        f"{summary['disagreement_THz'] or 0:.2g} THz at most (in {summary['disagreement_in']})."
-    )
+    report.table(("MAE", *methods), rows)
+    if summary["disagreement_in"] is not None:
+        report.text(
+            "The two ways differ along the bands by "
+            f"{summary['disagreement_THz']:.2g} THz at most (in {summary['disagreement_in']})."
+        )
     report.heading("Materials")
     header = ("material", "atoms", "V / V(DFT)", *(f"{title}, DFT" for title in COMPARED.values()))
     report.table(header, [row for item, outcome in done.items() for row in _rows(item, outcome.values)])
@@ -60,7 +63,7 @@ def write_report(store: RunDirectory, items: Sequence[str], identity: dict[str, 
     report.heading("Bands and densities of states")
     for item, outcome in done.items():
         figure = bands.plot(item, outcome.values["path"], dict(outcome.arrays))
-        report.figure(f"bands-{item}", f"{item}: DFT and the model, both ways.", figure)
+        report.figure(f"bands-{item}", f"{item}: DFT and the model.", figure)
     materials = {item: outcome.values for item, outcome in done.items()}
     report.write(identity, {"summary": summary, "materials": materials, "failures": failed})
     return summary
@@ -81,8 +84,10 @@ def summarise(outcomes: Mapping[str, ItemResult]) -> dict[str, Any]:
             for name in COMPARED
         }
         for method in METHODS
+        if method == "displacements" or all(method in values for values in held.values())
     }
-    worst = max(held, key=lambda item: held[item]["disagreement_THz"], default=None)
+    compared = [item for item, values in held.items() if "disagreement_THz" in values]
+    worst = max(compared, key=lambda item: held[item]["disagreement_THz"], default=None)
     largest = None if worst is None else held[worst]["disagreement_THz"]
     return {"mae": mae, "disagreement_THz": largest, "disagreement_in": worst}
 

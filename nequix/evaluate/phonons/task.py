@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,17 +39,22 @@ class Phonons:
         fixed_cell: Names of materials whose cell is not relaxed, since DFT's is under pressure or strain.
         fmax: Threshold of the relaxation, eV/A.
         steps: Steps of the relaxation at most.
+        with_hessian: Whether force constants are taken from the Hessian, too, besides displacements.
     """
 
     folder: Path
     fixed_cell: tuple[str, ...] = ()
     fmax: float = FMAX
     steps: int = STEPS
+    with_hessian: bool = True
     name: str = "phonons"
 
     def settings(self) -> dict[str, Any]:
         """List what the numbers depend on besides the model."""
+        # Runs of older versions have both ways, and no entry that says so.
+        methods = {} if self.with_hessian else {"methods": ["displacements"]}
         return {
+            **methods,
             "fmax_eV_per_A": self.fmax,
             "steps": self.steps,
             "fixed_cell": sorted(self.fixed_cell),
@@ -74,7 +80,8 @@ class Phonons:
         strain = FIXED if item in self.fixed_cell else FREE
         relaxed = relax_symmetric(unit_cell(reference), calculator, self.fmax, self.steps, strain)
         several: dict[str, Phonopy] = {"dft": reference}
-        for name, method in METHODS.items():
+        methods = {name: METHODS[name] for name in METHODS if self.with_hessian or name != "hessian"}
+        for name, method in methods.items():
             several[name] = harmonic.prepare(relaxed.atoms, reference)
             method(several[name], calculator.potential)
         path = bands.find_path(reference)
@@ -90,10 +97,17 @@ class Phonons:
             "broken_symmetry": relaxed.broken_symmetry,
             "volume_ratio": float(relaxed.atoms.get_volume() / reference.unitcell.volume),
             "path": path.labels,
-            "disagreement_THz": float(np.abs(arrays["bands_hessian"] - arrays["bands_displacements"]).max()),
+            **_disagreement(arrays),
             **{name: asdict(harmonic.properties(phonons)) for name, phonons in several.items()},
         }
         return ItemResult(values, arrays | bands.densities(several))
+
+
+def _disagreement(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Return by how much the two ways differ along the bands, where there are two."""
+    if "bands_hessian" not in arrays:
+        return {}
+    return {"disagreement_THz": float(np.abs(arrays["bands_hessian"] - arrays["bands_displacements"]).max())}
 
 
 def unit_cell(reference: Phonopy) -> Atoms:

@@ -77,8 +77,8 @@ def judge_dimers(outcomes: Mapping[str, ItemResult]) -> list[Row]:
         outcomes: By symbol.
     """
     verdicts = [judge_dimer(outcome.values)[0] for outcome in outcomes.values()]
-    counts = [verdicts.count(verdict) for verdict in Verdict]
-    value = 100 * counts[-1] / len(verdicts)
+    counts = [verdicts.count(verdict) for verdict in (Verdict.passed, Verdict.warned, Verdict.failed)]
+    value = 100 * counts[2] / len(verdicts)
     note = f"{counts[0]} elements pass, {counts[1]} warn, {counts[2]} fail"
     return [Row("dimers", "elements that fail", value, PARTS, PARTS.judge(value), note)]
 

@@ -25,7 +25,8 @@ def write_report(store: RunDirectory, task: Physics, identity: dict[str, Any]) -
         identity: What :meth:`nequix.evaluate.run_directory.RunDirectory.begin` was given.
 
     Returns:
-        The verdict of each check; a check with an item that could not be made has failed.
+        The verdict of each check; a check with an item that could not be made is not made, unless another
+        item has failed.
     """
     outcomes = {item: store.read(item) for item in task.items()}
     broken = {item: outcome.error for item, outcome in outcomes.items() if outcome.error is not None}
@@ -34,7 +35,7 @@ def write_report(store: RunDirectory, task: Physics, identity: dict[str, Any]) -
     verdicts = {
         check: worst(
             [row.verdict for row in rows if row.check == check]
-            + [Verdict.failed for item in broken if _check_of(item) == check]
+            + [Verdict.unmade for item in broken if _check_of(item) == check]
         )
         for check in task.checks
         if any(_check_of(item) == check for item in outcomes)
@@ -84,7 +85,7 @@ def _show_verdicts(
     report.table(("check", "verdict"), [(check, _bold(verdict)) for check, verdict in verdicts.items()])
     left_out = [check for check in CHECKS if check not in verdicts]
     if left_out:
-        report.text(f"Not made, for want of a reference or unasked: {', '.join(left_out)}.")
+        report.text(f"Without a reference, or not asked for: {', '.join(left_out)}.")
     if "dimers" in verdicts and task.reference("dimers") is None:
         report.text("No DFT curves of dimers were given: walls are not compared.")
     report.heading("Numbers")

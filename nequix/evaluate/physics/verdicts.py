@@ -1,4 +1,4 @@
-"""Numbers judged: limits with their reasons; pass, warn or fail."""
+"""Numbers judged: limits with their reasons; pass, warn or fail, or not made."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ class Verdict(StrEnum):
     passed = "pass"
     warned = "warn"
     failed = "fail"
+    unmade = "not made"
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,10 @@ class Row:
 
 
 def worst(verdicts: list[Verdict]) -> Verdict:
-    """Return the worst of several verdicts; of none, pass.
+    """Return the worst of several verdicts; of none, pass; a fault counts more than a check that is not made.
 
     Args:
         verdicts: Any number of them.
     """
-    order = (Verdict.failed, Verdict.warned)
+    order = (Verdict.failed, Verdict.unmade, Verdict.warned)
     return next((verdict for verdict in order if verdict in verdicts), Verdict.passed)

@@ -154,3 +154,5 @@ def test_limits_judge_sizes_and_refuse_what_is_no_number():
     assert worst([]) == Verdict.passed
     assert worst([Verdict.warned, Verdict.passed]) == Verdict.warned
     assert worst([Verdict.warned, Verdict.failed]) == Verdict.failed
+    assert worst([Verdict.unmade, Verdict.warned]) == Verdict.unmade
+    assert worst([Verdict.unmade, Verdict.failed]) == Verdict.failed
