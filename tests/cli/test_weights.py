@@ -117,3 +117,14 @@ def test_the_command_line_starts_without_numpy_or_a_backend():
     root = nequix.__path__[0] + "/.."
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_info_prints_the_digests_of_reports_in_full(run):
+    from nequix.io.catalogue import load_weights
+    from nequix.io.provenance import describe_model
+
+    facts = dict(line.split("  ", 1) for line in run("info", "nequix-nano")[1].splitlines())
+    model = describe_model(load_weights("nequix-nano"))
+    assert facts["file, SHA-256"].strip() == model["file_sha256"]
+    assert facts["parameters, SHA-256"].strip() == model["checksum"]
+    assert len(model["checksum"]) == 64
