@@ -135,7 +135,7 @@ STRUCTURES = (
         for end, pack in COMPRESS.items()
     ),
     *(
-        content(f"cut.extxyz{end}", pack(b"1\n\nNa 0 0 0\n" * 999)[:-20], "cannot be decompressed")
+        content(f"cut.extxyz{end}", pack(b"1\n\nNa 0 0 0\n" * 99)[:-20], "cannot be decompressed")
         for end, pack in COMPRESS.items()
     ),
     Hostile(
