@@ -192,7 +192,7 @@ def _run(
             configuration.failures.append(f"the kernel {potential.kernel.name!r} was chosen instead")
         # One configuration of each engine: the others are compared with these far more sharply.
         differences = (configuration.kernel, configuration.dtype) == ("plain", "float64")
-        products = thorough or (configuration.backend not in COMPILING and not potential.kernel.whole)
+        products = thorough or (configuration.backend not in COMPILING and potential.native is None)
         observed = observe(potential, problem, differences, products)
         configuration.left_out = [] if products else ["Hessian", *["FD Hessian"] * differences]
     except Exception as error:  # a fault of any kind belongs into the certificate
