@@ -61,7 +61,9 @@ Model = Annotated[str, typer.Option(help="A name that `nequix models` lists, or 
 ModelOrEnsemble = Annotated[
     str, typer.Option(help="A name that `nequix models` lists, a weight file, or an ensemble's folder.")
 ]
-BackendOption = Annotated[Backend, typer.Option(help="auto: the native library on a CPU, otherwise an installed engine.")]
+BackendOption = Annotated[
+    Backend, typer.Option(help="auto: the native library on a CPU, otherwise an installed engine.")
+]
 DtypeOption = Annotated[Dtype, typer.Option(help="Precision of the layers.")]
 Kernel = Annotated[str, typer.Option(help="The convolution kernel.")]
 Device = Annotated[str | None, typer.Option(help="cpu, gpu, gpu:1, ...; by default the backend's first.")]
