@@ -89,7 +89,7 @@ class NativeKernel(Kernel):
         Raises:
             BackendUnavailable: If no model is bound.
             GraphError: For atoms or edges that cannot be; JAX tells of most by an error of its own.
-            NotImplementedError: If it is differentiated forwards; in JAX a TypeError.
+            NotImplementedError: If it is differentiated forwards, in JAX a TypeError, or by ``torch.func``.
         """
         check_fork("cpu")
         check_precision(str(vectors.dtype))

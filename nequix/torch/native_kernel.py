@@ -87,13 +87,18 @@ class NativeKernel(Kernel):
         Raises:
             BackendUnavailable: If no model is bound.
             GraphError: For atoms or edges that cannot be; JAX tells of most by an error of its own.
-            NotImplementedError: If it is differentiated forwards; in JAX a TypeError.
+            NotImplementedError: If it is differentiated forwards, in JAX a TypeError, or by ``torch.func``.
         """
         check_fork("cpu")
         check_precision(str(vectors.dtype).removeprefix("torch."))
         if forward_ad.unpack_dual(vectors).tangent is not None:
             raise NotImplementedError(
                 "the native kernel has no forward derivatives: go backwards, or take kernel='plain'"
+            )
+        if not torch.compiler.is_compiling() and _is_transformed(vectors):
+            raise NotImplementedError(
+                "the native kernel has no derivatives by torch.func (grad, vjp, jacrev, hessian): use "
+                "torch.autograd.grad, or kernel='plain'"
             )
         return _energies(vectors, senders, receivers, species, self._bound().key, self.threads or 0)
 
@@ -117,6 +122,13 @@ class NativeKernel(Kernel):
                 "the native kernel has no model: give kernel='native' to Potential, or call bind()"
             )
         return self.model
+
+
+def _is_transformed(values: torch.Tensor) -> bool:
+    """Return whether ``torch.func`` differentiates by an array; PyTorch's own error is obscure."""
+    functorch = getattr(torch._C, "_functorch", None)
+    check = getattr(functorch, "is_gradtrackingtensor", None)
+    return check is not None and check(values)
 
 
 @torch.library.custom_op("nequix::native_energies", mutates_args=(), device_types="cpu")

@@ -97,6 +97,21 @@ def test_torch_refuses_forward_derivatives():
         kernel.energies(torch.autograd.forward_ad.make_dual(vectors, ones), *rest)
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_torch_func_maps_and_its_derivatives_are_refused():
+    kernel = kernel_of("torch")
+    vectors, *rest = map(torch.tensor, ARRAYS)
+
+    def total(vectors):
+        return kernel.energies(vectors, *rest).sum()
+
+    for transform in (torch.func.grad, torch.func.jacrev, torch.func.hessian):
+        with pytest.raises(NotImplementedError, match=r"torch.autograd.grad, or kernel='plain'|no forward"):
+            transform(total)(vectors)
+    several = torch.stack([vectors, 1.01 * vectors])
+    assert torch.equal(torch.func.vmap(total)(several), torch.stack([total(one) for one in several]))
+
+
 @pytest.mark.parametrize("name", ENGINES)
 def test_atoms_beyond_32_bits_are_refused(name):
     kernel, place = kernel_of(name), engine(name).place

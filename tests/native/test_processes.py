@@ -65,8 +65,36 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
+REGISTERING = """
+import os, signal, threading
+from tests.native.test_model import WEIGHTS
+from nequix.native import library
+from nequix.native.model import shared_model
+model, register, done = shared_model(WEIGHTS, "float64"), library.load().nequix_register, threading.Event()
+def work():
+    while not done.is_set():
+        for _ in range(1000):  # without Python's lock, but with the library's now and then
+            register(model.handle, model.key)
+thread = threading.Thread(target=work)
+thread.start()
+codes = []
+for _ in range(100):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        register(model.handle, model.key)
+        os._exit(0)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    if codes[-1]:
+        break
+done.set()
+thread.join()
+raise SystemExit(any(codes))
+"""
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-@pytest.mark.parametrize("program", [FORK, MAKING])
+@pytest.mark.parametrize("program", [FORK, MAKING, REGISTERING])
 def test_a_child_after_fork_works_as_its_parent(program):
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root)}

@@ -4,10 +4,20 @@
 #include <map>
 #include <mutex>
 
+#if defined(__unix__) || defined(__APPLE__)
+#  include <pthread.h>
+#endif
+
 namespace nequix {
 namespace {
 
 std::mutex mutex;
+
+#if defined(__unix__) || defined(__APPLE__)
+// A fork waits for a thread that has the mutex; in the child nobody would release it.
+[[maybe_unused]] const int fork_handlers =
+    pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, [] { mutex.unlock(); });
+#endif
 
 // Never destroyed: threads may outlive the end of the program.
 std::map<int64_t, std::weak_ptr<nequix_model>>& models_by_key() {
