@@ -34,7 +34,7 @@ def limit_scipy_threads(user: object) -> None:
         weakref.finalize(user, _release, id(user)).atexit = False
         if not _limited:
             for library in _libraries_of_scipy():
-                _limited.append((library, library.num_threads))
+                _limited.append((library, library.num_threads or 1))
                 library.set_num_threads(1)
 
 
