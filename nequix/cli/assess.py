@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nequix.cli.coverage import Also, ReferenceOption, identity_of, load_reference
+from nequix.cli.inputs import require_files
 from nequix.cli.items import needs_extra
 from nequix.cli.label_options import EnergyKey, ForcesKey, StressKey, VirialKey
 from nequix.cli.run import Backend, BackendOption, Device, Dtype, DtypeOption, Kernel, Model, make_calculator
@@ -56,6 +57,7 @@ def assess(
     from nequix.data.labels import count_labels, refuse_unfound
     from nequix.data.sources import open_source
 
+    require_files(target, dft, also, reference and [reference])
     with needs_extra():
         from nequix.assess.report import print_verdict, write_report
     protocol = Thresholds(zero_shot_force, tuned_energy, tuned_force)

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from nequix.cli.data import count_structures
+from nequix.cli.inputs import require_files
 from nequix.cli.items import needs_extra
 from nequix.cli.run import Backend, BackendOption, Device, Dtype, DtypeOption, Kernel, Model, make_calculator
 from nequix.core.errors import DataError
@@ -72,6 +73,7 @@ def check(
     from nequix.data.frames import read_structures
     from nequix.io.files import make_folder
 
+    require_files(target, also, reference and [reference])
     known = load_reference(model, reference, also)
     calculator = None
     if features and known.features is not None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from nequix.cli.inputs import require_files
 from nequix.cli.items import choose_engine, chosen_items, listed, needs_extra, run, unless_reported, who_works
 from nequix.cli.label_options import EnergyKey, ForcesKey, StressKey, VirialKey
 from nequix.cli.run import Backend, BackendOption, Device, Dtype, DtypeOption, Kernel, Model
@@ -56,6 +57,7 @@ def errors(
     virial_key: VirialKey = None,
 ) -> None:
     """Compare energies, forces and stresses with labels; interrupted, the same command goes on."""
+    require_files(sources)
     with needs_extra():
         from nequix.data.label_keys import LabelKeys
         from nequix.evaluate.errors.report import print_errors, write_report
@@ -103,6 +105,7 @@ def discovery(
     report_only: _ReportOnly = False,
 ) -> None:
     """Relax structures and tell which are stable, as Matbench-Discovery does; interrupted, it goes on."""
+    require_files([structures], join, [p for p in (reference, elements, relaxed) if p])
     with needs_extra():
         from nequix.evaluate.discovery.report import References, write_report
         from nequix.evaluate.discovery.shards import open_shards, take_shard
@@ -146,6 +149,7 @@ def kappa(
     report_only: _ReportOnly = False,
 ) -> None:
     """Compare thermal conductivities with DFT (kappa_SRME); interrupted, the same command goes on."""
+    require_files([data])
     with needs_extra():
         from nequix.evaluate.kappa.report import write_report
         from nequix.evaluate.kappa.task import Kappa
@@ -180,6 +184,7 @@ def physics(
     scheduler: _Scheduler = None,
 ) -> None:
     """Judge whether a model is fit for dynamics; exit code 3 if a check fails, 1 if one is not made."""
+    require_files(data and [data])
     with needs_extra():
         from nequix.evaluate.physics.report import write_report
         from nequix.evaluate.physics.task import CHECKS, Physics, elements_of
@@ -226,6 +231,7 @@ def phonons(
     report_only: _ReportOnly = False,
 ) -> None:
     """Compare phonons and thermal properties with DFT; interrupted, the same command goes on."""
+    require_files([data])
     with needs_extra():
         from nequix.evaluate.phonons.report import COMPARED, write_report
         from nequix.evaluate.phonons.task import Phonons

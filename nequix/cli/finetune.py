@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nequix.cli.inputs import require_files
 from nequix.cli.train import follow, training_packages
 from nequix.core.errors import DataError
 
@@ -100,6 +101,8 @@ def finetune(
     ):
         if value is not None and not partner:
             raise DataError(f"{option} does nothing without {needed}; give that as well, or leave it out")
+    labelled = [name for name in replay or () if name != TEACHER]
+    require_files(data, valid, phonons, valid_phonons, labelled, config and [config])
     with training_packages():
         from nequix.finetune.config import PhononsConfig, ReplayConfig, configure
         from nequix.finetune.run import FineTuning

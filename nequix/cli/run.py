@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nequix.cli.inputs import require_files
 from nequix.core.errors import DataError, GraphError
 from nequix.io.interrupts import on_interrupt
 from nequix.io.progress import progress_bar
@@ -95,6 +96,8 @@ def predict(
     """Write energies, forces, stress where there is a volume, and the spreads of an ensemble."""
     from nequix.cli.frames import WITH_RESULTS, WITH_SPREADS, check_target, write_frames
 
+    if not keep_going:  # otherwise they are listed with the other failures
+        require_files(files)
     ensemble = is_ensemble(model)
     check_target(output, files, force, WITH_SPREADS if ensemble else WITH_RESULTS)
     calc = make_calculator(model, backend, dtype, kernel, device, threads, ensemble=ensemble, guard=guard)

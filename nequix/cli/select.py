@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nequix.cli.coverage import ReferenceOption
+from nequix.cli.inputs import require_files
 from nequix.cli.run import Backend, BackendOption, Device, Dtype, DtypeOption, Force, Kernel, Model
 from nequix.core.errors import DataError, WeightsError
 
@@ -60,6 +61,7 @@ def select(
     from nequix.data.frames import read_frames, read_structures
     from nequix.data.structure import from_atoms
 
+    require_files(candidates, known, reference and [reference])
     check_target(output, [*candidates, *(known or [])], force, WITH_RESULTS)
     frames: list[Atoms] = []
     names: list[str] = []

@@ -52,10 +52,10 @@ def training_packages() -> Iterator[None]:
 
 
 class Pace:
-    """How fast a run is, over its last steps."""
+    """How fast a run is, over its last steps; the first one, which compiles, only starts the clock."""
 
     def __init__(self) -> None:
-        self._steps: deque[tuple[float, float]] = deque([(time.monotonic(), 0.0)], 50)
+        self._steps: deque[tuple[float, float]] = deque(maxlen=50)
 
     def add(self, structures: float) -> None:
         """Note that a step is done.
@@ -65,14 +65,22 @@ class Pace:
         """
         self._steps.append((time.monotonic(), structures))
 
-    @property
-    def seconds(self) -> float:
-        """Seconds a step, data and validation included."""
-        return (self._steps[-1][0] - self._steps[0][0]) / max(len(self._steps) - 1, 1)
+    def left(self, n_steps: int) -> str:
+        """Say how long steps will take, data and validation included; nothing before there are two.
+
+        Args:
+            n_steps: How many are left.
+        """
+        if len(self._steps) <= 1:
+            return ""
+        per_step = (self._steps[-1][0] - self._steps[0][0]) / (len(self._steps) - 1)
+        return f"  {per_step * n_steps:.0f} s left"
 
     def __str__(self) -> str:
+        if len(self._steps) <= 1:
+            return ""
         structures = sum(n for _, n in list(self._steps)[1:])
-        return f"{structures / max(self._steps[-1][0] - self._steps[0][0], 1e-9):.3g} structures/s"
+        return f"  {structures / max(self._steps[-1][0] - self._steps[0][0], 1e-9):.3g} structures/s"
 
 
 def errors_told(values: dict[str, float]) -> str:
@@ -120,11 +128,11 @@ def _train(run: Run, dry_run: bool) -> None:
 
         def report(step: int, n_steps: int, values: dict[str, float]) -> None:
             pace.add(values["structures"])
-            bar.update(f"{errors_told(values)}  {pace}", done=step)
+            bar.update(f"{errors_told(values)}{pace}", done=step)
             at_epoch_s_end = step % run.loader.steps_per_epoch == 0 or step == n_steps
             if not bar.visible and at_epoch_s_end:
-                left = f"{pace.seconds * (n_steps - step):.0f} s left"
-                print(f"step {step} of {n_steps}  {errors_told(values)}  {pace}  {left}", file=sys.stderr)
+                left = pace.left(n_steps - step)
+                print(f"step {step} of {n_steps}  {errors_told(values)}{pace}{left}", file=sys.stderr)
 
         complete = run.train(report)
     if not complete:

@@ -93,6 +93,11 @@ def compiling(what: str) -> Iterator[None]:
             _compilations.remove(what)
 
 
+def is_compiling() -> bool:
+    """Return whether something compiles, in whatever thread."""
+    return bool(_compilations)
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Raise :class:`Interrupted` within a command at Ctrl-C and SIGTERM; only the main thread can."""

@@ -225,6 +225,10 @@ FREE = ("log", "stop", "provenance", "data.workers", "data.memory", "run.keep", 
 C = TypeVar("C", bound=TrainConfig)
 
 
+FINETUNING_ONLY = ("refit_atom_energies", "replay", "phonons")
+"""Keys at the top that only configurations of fine-tunings have."""
+
+
 def read_config(path: str | os.PathLike[str]) -> TrainConfig:
     """Read a configuration.
 
@@ -234,7 +238,15 @@ def read_config(path: str | os.PathLike[str]) -> TrainConfig:
     Raises:
         DataError: If it cannot be read, or a key or value is wrong, naming its line and the nearest key.
     """
-    config = read_yaml(TrainConfig, path, versions=FORMAT)
+    try:
+        config = read_yaml(TrainConfig, path, versions=FORMAT)
+    except DataError as error:
+        if not any(f"unknown key {key!r}" in str(error) for key in FINETUNING_ONLY):
+            raise
+        raise DataError(
+            f"{path}: a configuration of `nequix finetune`, which has other keys: nequix finetune DATA "
+            f"-o FOLDER --config {path}"
+        ) from None
     if config.loss.hessian is not None:
         raise DataError(f"{path}: loss.hessian needs `nequix finetune --phonons`; remove it here")
     return config

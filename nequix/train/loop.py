@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import resource
-import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -32,6 +30,7 @@ from nequix.jax.kernels import select_kernel
 from nequix.train.checkpoint import load_newest, save_checkpoint
 from nequix.train.config import TrainConfig
 from nequix.train.divergence import DivergenceMonitor
+from nequix.train.estimate import describe_cost, time_steps
 from nequix.train.evaluation import Evaluation
 from nequix.train.figures import draw
 from nequix.train.folder import MODEL, Folder
@@ -253,27 +252,19 @@ class Run:
         """Take a few steps that are not kept, and say what an epoch would take; writes nothing.
 
         Args:
-            n_steps: How many, after one that compiles; more while they have not taken a second together,
-                since other programs may have delayed some.
+            n_steps: How many, after one that compiles.
         """
         if self.complete:
             return f"no steps are left: complete at step {self.loader.position} of {self.n_steps}"
-        seconds = []
+        n_left = self.n_steps - self.loader.position
         with self._precision(), loading(self.loader, self.others):
-            for _ in range(self.n_steps - self.loader.position):
-                start = time.perf_counter()
-                with self._first_step(not seconds):
-                    self.state, metrics = self._step(self.state, *self._next()[1])
-                    float(metrics["loss"])
-                seconds.append(time.perf_counter() - start)
-                if anywhere(len(seconds) > n_steps and sum(seconds[1:]) > 1):  # all stop at the same step
-                    break
-        epoch = statistics.median(seconds[1:] or seconds) * self.loader.steps_per_epoch
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # kilobytes on Linux
-        told = f"{epoch:.3g} s an epoch; {seconds[0]:.3g} s to compile; peak memory {peak:.2f} GiB"
-        told += f", later up to {self.config.data.memory:g} GiB more for graphs"
-        device = jax.local_devices()[0].memory_stats()  # None on a CPU
-        return f"{told}, {device['peak_bytes_in_use'] / 2**30:.2f} GiB on the device" if device else told
+            compilation, step = time_steps(lambda: self._next()[1], self._take_step, n_left, n_steps)
+        return describe_cost(step * self.loader.steps_per_epoch, compilation, self.config.data.memory)
+
+    def _take_step(self, placed: list[Any]) -> dict[str, float]:
+        """Take a step, wait for its end, and return its metrics."""
+        self.state, metrics = self._step(self.state, *placed)
+        return {name: float(value) for name, value in metrics.items()}
 
     def train(self, report: Report | None = None) -> bool:
         """Take all steps that are left, checkpoint, validate, and write the trained file.
@@ -304,8 +295,7 @@ class Run:
                 names, placed = self._next()
                 started = time.perf_counter()
                 with self._first_step(first):
-                    self.state, metrics = self._step(self.state, *placed)
-                    values = {name: float(value) for name, value in metrics.items()}
+                    values = self._take_step(placed)
                 first = False
                 step = self.loader.position
                 values["seconds"] = time.perf_counter() - started

@@ -12,6 +12,7 @@ import numpy as np
 from jax.experimental.multihost_utils import process_allgather
 
 from nequix.core.errors import DataError
+from nequix.train.lifeline import lifeline
 
 LOST_AFTER = 60
 """Seconds without a sign of life after which a process counts as lost; those that wait for it then end."""
@@ -55,19 +56,21 @@ def join_processes() -> None:
 
 @contextlib.contextmanager
 def losses_named() -> Iterator[None]:
-    """Say of a computation that failed for want of another process that it did so.
+    """Name the loss of another process as the reason, whether a computation fails or this process compiles.
 
     Raises:
-        DataError: If there are other processes, and JAX cannot go on.
+        DataError: If there are other processes, and JAX cannot continue.
     """
+    coordinator = os.environ.get(VARIABLES[0])
     try:
-        yield
+        with lifeline(coordinator and coordinator.rpartition(":")[0].strip("[]")):
+            yield
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() == 1:
             raise
         raise DataError(
-            f"process {jax.process_index()} of {jax.process_count()} cannot go on ({error}); another one was "
-            "lost: see what it said, then start all of them again: they go on from the last checkpoint"
+            f"process {jax.process_index()} of {jax.process_count()} cannot continue ({error}); another one "
+            "was lost: see what it said, then start all of them again: they continue from the last checkpoint"
         ) from error
 
 

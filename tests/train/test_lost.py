@@ -96,3 +96,39 @@ def test_a_signal_to_one_process_stops_both_after_a_checkpoint(tmp_path):
     assert (tmp_path / "run" / "checkpoints" / "step-000000006.safetensors").exists()
     steps = [line.split(",")[0] for line in (tmp_path / "run" / "history.csv").read_text().splitlines()]
     assert [int(step) for step in steps[1:]] == sorted(map(int, steps[1:]))
+
+
+COMPILING = """
+import hashlib, os, signal, sys, threading
+from pathlib import Path
+from nequix.train.processes import join_processes
+join_processes()
+from nequix.io.interrupts import compiling, on_interrupt, stop_signals
+from nequix.train.processes import losses_named
+
+with losses_named(), stop_signals(), on_interrupt(lambda: "nothing"):
+    with compiling("JAX compiles the training step"):
+        if os.environ["NEQUIX_PROCESS"] == sys.argv[1]:
+            threading.Timer(0.5, os.kill, (os.getpid(), int(sys.argv[2]))).start()
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # one call into C, of minutes
+"""
+
+
+@pytest.mark.parametrize(("which", "number"), [(0, signal.SIGKILL), (1, signal.SIGTERM)])
+def test_a_process_lost_while_compiling_ends_the_other_which_compiles_too(which, number):
+    """The call into C stands for a compilation, which no signal interrupts either."""
+    command = [sys.executable, "-c", COMPILING, str(which), str(int(number))]
+    pipes = {"stderr": subprocess.PIPE, "text": True}
+    running = [subprocess.Popen(command, env=environment, **pipes) for environment in environments()]
+    try:
+        running[which].wait(120)
+        started = time.monotonic()
+        _, err = running[1 - which].communicate(timeout=60)
+    finally:
+        for process in running:
+            process.kill()
+            process.communicate()
+    assert running[which].returncode == (-number if number == signal.SIGKILL else 128 + number)
+    assert running[1 - which].returncode == 1
+    assert f"process {1 - which} of 2 cannot continue: another one was lost" in err
+    assert time.monotonic() - started < 60
