@@ -34,3 +34,9 @@ def build(folder: Path, *options: str, targets: tuple[str, ...] = ("all",)) -> N
     given = (f"-DPython_EXECUTABLE={sys.executable}", "-DNEQUIX_WERROR=ON", *options)
     run("cmake", "-S", SOURCE, "-B", folder, *given)
     run("cmake", "--build", folder, "--parallel", "2", "--target", *targets)
+
+
+def generate(folder: Path) -> None:
+    """Write the generated sources into a folder."""
+    for module, name in (("generate", "couplings.inc"), ("sources", "digest.inc")):
+        run(sys.executable, "-m", f"nequix.native.{module}", folder / name)

@@ -3,6 +3,7 @@
 #ifndef SPECIFICATION_H
 #define SPECIFICATION_H
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -86,8 +87,7 @@ struct Specification {
     };
     const auto count = [](int n) { return n < 1 || n > 64 ? 1 : n; };
     cells_.clear();
-    for (int c = 0; c < count(spec.n_cells); c++)
-      cells_.push_back(c < spec.n_segments ? c : spec.n_segments - 1);
+    for (int c = 0; c < count(spec.n_cells); c++) cells_.push_back(std::min(c, count(spec.n_segments) - 1));
     middles_.clear();
     halves_.clear();
     for (int s = 0; s < count(spec.n_segments); s++) {
