@@ -1,6 +1,9 @@
 """The library gives the plain kernel's energies, forces and stress, for any model and structure."""
 
 import dataclasses
+import platform
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,6 +131,20 @@ def test_members_of_several_kinds_are_an_error():
     for other in (NativeModel(WEIGHTS, "float32"), NativeModel(random_weights(smaller, 1), "float64")):
         with pytest.raises(GraphError, match="member 1 differs from the first one in shape"):
             model.evaluate_members([other], 0, graph_of())
+
+
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or not Path("/proc/cpuinfo").exists(), reason="not x86-64 Linux"
+)
+def test_the_best_instructions_of_the_processor_run():
+    flags = set(re.search(r"flags\s*: (.*)", Path("/proc/cpuinfo").read_text())[1].split())
+    needed = {
+        "avx512": {"avx512f", "avx512dq", "avx512bw", "avx512vl"},
+        "avx2": {"avx2", "fma"},
+        "base": set(),
+    }
+    best = next(name for name in INSTRUCTIONS if needed[name] <= flags)
+    assert NativeModel(WEIGHTS, "float32").instructions == best
 
 
 def test_unknown_instructions_are_an_error():

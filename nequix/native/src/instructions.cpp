@@ -1,8 +1,14 @@
 #include "instructions.h"
 
+#include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #include <string>
 #include <vector>
+
+#ifdef NEQUIX_X86
+#  include <cpuid.h>
+#endif
 
 #include "error.h"
 
@@ -22,15 +28,42 @@ extern const Instructions instructions;
 
 namespace {
 
+#ifdef NEQUIX_X86
+
+// The vector instructions that processor and operating system support. Asked here, since the compilers' own
+// __builtin_cpu_supports says no to all in libraries that some toolchains link.
+struct Features {
+  bool avx2 = false;
+  bool avx512 = false;
+};
+
+Features detect_features() {
+  Features features;
+  unsigned a, b, c, d;
+  if (!__get_cpuid(1, &a, &b, &c, &d)) return features;
+  const auto has = [](uint64_t word, std::initializer_list<int> bits) {
+    for (const int bit : bits)
+      if (!(word >> bit & 1)) return false;
+    return true;
+  };
+  if (!has(c, {12, 27, 28})) return features;  // FMA, XGETBV, AVX
+  unsigned enabled, upper;                     // registers that the operating system keeps
+  __asm__("xgetbv" : "=a"(enabled), "=d"(upper) : "c"(0));
+  if (!has(enabled, {1, 2}) || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return features;
+  features.avx2 = has(b, {5});
+  features.avx512 = features.avx2 && has(b, {16, 17, 30, 31}) && has(enabled, {5, 6, 7});  // F, DQ, BW, VL
+  return features;
+}
+
+#endif
+
 // The best first.
 std::vector<const Instructions*> available() {
   std::vector<const Instructions*> sets;
 #ifdef NEQUIX_X86
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
-    sets.push_back(&avx512::instructions);
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) sets.push_back(&avx2::instructions);
+  const Features features = detect_features();
+  if (features.avx512) sets.push_back(&avx512::instructions);
+  if (features.avx2) sets.push_back(&avx2::instructions);
 #endif
   sets.push_back(&base::instructions);
   return sets;
