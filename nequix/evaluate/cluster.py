@@ -14,7 +14,7 @@ from distributed import Client, Future, KilledWorker, as_completed
 from nequix import __version__
 from nequix.calculator import NequixCalculator
 from nequix.core.errors import BackendUnavailable
-from nequix.evaluate.run import evaluate_item
+from nequix.evaluate.item import evaluate_item
 from nequix.evaluate.run_directory import RunDirectory, differences
 from nequix.evaluate.task import Engine, ItemResult, Task
 

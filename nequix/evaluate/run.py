@@ -3,80 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import multiprocessing
 import os
 import signal
-import time
-import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any
 
-from nequix.calculator import NequixCalculator
 from nequix.data.workers import end_with
+from nequix.evaluate.item import run_item
 from nequix.evaluate.run_directory import RunDirectory
 from nequix.evaluate.task import Engine, ItemResult, Task
 
 ATTEMPTS = 2
 """How often an item is begun whose worker dies, as for want of memory, before that is its outcome."""
 
-SHOWN = 3
-"""Values of an item that are named where they are not finite."""
-
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 """Settings that share the cores among the workers, where the user has not set them."""
-
-
-def evaluate_item(task: Task, calculator: NequixCalculator, item: str) -> tuple[ItemResult, float]:
-    """Evaluate one item; an exception is an outcome, too, and so are values that are not finite.
-
-    Args:
-        task: The evaluation.
-        calculator: The model.
-        item: Name of the item.
-
-    Returns:
-        The outcome, and how long it took, s.
-    """
-    start = time.perf_counter()
-    try:
-        outcome = task.evaluate(item, calculator)
-        strange = list(_not_finite(outcome.values))
-        if strange:
-            told = ", ".join(strange[:SHOWN]) + (", ..." if len(strange) > SHOWN else "")
-            outcome = ItemResult(error=f"values that are no numbers: {told}")
-    except Exception as error:  # of any kind: one item must not take the others with it
-        told = f"{type(error).__name__}: {error}"
-        outcome = ItemResult({"traceback": traceback.format_exc()}, error=told)
-    return outcome, time.perf_counter() - start
-
-
-def _not_finite(values: Any, name: str = "") -> Iterator[str]:
-    """Name the values, however deep, that are not finite: JSON cannot hold them."""
-    if isinstance(values, Mapping):
-        for key, value in values.items():
-            yield from _not_finite(value, f"{name}.{key}" if name else str(key))
-    elif isinstance(values, list | tuple):
-        for index, value in enumerate(values):
-            yield from _not_finite(value, f"{name}[{index}]")
-    elif isinstance(values, float) and not math.isfinite(values):
-        yield f"{name} = {float(values)}"
-
-
-def run_item(task: Task, calculator: NequixCalculator, store: RunDirectory, item: str) -> None:
-    """Evaluate one item and write its outcome.
-
-    Args:
-        task: The evaluation.
-        calculator: The model.
-        store: Where the outcome goes.
-        item: Name of the item.
-    """
-    store.write(item, *evaluate_item(task, calculator, item))
 
 
 def run_items(

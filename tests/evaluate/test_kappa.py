@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from nequix.core.errors import DataError
+from nequix.evaluate.item import run_item
 from nequix.evaluate.kappa import conductivity, data
 from nequix.evaluate.kappa.report import write_report
 from nequix.evaluate.kappa.task import Kappa
-from nequix.evaluate.run import run_item
 from nequix.evaluate.run_directory import RunDirectory
 from nequix.evaluate.task import Engine, ItemResult
 from nequix.io.fetch import fetch

@@ -10,11 +10,11 @@ from phonopy.structure.atoms import PhonopyAtoms
 
 from nequix import NequixCalculator
 from nequix.core.errors import DataError
+from nequix.evaluate.item import run_item
 from nequix.evaluate.phonons import bands, harmonic
 from nequix.evaluate.phonons.data import find_references, read_reference
 from nequix.evaluate.phonons.report import summarise, write_report
 from nequix.evaluate.phonons.task import Phonons
-from nequix.evaluate.run import run_item
 from nequix.evaluate.run_directory import RunDirectory
 from nequix.evaluate.task import Engine, ItemResult
 from tests.calculator.small import WEIGHTS, write_small

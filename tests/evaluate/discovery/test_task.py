@@ -17,7 +17,8 @@ from nequix.evaluate.discovery.report import References, write_report
 from nequix.evaluate.discovery.results import Relaxed, prediction_column
 from nequix.evaluate.discovery.structures import Structures, to_pymatgen
 from nequix.evaluate.discovery.task import Discovery
-from nequix.evaluate.run import run_item, run_items
+from nequix.evaluate.item import run_item
+from nequix.evaluate.run import run_items
 from nequix.evaluate.run_directory import RunDirectory
 from nequix.evaluate.task import Engine
 from tests.calculator.small import write_small
