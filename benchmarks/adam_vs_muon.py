@@ -28,7 +28,8 @@ from rich.table import Table
 from nequix.core.parameters import initialise
 from nequix.data.batch import Batch
 from nequix.data.loader import Loader
-from nequix.data.sources import Subset, open_source
+from nequix.data.opening import open_source
+from nequix.data.sources import Subset
 from nequix.data.stats import compute
 from nequix.io.files import write_atomic
 from nequix.jax.kernels import select_kernel

@@ -29,7 +29,7 @@ from scipy.stats import spearmanr
 from nequix import NequixCalculator, NequixEnsembleCalculator
 from nequix.backends import import_backend
 from nequix.data.batch import graph_of
-from nequix.data.sources import open_source
+from nequix.data.opening import open_source
 from nequix.finetune.calibration import calibrate, energy_pairs, force_pairs, miscalibration_area, reliability
 from nequix.finetune.modes import MODES, trained_names
 from nequix.io.catalogue import load_weights

@@ -27,7 +27,8 @@ import optax
 
 from nequix.data.batch import composition
 from nequix.data.loader import Loader
-from nequix.data.sources import Source, Subset, open_source
+from nequix.data.opening import open_source
+from nequix.data.sources import Source, Subset
 from nequix.data.structure import to_atoms
 from nequix.finetune.config import configure
 from nequix.finetune.modes import MODES, trained_names

@@ -20,7 +20,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 
-from nequix.data.sources import open_source
+from nequix.data.opening import open_source
 from nequix.data.structure import to_atoms
 from nequix.evaluate.batches import evaluate_atoms
 from nequix.evaluate.phonons.data import find_references, read_reference

@@ -23,7 +23,8 @@ import optax
 from finetune import BATCH, Errors
 
 from nequix.data.loader import Loader
-from nequix.data.sources import Subset, open_source
+from nequix.data.opening import open_source
+from nequix.data.sources import Subset
 from nequix.finetune.config import RATES, configure
 from nequix.finetune.modes import MODES, trained_names
 from nequix.finetune.refit import baseline, least_change

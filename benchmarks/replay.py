@@ -25,7 +25,8 @@ import numpy as np
 from ase.data import atomic_numbers
 from selection import errors, fine_tune, percent, write
 
-from nequix.data.sources import Subset, open_source
+from nequix.data.opening import open_source
+from nequix.data.sources import Subset
 from nequix.data.structure import Structure
 from nequix.finetune.config import ReplayConfig
 from nequix.finetune.teacher import write_teacher_data

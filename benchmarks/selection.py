@@ -31,7 +31,8 @@ from nequix.coverage.features import last_features
 from nequix.coverage.select import cluster_choice, farthest_choice, gap_choice, random_choice, select
 from nequix.coverage.sidecar import find_reference
 from nequix.data.batch import graph_of
-from nequix.data.sources import Subset, open_source
+from nequix.data.opening import open_source
+from nequix.data.sources import Subset
 from nequix.data.structure import Structure, to_atoms
 from nequix.evaluate.batches import evaluate_graphs
 from nequix.finetune.config import ReplayConfig, configure

@@ -55,7 +55,7 @@ def assess(
     from nequix.assess.thresholds import Thresholds
     from nequix.data.label_keys import LabelKeys
     from nequix.data.labels import count_labels, refuse_unfound
-    from nequix.data.sources import open_source
+    from nequix.data.opening import open_source
 
     require_files(target, dft, also, reference and [reference])
     with needs_extra():
@@ -74,7 +74,8 @@ def assess(
     from nequix.assess.similarity import never_labelled
     from nequix.assess.starter import write_starter
     from nequix.coverage.assess_coverage import assess_coverage
-    from nequix.data.frames import read_frames, read_structures
+    from nequix.data.frames import read_frames
+    from nequix.data.opening import read_structures
     from nequix.data.scan_records import identify
     from nequix.io.catalogue import load_weights
 

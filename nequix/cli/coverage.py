@@ -70,7 +70,7 @@ def check(
     """Compare structures with a model's training set: inside, edge or outside, and the gaps by name."""
     from nequix.coverage.assess_coverage import assess_coverage
     from nequix.coverage.report import compared_with, print_coverage
-    from nequix.data.frames import read_structures
+    from nequix.data.opening import read_structures
     from nequix.io.files import make_folder
 
     require_files(target, also, reference and [reference])
@@ -117,7 +117,8 @@ def build(
     """Compute the reference of a model from its training set, once, for `nequix coverage`."""
     from nequix.coverage.build import build_reference
     from nequix.coverage.sidecar import place_beside, write_reference
-    from nequix.data.sources import Subset, open_source
+    from nequix.data.opening import open_source
+    from nequix.data.sources import Subset
     from nequix.io.catalogue import load_weights
 
     target = output or place_beside(model)
@@ -149,7 +150,7 @@ def load_reference(model: str, reference: Path | None, also: list[Path] | None) 
     """
     from nequix.coverage.build import tally
     from nequix.coverage.sidecar import find_reference
-    from nequix.data.frames import read_structures
+    from nequix.data.opening import read_structures
     from nequix.io.catalogue import load_weights
 
     weights = load_weights(model)

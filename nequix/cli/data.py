@@ -76,7 +76,7 @@ def stats(
     from ase.data import chemical_symbols
 
     from nequix.data.labels import refuse_unfound
-    from nequix.data.sources import open_source
+    from nequix.data.opening import open_source
     from nequix.data.stats import compute, describe_packing
     from nequix.io.files import write_atomic
 
@@ -117,7 +117,7 @@ def check(
 ) -> None:
     """Look for faults in labels and structures; exit with 1 if there are errors."""
     from nequix.data.check import check_source
-    from nequix.data.sources import open_source
+    from nequix.data.opening import open_source
     from nequix.io.files import write_atomic
 
     _check_output(output, force)

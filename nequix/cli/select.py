@@ -58,7 +58,8 @@ def select(
     from nequix.cli.frames import WITH_RESULTS, check_target, write_frames
     from nequix.cli.run import make_calculator
     from nequix.coverage.select import select as choose
-    from nequix.data.frames import read_frames, read_structures
+    from nequix.data.frames import read_frames
+    from nequix.data.opening import read_structures
     from nequix.data.structure import from_atoms
 
     require_files(candidates, known, reference and [reference])

@@ -13,23 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from nequix.core.errors import DataError, WeightsError
-from nequix.core.migrations import Format, NewerVersion
 from nequix.data.databases import DatabaseSource, connect
 from nequix.data.label_keys import LabelKeys
 from nequix.data.labels import count_labels, refuse_unfound
-from nequix.data.sources import MANIFEST, Source, open_source
+from nequix.data.manifest import FORMAT, MANIFEST, SHARD, lost_shards, read_manifest
+from nequix.data.opening import open_source
+from nequix.data.sources import Source
 from nequix.data.structure import LABELS, Structure, refuse_not_finite, to_atoms
-from nequix.io import strict_json
 from nequix.io.files import TEMPORARY, write_atomic
-from nequix.io.header import shorten
-from nequix.io.limits import MAX_SETTINGS
 from nequix.io.locks import LOCK, Busy, NoLocks, lock
-
-FORMAT = Format("conversion")
-"""Versions of the manifest."""
-
-_SHARD = "data.{:05d}.aselmdb"
-_NAMED = 5
 
 
 def convert(
@@ -47,7 +39,7 @@ def convert(
     since are written anew in the same way.
 
     Args:
-        paths: The sources, as :func:`nequix.data.sources.open_source` takes them.
+        paths: The sources, as :func:`nequix.data.opening.open_source` takes them.
         folder: Made if it is missing; otherwise empty, or of the same conversion.
         keys: Where the labels are; the usual keys by default.
         shard_size: Structures of a shard.
@@ -103,13 +95,13 @@ def _convert(source: Source, folder: Path, plan: Mapping[str, Any], progress: Ca
         progress(n_shards * shard_size)
     labels = [*kept.get("labels", [])[:n_shards]]
     for number in range(len(labels), n_shards):  # killed before it was noted
-        labels.append(count_labels(DatabaseSource(folder / _SHARD.format(number), LabelKeys())))
+        labels.append(count_labels(DatabaseSource(folder / SHARD.format(number), LabelKeys())))
     structures = source.read(n_shards * shard_size)
     while shard := list(islice(structures, shard_size)):
         labels.append(count_labels(shard))
         if not n_shards:
             _refuse_unfound(folder, source, _label_keys(plan), shard, labels[0])
-        _write_shard(folder / _SHARD.format(n_shards), shard)
+        _write_shard(folder / SHARD.format(n_shards), shard)
         n_shards += 1
         _note(folder, {**plan, "labels": labels})
         progress(len(shard))
@@ -133,8 +125,8 @@ def _label_keys(plan: Mapping[str, Any]) -> LabelKeys:
 
 def _restore(source: Source, folder: Path, kept: Mapping[str, Any], progress: Callable[[int], None]) -> None:
     """Write again what a finished conversion has lost."""
-    for number in _lost(folder, kept):
-        n, path = int(kept["shards"][number]), folder / _SHARD.format(number)
+    for number in lost_shards(folder, kept):
+        n, path = int(kept["shards"][number]), folder / SHARD.format(number)
         shard = list(islice(source.read(number * int(kept["shard_size"])), n))
         if len(shard) != n:
             raise DataError(
@@ -151,38 +143,9 @@ def converted_labels(folder: str | os.PathLike[str]) -> dict[str, int]:
     Args:
         folder: A finished conversion; one of an older version has no counts.
     """
-    manifest = _read_manifest(Path(folder)) or {}
+    manifest = read_manifest(Path(folder)) or {}
     shards = manifest.get("labels", [])
     return {label: sum(shard[label] for shard in shards) for label in LABELS} if shards else {}
-
-
-def check_complete(folder: Path) -> None:
-    """Refuse a folder whose conversion was interrupted, or which has lost a part of it.
-
-    Args:
-        folder: Any folder.
-
-    Raises:
-        DataError: If a conversion into it has begun and not ended, or shards are missing, naming them.
-    """
-    manifest = _read_manifest(folder)
-    if manifest is None:
-        return
-    again = "call `nequix data convert` again with the same arguments to"
-    if not manifest.get("complete"):
-        raise DataError(f"{folder}: its conversion was interrupted; {again} finish it")
-    if lost := [_SHARD.format(number) for number in _lost(folder, manifest)]:
-        told = ", ".join(lost[:_NAMED]) + (", ..." if len(lost) > _NAMED else "")
-        raise DataError(
-            f"{folder}: {len(lost)} of {len(manifest['shards'])} files are missing ({told}); copy the folder "
-            f"anew, or {again} write them anew"
-        )
-
-
-def _lost(folder: Path, manifest: Mapping[str, Any]) -> list[int]:
-    """List the shards that a finished conversion wrote and that are not there."""
-    shards = range(len(manifest.get("shards", [])))
-    return [number for number in shards if not (folder / _SHARD.format(number)).is_file()]
 
 
 def _files(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
@@ -198,7 +161,7 @@ def _files(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
 
 def _prepare(folder: Path, plan: Mapping[str, Any]) -> Mapping[str, Any]:
     """Clear up after a killed conversion of the same plan, or begin a new one; return its manifest."""
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     if manifest is None:
         if any(not file.name.startswith(".") for file in folder.iterdir()):
             raise DataError(f"{folder}: is not empty; choose another folder")
@@ -223,22 +186,9 @@ def _prepare(folder: Path, plan: Mapping[str, Any]) -> Mapping[str, Any]:
     return manifest
 
 
-def _read_manifest(folder: Path) -> dict[str, Any] | None:
-    path = folder / MANIFEST
-    if not path.is_file():
-        return None
-    try:
-        manifest = strict_json.read_object(path, MAX_SETTINGS)
-        return {**FORMAT.upgrade(manifest, manifest.get("version")), "version": FORMAT.version}
-    except NewerVersion as error:
-        raise DataError(f"{path}: {error}, or convert again into another folder") from None
-    except ValueError as error:
-        raise DataError(f"{shorten(error)}; if it is damaged, convert again into another folder") from None
-
-
 def _count_shards(folder: Path) -> int:
     count = 0
-    while (folder / _SHARD.format(count)).exists():
+    while (folder / SHARD.format(count)).exists():
         count += 1
     return count
 
@@ -284,4 +234,4 @@ def _note(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 def _counts(folder: Path, n_shards: int) -> Iterator[int]:
     for shard in range(n_shards):
-        yield len(DatabaseSource(folder / _SHARD.format(shard), LabelKeys()))
+        yield len(DatabaseSource(folder / SHARD.format(shard), LabelKeys()))

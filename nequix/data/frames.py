@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +10,7 @@ from nequix.core.errors import DataError, reason
 from nequix.data.ase_formats import check_file, check_format
 from nequix.data.databases import read_rows
 from nequix.data.extxyz import frames, reading
-from nequix.data.label_keys import LabelKeys
-from nequix.data.sources import DATABASES, open_source
-from nequix.data.structure import Structure
+from nequix.data.sources import DATABASES
 from nequix.data.xyz_atoms import parse_atoms
 from nequix.io.limits import COMPRESSED, open_bounded
 
@@ -87,29 +85,6 @@ def _refuse_partial(atoms: Atoms, where: str) -> None:
                 f"{where}: site {site} has partial occupancies ({occupied}); "
                 "give an ordered structure, such as a supercell with a whole atom on each site"
             )
-
-
-def read_structures(
-    paths: Iterable[Path], progress: Callable[[], None] = lambda: None, keys: LabelKeys | None = None
-) -> Iterator[Structure]:
-    """Read structures with the labels that they have, from everything that is a source (docs/data.md).
-
-    Args:
-        paths: Files or folders.
-        progress: Called after each structure.
-        keys: Where the labels are; the usual keys by default.
-
-    Raises:
-        DataError: If a file is missing or cannot be read, naming the frame.
-    """
-    for path in paths:
-        empty = True
-        for structure in open_source(path, keys):
-            yield structure
-            progress()
-            empty = False
-        if empty:
-            raise DataError(f"{path}: contains no structure; is the file complete?")
 
 
 def file_format(path: Path) -> str:

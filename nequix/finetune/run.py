@@ -15,8 +15,9 @@ from nequix.core.errors import DataError
 from nequix.core.parameters import manifest
 from nequix.core.spec import ModelSpec
 from nequix.data.loader import Loader
+from nequix.data.opening import open_source
 from nequix.data.packing import Sizes
-from nequix.data.sources import Source, Subset, open_source
+from nequix.data.sources import Source, Subset
 from nequix.data.stats import Statistics
 from nequix.finetune.config import FinetuneConfig, PhononsConfig
 from nequix.finetune.modes import trained_names

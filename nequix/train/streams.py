@@ -15,7 +15,8 @@ from nequix.core.errors import DataError
 from nequix.core.spec import ModelSpec
 from nequix.data.labels import tell_labels, tell_unread
 from nequix.data.loader import Loader
-from nequix.data.sources import FEW, Source, open_source, split
+from nequix.data.opening import open_source
+from nequix.data.sources import FEW, Source, split
 from nequix.data.stats import Statistics
 from nequix.data.structure import ENERGIES, LABELS, Structure
 from nequix.train.config import TrainConfig

@@ -18,7 +18,7 @@ from nequix.coverage.limits import distance_limits
 from nequix.coverage.reference import shortest_distances
 from nequix.coverage.sidecar import ENDING, find_reference, read_shipped
 from nequix.data.batch import graph_of
-from nequix.data.sources import open_source
+from nequix.data.opening import open_source
 from nequix.io.catalogue import ENTRIES, REFERENCES, load_weights, place_bundled
 from nequix.io.files import digest_file
 from tests.coverage.sets import structures

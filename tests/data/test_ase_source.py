@@ -8,9 +8,9 @@ from ase.units import GPa
 
 from nequix.core.errors import DataError
 from nequix.data.convert import convert
-from nequix.data.frames import read_frames, read_structures
+from nequix.data.frames import read_frames
 from nequix.data.label_keys import LabelKeys
-from nequix.data.sources import open_source
+from nequix.data.opening import open_source, read_structures
 from tests.data import vasp
 from tests.data.sets import strained_copper
 

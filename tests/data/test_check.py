@@ -12,7 +12,7 @@ from ase.constraints import FixAtoms
 from nequix.backends import load_model
 from nequix.data.check import check_source
 from nequix.data.label_keys import LabelKeys
-from nequix.data.sources import open_source
+from nequix.data.opening import open_source
 from nequix.data.structure import to_atoms
 from nequix.graphs.results import Results
 from tests.data.sets import SPEC, labelled, real, relabelled, saved, strained_copper

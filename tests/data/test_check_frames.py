@@ -8,8 +8,8 @@ import pytest
 from nequix.backends import load_model
 from nequix.data.check import check_source
 from nequix.data.check_forces import JUDGED, spread_evenly
+from nequix.data.opening import open_source
 from nequix.data.pair_fit import PairFit
-from nequix.data.sources import open_source
 from nequix.data.stats import compute
 from tests.data.sets import real, relabelled, saved, strained_copper
 from tests.data.test_check import Reference

@@ -7,7 +7,7 @@ import pytest
 
 from nequix.data.check import check_source
 from nequix.data.check_units import UNITS, name_unit
-from nequix.data.sources import open_source
+from nequix.data.opening import open_source
 from tests.data.sets import relabelled, saved, strained_copper
 from tests.data.test_check import Reference
 from tests.data.test_check_frames import Listed, structures_of

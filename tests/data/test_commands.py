@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from nequix.data.sources import open_source
+from nequix.data.opening import open_source
 from tests.data.sets import relabelled, saved, strained_copper
 
 

@@ -14,7 +14,7 @@ from nequix.core.errors import DataError
 from nequix.data import convert as module
 from nequix.data.convert import convert, converted_labels
 from nequix.data.label_keys import LabelKeys
-from nequix.data.sources import open_source
+from nequix.data.opening import open_source
 from tests.data.sets import relabelled, saved, strained_copper
 from tests.data.test_sources import mptrj_frame
 

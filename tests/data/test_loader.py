@@ -14,9 +14,10 @@ from nequix.core.errors import DataError, GraphError
 from nequix.data.batch import collate, graph_of
 from nequix.data.graph_cache import GraphCache
 from nequix.data.loader import Loader
+from nequix.data.opening import open_source
 from nequix.data.packing import Budget
 from nequix.data.sizes import measure
-from nequix.data.sources import Subset, open_source
+from nequix.data.sources import Subset
 from nequix.data.workers import ordered_map
 from nequix.graphs.tiling import TILE
 from tests.data.sets import SPEC, real, relabelled, saved, strained_copper

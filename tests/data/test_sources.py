@@ -19,7 +19,8 @@ from nequix.core.errors import DataError
 from nequix.data import extxyz
 from nequix.data.convert import convert
 from nequix.data.label_keys import LabelKeys
-from nequix.data.sources import Subset, open_source, split
+from nequix.data.opening import open_source
+from nequix.data.sources import Subset, split
 from tests.data.sets import real, relabelled, saved, strained_copper
 
 N = 8

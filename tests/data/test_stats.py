@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nequix.core.errors import DataError
-from nequix.data.sources import open_source
+from nequix.data.opening import open_source
 from nequix.data.stats import compute, describe_packing
 from nequix.io.catalogue import load_weights
 from tests.data.sets import real, relabelled, saved, strained_copper

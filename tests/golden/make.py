@@ -20,7 +20,7 @@ from nequix.core.parameters import initialise
 from nequix.core.spec import ModelSpec
 from nequix.coverage.build import build_reference
 from nequix.coverage.sidecar import write_reference
-from nequix.data.sources import open_source
+from nequix.data.opening import open_source
 from nequix.data.structure import Structure
 from nequix.io.ensemble import Calibration, write_ensemble
 from nequix.io.weights import Provenance, read_weights, write_weights

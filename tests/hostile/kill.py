@@ -26,7 +26,7 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
-from nequix.data.sources import open_source
+from nequix.data.opening import open_source
 from tests.calculator.small import rattled, write_small
 from tests.evaluate.commands import results
 from tests.evaluate.physics.references import write_references

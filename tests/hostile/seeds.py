@@ -15,7 +15,7 @@ import numpy as np
 from ase.io import write
 
 from nequix.data.convert import convert
-from nequix.data.sources import open_source
+from nequix.data.opening import open_source
 from nequix.io.ensemble import write_ensemble
 from nequix.io.weights import read_weights, write_weights
 from tests.calculator.small import SPEC, WEIGHTS

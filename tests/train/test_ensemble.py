@@ -14,7 +14,7 @@ from scipy.stats import norm
 from nequix import NequixEnsembleCalculator, cli
 from nequix.core.errors import DataError
 from nequix.core.parameters import initialise
-from nequix.data.sources import open_source
+from nequix.data.opening import open_source
 from nequix.data.structure import Structure, to_atoms
 from nequix.finetune.calibration import Pairs, calibrate, coverage, fit_scale, miscalibration_area
 from nequix.finetune.config import configure

@@ -13,7 +13,7 @@ import nequix.torch.model
 import nequix.torch.potential
 from nequix.core.parameters import initialise, manifest
 from nequix.data.loader import Loader
-from nequix.data.sources import open_source
+from nequix.data.opening import open_source
 from nequix.graphs.tiling import TILE
 from nequix.jax import convolution
 from nequix.jax.convolution import PlainKernel

@@ -11,7 +11,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from nequix.core.errors import DataError
 from nequix.core.parameters import initialise
 from nequix.core.spec import ModelSpec
-from nequix.data.sources import open_source, split
+from nequix.data.opening import open_source
+from nequix.data.sources import split
 from nequix.finetune.config import ReplayConfig, configure
 from nequix.finetune.run import FineTuning
 from nequix.io.weights import Provenance, read_weights, write_weights

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from nequix.core.errors import DataError
-from nequix.data.sources import open_source, split
+from nequix.data.opening import open_source
+from nequix.data.sources import split
 from nequix.train import statistics_cache as module
 from nequix.train.config import read_config
 from nequix.train.loop import Run

@@ -11,7 +11,7 @@ from nequix.backends import load_model
 from nequix.core.errors import DataError
 from nequix.core.parameters import initialise
 from nequix.core.spec import ModelSpec
-from nequix.data.sources import open_source
+from nequix.data.opening import open_source
 from nequix.io.weights import Provenance, Weights
 from weights.nano import chemistry, derive, generate, packings, perturb, prototypes
 from weights.nano.teacher import Label, equilibrate, teach_with

@@ -15,7 +15,7 @@ from pathlib import Path
 from nequix.backends import load_model
 from nequix.coverage.build import build_reference
 from nequix.coverage.sidecar import ENDING, write_reference
-from nequix.data.sources import open_source
+from nequix.data.opening import open_source
 from nequix.io.catalogue import ENTRIES, load_weights
 from nequix.io.files import digest_file
 

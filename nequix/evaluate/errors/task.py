@@ -14,7 +14,8 @@ from nequix.core.errors import DataError, GraphError
 from nequix.data.batch import graph_of
 from nequix.data.label_keys import LabelKeys
 from nequix.data.labels import tell_unread
-from nequix.data.sources import Source, open_source
+from nequix.data.opening import open_source
+from nequix.data.sources import Source
 from nequix.data.structure import LABELS, Structure, refuse_not_finite
 from nequix.evaluate.batches import MAX_ATOMS, evaluate_graphs
 from nequix.evaluate.digests import describe_paths
@@ -31,7 +32,7 @@ class Errors:
     """Predictions for labelled structures, to be compared with their labels.
 
     Attributes:
-        paths: What :func:`nequix.data.sources.open_source` opens.
+        paths: What :func:`nequix.data.opening.open_source` opens.
         keys: Where the labels are.
         max_atoms: Atoms evaluated at once; at least one structure is.
     """
