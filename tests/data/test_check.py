@@ -273,12 +273,21 @@ def test_streams_are_checked(tmp_path, frames):
     assert [found.rule for found in report.findings] == ["duplicate"]
 
 
-@pytest.mark.parametrize(("name", "content"), [("set.extxyz", ""), ("set.extxyz", "\n"), ("set.json", "{}")])
-def test_nothing_is_an_error(tmp_path, name, content):
-    (tmp_path / name).write_text(content)
-    report = check_source(open_source(tmp_path / name), Reference())
+@pytest.mark.parametrize("content", ["", "\n"])
+def test_nothing_is_an_error(tmp_path, content):
+    path = tmp_path / "set.extxyz"
+    path.write_text(content)
+    report = check_source(open_source(path), Reference())
     assert [found.rule for found in report.errors] == ["empty"]
-    assert report.errors[0].names == (str(tmp_path / name),)
+    assert report.errors[0].names == (str(path),)
+
+
+def test_json_without_a_frame_names_the_layouts_that_are_read(tmp_path):
+    path = tmp_path / "set.json"
+    path.write_text("{}")
+    (error,) = check_source(open_source(path), Reference()).errors
+    assert error.rule == "unreadable"
+    assert f"{path}: contains no frame; JSON is read in two layouts" in error.message
 
 
 # Real data.
