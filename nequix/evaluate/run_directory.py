@@ -139,20 +139,20 @@ class RunDirectory:
         """Give what an item's JSON holds, and its arrays, which are not read yet."""
         path = self.path(item)
         held = _read_record(path, ITEM_FORMAT)
-        if missing := {"values", "error", "arrays"} - held.keys():
+        if missing := {"values", "error"} - held.keys():
             raise _damaged(path, f"without {', '.join(sorted(missing))}")
         if not isinstance(held["values"], dict) or not isinstance(held["error"], str | None):
             raise _damaged(path, "values or error of another type")
         path = path.with_suffix(".npz")
-        names = held["arrays"]
-        if names == []:
+        names = held.get("arrays")  # absent in items of the first version
+        if names == [] or (names is None and not path.exists()):
             yield held, None
             return
         try:
             with path.open("rb") as handle:
                 check_npz(handle, str(path))
                 with np.load(handle, allow_pickle=False) as stored:
-                    if sorted(stored.files) != names:
+                    if names is not None and sorted(stored.files) != names:
                         raise ValueError(f"holds {', '.join(stored.files)}")
                     yield held, stored
         except _DAMAGE as error:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import ClassVar
 
 from nequix.core.errors import DataError
 from nequix.core.suggest import did_you_mean
@@ -97,6 +98,7 @@ class FinetuneConfig(TrainConfig):
         draw: Which ones; those of a draw are nested.
     """
 
+    forces_first: ClassVar[bool] = True
     parent: str
     parent_digest: str
     mode: str

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from nequix.core.errors import DataError, SpecError
 from nequix.core.migrations import Format, NewerVersion
@@ -204,8 +204,10 @@ class TrainConfig:
         provenance: What the trained file says of itself.
         stop: When a loss counts as exploding.
         log: Who is told what is measured.
+        forces_first: Whether structures with forces are held out first if few are held out.
     """
 
+    forces_first: ClassVar[bool] = False
     model: ModelConfig
     data: DataConfig
     loss: LossConfig

@@ -56,7 +56,8 @@ def open_sources(config: TrainConfig) -> tuple[Source, Source | None]:
     if config.data.valid_fraction == 0:
         return source, None
     _refuse_repeated(config)
-    prefer = has_forces if config.loss.forces > 0 else None
+    # Trainings from scratch keep the plain draw: a run that is resumed holds out what it held out before.
+    prefer = has_forces if config.forces_first and config.loss.forces > 0 else None
     return split(source, config.data.valid_fraction, config.run.seed, prefer)
 
 

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from nequix import __version__
 from nequix.backends import import_backend
+from nequix.engines import installed_engines
 from nequix.io.provenance import describe_model, package_versions
 from nequix.io.weights import Weights
 from nequix.verify.checks import Check, Observed, Problem, compare, compare_products, observe, pose
@@ -154,16 +156,16 @@ def certify(
     configurations = []
     for backend in backends:
         engine = import_backend(backend)
-        place = engine.Potential(weights, kernel="plain", device=device).platform
-        for kernel in engine.kernels.available_kernels(place):
+        for kernel in _kernels(engine, weights, device):
             for dtype in DTYPES:
                 configuration = Configuration(backend, kernel, dtype)
                 configurations.append(configuration)
                 progress(configuration.name)
-                observed = _run(configuration, weights, device, problem, thorough)
+                is_reference = configuration.name in _references(backends)
+                observed = _run(configuration, weights, device, problem, thorough, is_reference)
                 if observed is not None:
                     done.append((configuration, observed))
-    references = [(c, o) for c, o in done if (c.kernel, c.dtype) == ("plain", "float64")]
+    references = [(c, o) for c, o in done if c.name in _references(backends)]
     products = next((o.products for _, o in references if o.products is not None), None)
     for first, reference in references[:1]:
         for configuration, observed in done:
@@ -172,14 +174,33 @@ def certify(
             compare_products(observed, products, problem)
     if not references:
         for configuration in configurations:
-            configuration.failures.append("there is no float64 plain configuration to compare with")
+            configuration.failures.append("there is no float64 reference configuration to compare with")
     name = references[0][0].name if references else "none"
     seconds = time.perf_counter() - start
     return Certificate(describe_model(weights), problem.names, configurations, name, seconds)
 
 
+def _kernels(engine: ModuleType, weights: Weights, device: str | None) -> Sequence[str]:
+    """List the kernels of a backend; the native backend has only one."""
+    if engine.__name__ == "nequix.native":
+        return engine.KERNELS
+    place = engine.Potential(weights, kernel="plain", device=device).platform
+    return engine.kernels.available_kernels(place)
+
+
+def _references(backends: Sequence[str]) -> list[str]:
+    """Name the configurations to compare with: plain in each engine, or else the native library."""
+    engines = [backend for backend in backends if backend != "native"]
+    return [f"{engine} plain float64" for engine in engines] or ["native native float64"]
+
+
 def _run(
-    configuration: Configuration, weights: Weights, device: str | None, problem: Problem, thorough: bool
+    configuration: Configuration,
+    weights: Weights,
+    device: str | None,
+    problem: Problem,
+    thorough: bool,
+    differences: bool,
 ) -> Observed | None:
     """Run one configuration; whatever it raises is a failure of it, not the end of all."""
     engine = import_backend(configuration.backend)
@@ -191,8 +212,9 @@ def _run(
         if potential.kernel.name != configuration.kernel:
             configuration.failures.append(f"the kernel {potential.kernel.name!r} was chosen instead")
         # One configuration of each engine: the others are compared with these far more sharply.
-        differences = (configuration.kernel, configuration.dtype) == ("plain", "float64")
         products = thorough or (configuration.backend not in COMPILING and potential.native is None)
+        if configuration.backend == "native" and not installed_engines():
+            products = False  # second derivatives are those of an engine
         observed = observe(potential, problem, differences, products)
         configuration.left_out = [] if products else ["Hessian", *["FD Hessian"] * differences]
     except Exception as error:  # a fault of any kind belongs into the certificate

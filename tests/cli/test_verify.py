@@ -7,11 +7,13 @@ import pytest
 
 import nequix.torch.convolution as convolution
 import nequix.torch.e3nn_kernel as e3nn_kernel
-import nequix.torch.native_kernel as native_kernel
+import nequix.torch.kernels as kernels
 import nequix.torch.potential as potential
 from nequix import cli, load_weights
 from nequix.core import irreps
 from nequix.graphs.graph import GraphError
+from nequix.native.model import NativeModel
+from nequix.potential import Potential
 from nequix.verify import certify, random_model
 from nequix.verify.structures import join, structures
 from nequix.verify.tolerances import TOLERANCES
@@ -195,26 +197,26 @@ def test_a_kernel_that_never_runs_fails_though_all_numbers_are_right(monkeypatch
 
 
 def test_a_native_kernel_that_never_runs_fails_though_all_numbers_are_right(monkeypatch):
-    monkeypatch.setattr(native_kernel.NativeKernel, "whole", False)
+    monkeypatch.setattr(Potential, "native", None)
     certificate = certify(WEIGHTS, ["torch"])
     assert failures(certificate) == {"torch native float64": set(), "torch native float32": set()}
     assert "never ran in: evaluate" in certificate.configurations[2].failures[0]
 
 
 def test_wrong_forces_of_the_native_kernel_fail(monkeypatch):
-    right = native_kernel.NativeKernel.evaluate
+    right = NativeModel.evaluate_graph
 
-    def wrong(self, graph):
-        energies, forces, virials = right(self, graph)
+    def wrong(self, graph, threads=None):
+        energies, forces, virials = right(self, graph, threads)
         return energies, forces * (1 + 1e-4), virials
 
-    monkeypatch.setattr(native_kernel.NativeKernel, "evaluate", wrong)
+    monkeypatch.setattr(NativeModel, "evaluate_graph", wrong)
     failed = failures(certify(WEIGHTS, ["torch"]))
     assert failed == {"torch native float64": {"forces"}, "torch native float32": {"forces"}}
 
 
 def test_another_kernel_than_the_one_asked_for_fails(monkeypatch):
-    monkeypatch.setattr(potential, "select_kernel", lambda *given: convolution.PlainKernel())
+    monkeypatch.setattr(kernels.TABLE, "bound", lambda *given: convolution.PlainKernel())
     certificate = certify(WEIGHTS, ["torch"])
     wrong = {f"torch {kernel} {dtype}" for kernel in ("native", "e3nn") for dtype in ("float64", "float32")}
     assert set(failures(certificate)) == wrong

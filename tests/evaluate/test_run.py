@@ -274,4 +274,4 @@ def test_half_written_files_are_cleared_away(tmp_path):
         (tmp_path / "items" / ".nequix-0.tmp").touch()
     with RunDirectory(tmp_path).begin({}):
         assert not list((tmp_path / "items").iterdir())
-    assert json.loads((tmp_path / "run.json").read_bytes()) == {}
+    assert json.loads((tmp_path / "run.json").read_bytes()) == {"version": 1}

@@ -83,7 +83,7 @@ def test_runs_resume_from_their_checkpoint(folder, tmp_path, monkeypatch):
 @pytest.mark.parametrize("folder", versions("evaluation"))
 def test_evaluations_are_complete(folder, tmp_path, monkeypatch, run):  # noqa: F811
     take(folder, tmp_path, monkeypatch)
-    monkeypatch.setattr("nequix.evaluate.run.evaluate_item", None)  # nothing is evaluated again
+    monkeypatch.setattr("nequix.evaluate.item.evaluate_item", None)  # nothing is evaluated again
     code, out, _ = run("evaluate", "errors", "data.extxyz", "-o", "evaluation", *make.EVALUATION)
     assert code == 0
     assert "evaluation/report.md: 12 structures" in out
@@ -178,7 +178,7 @@ def test_a_checkpoint_with_an_array_that_moved_opens(first, monkeypatch):
 
 def test_an_evaluation_without_a_newer_setting_has_its_default(first, monkeypatch, run):  # noqa: F811
     command = ("evaluate", "errors", "data.extxyz", "-o", "evaluation", *make.EVALUATION)
-    monkeypatch.setattr("nequix.evaluate.run.evaluate_item", None)
+    monkeypatch.setattr("nequix.evaluate.item.evaluate_item", None)
     with monkeypatch.context() as later:
         add_version(later, run_directory, "RUN_FORMAT", Change({"settings.block": 64}))
         edit("evaluation/run.json", lambda record: record["settings"].pop("block"))

@@ -13,10 +13,10 @@ from nequix.core.parameters import initialise
 from nequix.core.spec import ModelSpec
 from nequix.data.opening import open_source
 from nequix.data.sources import split
-from nequix.finetune.config import ReplayConfig, configure
+from nequix.finetune.config import FinetuneConfig, ReplayConfig, configure
 from nequix.finetune.run import FineTuning
 from nequix.io.weights import Provenance, read_weights, write_weights
-from nequix.train.config import read_config
+from nequix.train.config import TrainConfig, read_config
 from nequix.train.loop import Run
 from nequix.train.streams import has_forces, open_sources
 from tests.train.emt import write_config, write_data
@@ -226,6 +226,7 @@ def test_errors_without_labels_are_empty_in_the_log(tmp_path, monkeypatch):
 def test_structures_with_forces_are_held_out_where_few_are(tmp_path, monkeypatch):
     """Nine of ten cells are perfect crystals, whose forces say nothing about an epoch."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(TrainConfig, "forces_first", FinetuneConfig.forces_first)  # of fine-tunings
     path = write_config(tmp_path, 10, valid_fraction=0.1)
     frames = ase.io.read("data.extxyz", ":")
     for index, atoms in enumerate(frames):

@@ -285,7 +285,10 @@ def test_what_another_teacher_made_is_not_taken_for_its_own(tmp_path):
 
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["run", "dry run"])
 @pytest.mark.parametrize("others", [[], ["more.extxyz"]], ids=["alone", "and a file"])
-def test_a_teacher_is_one_of_the_sources_of_replay(monkeypatch, dry, others):
+def test_a_teacher_is_one_of_the_sources_of_replay(monkeypatch, tmp_path, dry, others):
+    monkeypatch.chdir(tmp_path)
+    for name in ("data.extxyz", "parent.safetensors", *others):
+        Path(name).touch()
     made, told = [], []
     module = sys.modules["nequix.cli.finetune"]  # the package's attribute is the command
     monkeypatch.setattr(teacher, "write_teacher_data", lambda parent, path: made.append(path) or path)

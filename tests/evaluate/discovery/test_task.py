@@ -252,6 +252,11 @@ def test_workers_do_the_same(tmp_path, monkeypatch):
     ],
 )
 def test_options_that_would_be_ignored_are_refused(tmp_path, capsys, options, says):
+    for name in ("s.xyz", "e.json", "r.csv", "r.zip"):
+        (tmp_path / name).touch()
+    options = [
+        tmp_path / option if "." in option and not option[0].isdigit() else option for option in options
+    ]
     assert evaluate("discovery", tmp_path / "s.xyz", "-o", tmp_path / "run", *options) == 1
     assert says in capsys.readouterr().err
 
