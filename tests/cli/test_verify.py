@@ -18,7 +18,7 @@ from nequix.verify import certify, random_model
 from nequix.verify.structures import join, structures
 from nequix.verify.tolerances import TOLERANCES
 from tests.calculator import small
-from tests.calculator.small import BACKENDS, SPEC, WEIGHTS
+from tests.calculator.small import BACKENDS, ENGINES, SPEC, WEIGHTS
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_sound_engines_pass_and_the_certificate_tells_all(run, tmp_path):
     assert len(certificate["model"]["checksum"]) == len(certificate["model"]["file_sha256"]) == 64
     assert certificate["packages"]["numpy"] == np.__version__
     made = {(c["backend"], c["kernel"], c["dtype"]): c for c in certificate["configurations"]}
-    assert {(b, k, d) for b in BACKENDS for k in ("plain", "e3nn") for d in ("float64", "float32")} <= set(
+    assert {(b, k, d) for b in ENGINES for k in ("plain", "e3nn") for d in ("float64", "float32")} <= set(
         made
     )
     for key, configuration in made.items():
