@@ -190,9 +190,11 @@ def test_patience_ends_a_run_whose_parent_is_the_best():
     assert History(Path("patient", "history.csv")).rows() == rows
 
 
-def test_a_deleted_best_model_is_named():
+def test_a_deleted_best_model_is_named(monkeypatch):
     """It is the result, and in no checkpoint."""
     run = tuning("head", epochs=1)
+    losses = iter([1.0, 2.0, 3.0])  # so that the parent is the best
+    monkeypatch.setattr(run, "errors", lambda *_: {"loss": next(losses)})
     with pytest.raises(DataError, match=r"best\.safetensors: missing, .* another folder"):
         run.train(lambda *_: Path("run", BEST).unlink(missing_ok=True) if run.loader.position == 1 else None)
     assert not Path("run", MODEL).exists()
