@@ -163,7 +163,8 @@ def _watching(numbers: tuple[int, ...]) -> Iterator[None]:
     finally:
         signal.set_wakeup_fd(before)
         _watched.clear()
-        waking.close()  # which ends the thread
+        waking.shutdown(socket.SHUT_RDWR)  # ends the thread, even if a forked child has the socket, too
+        waking.close()
         thread.join()
         woken.close()
 

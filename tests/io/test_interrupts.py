@@ -46,6 +46,19 @@ def test_handlers_are_restored():
     assert signal.set_wakeup_fd(-1) == -1
 
 
+def test_a_child_that_was_forked_within_does_not_delay_the_end():
+    code = """
+import os, time
+from nequix.io.interrupts import interruptible
+with interruptible():
+    child = os.fork()
+    if not child:
+        time.sleep(60)
+os.kill(child, 9)
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=30)
+
+
 @pytest.mark.parametrize(
     ("context", "number"),
     [
