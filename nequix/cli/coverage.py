@@ -130,11 +130,11 @@ def build(
     if every > 1:
         structures = Subset(structures, range(0, len(structures), every))
     potential = make_calculator(model, backend, dtype, kernel, device).potential if features else None
-    told = description or ", ".join(path.name for path in data)
-    told += f", one structure in {every}" if every > 1 else ""
+    description_of_data = description or ", ".join(path.name for path in data)
+    description_of_data += f", one structure in {every}" if every > 1 else ""
     with progress_bar("coverage build", count_structures(structures)) as bar:
         built = build_reference(
-            structures, weights, potential, told, bar.advance, source=source, caveat=caveat
+            structures, weights, potential, description_of_data, bar.advance, source=source, caveat=caveat
         )
     write_reference(target, built)
     print(f"{target}: {built.n_structures} structures, {len(built.elements)} elements")

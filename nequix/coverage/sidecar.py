@@ -29,7 +29,7 @@ from nequix.io.provenance import describe_model
 from nequix.io.weights import Weights
 
 KIND, FORMAT = "nequix-coverage", Format("coverage reference", (Change({"source": "", "caveat": ""}),))
-"""Version 1 stores empty bins, and neither shortest distances, source nor caveat."""
+"""Version 1 stores empty bins, and has no shortest distances, source or caveat."""
 
 ENDING = ".coverage.safetensors"
 """Instead of the weight file's ``.safetensors``."""

@@ -91,9 +91,9 @@ def _open_folder(folder: Path, keys: LabelKeys) -> Source:
             f"{folder}: a folder without {', '.join(DATABASES + XYZ + ZIP)} files; check the path"
         )
     if len(kinds) > 1:
-        told = " and ".join(f"{len(files)} like {files[0].name}" for files in kinds)
+        listed = " and ".join(f"{len(files)} like {files[0].name}" for files in kinds)
         raise DataError(
-            f"{folder}: holds files of several kinds ({told}), expected one; name the files that are meant "
+            f"{folder}: holds files of several kinds ({listed}), expected one; name the files that are meant "
             "instead of the folder, or move the others out of it"
         )
     return Joined([_open(file, keys) for file in kinds[0]], str(folder))
