@@ -16,6 +16,7 @@ extern "C" {
 #define NEQUIX_API __attribute__((visibility("default")))
 
 enum {
+  NEQUIX_VERSION = 1, /* of this interface: raised when a function or a structure changes */
   NEQUIX_DEGREES = 4, /* 0 to 3 */
   NEQUIX_PAD = 16,    /* channels are padded with zeros to a multiple of this */
   NEQUIX_MOST_THREADS = 1024
@@ -65,6 +66,9 @@ typedef struct {
 
 typedef struct nequix_model nequix_model;
 
+/* NEQUIX_VERSION of the library: a caller that loads the library compares it with its own. */
+NEQUIX_API int64_t nequix_version(void);
+
 /* The sizes of nequix_path, nequix_layer and nequix_spec: a caller compares them with those that it was
  * compiled with. */
 NEQUIX_API void nequix_sizes(int64_t sizes[3]);
@@ -112,6 +116,84 @@ NEQUIX_API const char* nequix_forces(int64_t n_nodes, int64_t n_edges, int64_t n
 
 /* How often a model was evaluated, which shows that the kernels ran. */
 NEQUIX_API int64_t nequix_calls(const nequix_model* model);
+
+/* One share of a system that is divided among processes or computers (ranks), layer by layer.
+
+   The nodes of a part are its receivers, 0 to n_receivers - 1, and then its ghosts: copies of atoms that are
+   receivers of some part, of this one too if the box is periodic. Ghosts send to receivers and have no edges
+   of their own, so they are needed up to one cutoff from a receiver, whatever the number of layers. Before
+   every layer but the first, the caller brings the features of receivers to their ghosts; after it, on the
+   way back, it brings the derivatives of ghosts home to the receivers. A step of a model of L layers:
+
+     nequix_part_begin
+     nequix_part_forward(0)                          reads species only
+     for t = 1 ... L-1:     exchange features t; nequix_part_forward(t)
+     then, with a gradient:
+     nequix_part_backward(L-1)
+     for t = L-1 ... 1:     exchange derivatives t; nequix_part_backward(t-1)
+
+   Exchange features t: nequix_part_read the receivers' rows, nequix_part_write them to their ghosts.
+   Exchange derivatives t: nequix_part_read the ghosts' rows, nequix_part_write them to the receivers, which
+   adds them. The energies of all parts are then those of the undivided system, and gradients are of its total
+   energy. Any other order of calls gives a message and changes nothing; nequix_part_begin may always be
+   called, and abandons an unfinished step.
+
+   A part keeps its memory from step to step and is used by one thread at a time. Parts are independent of one
+   another: those of one model may be used by several threads at once. */
+typedef struct nequix_part nequix_part;
+
+/* Create a part that computes with n_threads threads, 1 to NEQUIX_MOST_THREADS. The model may be destroyed
+   before its parts. On failure *part is null. */
+NEQUIX_API const char* nequix_part_create(const nequix_model* model, int32_t n_threads, nequix_part** part);
+NEQUIX_API void nequix_part_destroy(nequix_part* part);
+
+/* The number of layers, L; 0 for no part. */
+NEQUIX_API int32_t nequix_part_layers(const nequix_part* part);
+
+/* The bytes of a node's row in the exchanges of features t and of derivatives t, t = 1 ... L-1: a multiple of
+   64. For other t, and for no part, 0. */
+NEQUIX_API int64_t nequix_part_width(const nequix_part* part, int32_t t);
+
+/* Begin a step. The edges of receiver i are first[i] to first[i + 1] - 1, first[0] = 0; n_edges below is
+   first[n_receivers]. Edges from the cutoff on contribute nothing.
+
+     first     (n_receivers + 1)  copied; null only if n_receivers = 0
+     vectors   (n_edges, 3)       from receiver to sender, A
+     senders   (n_edges)          nodes, ghosts among them
+     species   (n_nodes)          of receivers and ghosts
+     energies  (n_receivers)      eV; written by the last forward stage
+     gradient  (n_edges, 3)       eV/A, of the total energy by vectors; complete after
+                                  backward(0); not used if with_gradient is 0
+
+   All but `first` are used until the step's last call: they must stay where they are, and unchanged. Whether
+   there is a gradient is said by with_gradient, since arrays of no elements may be null. A part may have no
+   receivers, no nodes or no edges. */
+NEQUIX_API const char* nequix_part_begin(nequix_part* part, int64_t n_receivers, int64_t n_nodes,
+                                         const int64_t* first, const double* vectors, const int32_t* senders,
+                                         const int32_t* species, int32_t with_gradient, double* energies,
+                                         double* gradient);
+
+/* Evaluate layer t of the receivers, and what its successor needs of them. For t > 0 every ghost that sends
+   to a receiver within the cutoff must have been given its features: if one was not, this gives a message. */
+NEQUIX_API const char* nequix_part_forward(nequix_part* part, int32_t t);
+
+/* Differentiate layer t: add to the gradient, and for t > 0 sum the derivatives by the features that entered
+   the layer, of all nodes. */
+NEQUIX_API const char* nequix_part_backward(nequix_part* part, int32_t t);
+
+/* Copy rows of n nodes to a buffer, or from it: features (derivatives = 0; writing sets them) between
+   forward(t - 1) and forward(t), or derivatives (derivatives = 1; writing adds to them) between backward(t)
+   and backward(t - 1). The nodes are nodes[0] to nodes[n - 1] or, if nodes is null, start to start + n - 1;
+   any node may be read and written, so that rows can be passed on from ghost to ghost. The buffer has n
+   nequix_part_width(t) bytes, with any alignment. All numbers are in the model's precision, so that parts of
+   one model understand each other on computers of one kind. */
+NEQUIX_API const char* nequix_part_read(const nequix_part* part, int32_t derivatives, int32_t t, int64_t n,
+                                        const int32_t* nodes, int64_t start, void* buffer);
+NEQUIX_API const char* nequix_part_write(nequix_part* part, int32_t derivatives, int32_t t, int64_t n,
+                                         const int32_t* nodes, int64_t start, const void* buffer);
+
+/* The memory that the part holds, in bytes; 0 for no part. */
+NEQUIX_API int64_t nequix_part_bytes(const nequix_part* part);
 
 #ifdef __cplusplus
 }
