@@ -20,6 +20,7 @@ thorough: .venv/stamp-dev
 lint: .venv/stamp-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tests/language/check.py
 	$(BIN)/clang-format --dry-run --Werror $(SOURCES) $(wildcard tests/native/*.h tests/native/*.cpp)
 	$(BIN)/pyright
 
@@ -31,7 +32,7 @@ format: .venv/stamp-dev
 	$(BIN)/clang-format -i $(SOURCES) $(wildcard tests/native/*.h tests/native/*.cpp)
 	$(BIN)/ruff check --fix .
 
-# A change of what is compiled compiles it anew.
+# Recompile when a source changes.
 SOURCES := $(wildcard nequix/native/src/*.cpp nequix/native/src/*.h nequix/native/src/kernels/*)
 NATIVE := $(SOURCES) nequix/native/src/CMakeLists.txt \
           nequix/native/generate.py nequix/native/sources.py nequix/core/coupling.py
