@@ -38,7 +38,8 @@ class Model(eqx.Module):
 
     def __init__(self, spec: ModelSpec, parameters: Mapping[str, Array]) -> None:
         groups = group(spec, parameters)
-        self.layers = [Interaction(groups[f"layers.{i}"], layer, spec) for i, layer in enumerate(plan(spec))]
+        layers = [Interaction(groups[f"layers.{i}"], layer, spec) for i, layer in enumerate(plan(spec))]
+        self.layers = layers
         self.readout = groups["readout"]
         self.atom_energies = parameters["atom_energies"]
         self.spec = spec

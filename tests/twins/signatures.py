@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _WORDS = {r"\b(jax|torch)\b": "engine", r"\b(JAX|PyTorch)\b": "Engine", r"\b[dD]evice\b": "Device"}
-_METHODS = {"forward": "__call__"}  # how a PyTorch module spells its call
+METHODS = {"forward": "__call__"}  # how a PyTorch module spells its call
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _declared(body: list[ast.stmt], prefix: str = "", fields: bool = True) -> li
     found = []
     for node in body:
         if isinstance(node, ast.FunctionDef):
-            name = _METHODS.get(node.name, node.name)
+            name = METHODS.get(node.name, node.name)
             if not name.startswith("_") or name in ("__init__", "__call__"):
                 text = neutral(ast.get_docstring(node) or "")
                 found.append(Declaration(prefix + name, "function", _parameters(node), text))

@@ -1,35 +1,11 @@
 """The engines are twins: the same files, names, order, parameters and docstrings."""
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 
+from tests.twins.differences import DIFFERING_VALUES, ENGINES, ONLY_FILES, ONLY_NAMES, shared_files
 from tests.twins.signatures import read_declarations
-
-ENGINES = {name: Path(__file__).parents[2] / "nequix" / name for name in ("jax", "torch")}
-
-ONLY_FILES = {
-    "compilation.py": "jax",  # PyTorch compiles nothing that could be kept
-}
-ONLY_NAMES = {
-    ("ensemble.py", "EnsemblePotential.__init__"): "jax",  # it maps one program over the members' parameters
-    ("ops.py", "rematerialise"): "torch",  # JAX has its own, torch.utils.checkpoint has no second derivatives
-}
-DIFFERING_VALUES = {
-    # Measured: three times quicker in chunks in JAX, a tenth quicker at once in PyTorch (docs/kernels.md).
-    ("e3nn_kernel.py", "E3nnKernel.chunked"),
-    ("e3nn_kernel.py", "E3nnKernel.extra"),
-    ("e3nn_kernel.py", "E3nnKernel.packages"),
-    ("openequivariance_kernel.py", "OpenEquivarianceKernel.packages"),
-    ("openequivariance_kernel.py", "OpenEquivarianceKernel.then"),
-}
-
-
-def shared_files():
-    return sorted(
-        {path.name for folder in ENGINES.values() for path in folder.glob("*.py")} - set(ONLY_FILES)
-    )
 
 
 def declarations(engine, file):
