@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
-from nequix.core import irreps
+from nequix.core import irreps, json_text
 from nequix.core.errors import SpecError
 from nequix.core.migrations import Format, NewerVersion
 
@@ -143,11 +143,9 @@ class ModelSpec:
             SpecError: For bad JSON, a newer version, unknown or missing fields, bad values.
         """
         try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise SpecError(f"the specification is not JSON: {error}") from None
-        if not isinstance(values, dict):
-            raise SpecError(f"the specification must be a JSON object, got {type(values).__name__}")
+            values = json_text.parse_object(text)
+        except ValueError as error:
+            raise SpecError(f"the specification is not JSON of an object: {error!s:.200}") from None
         return cls.from_dict(values)
 
     @classmethod

@@ -13,7 +13,7 @@ from nequix.core.errors import DataError
 from nequix.core.spec import ModelSpec
 from nequix.data.batch import Batch, collate
 from nequix.data.graph_cache import GraphCache
-from nequix.data.packing import Budget, Packing, Sizes, choose_budget, refuse_oversized
+from nequix.data.packing import Budget, Packing, Sizes, choose_budget, refuse_huge_budget, refuse_oversized
 from nequix.data.sizes import measure
 from nequix.data.sources import Source, Subset
 from nequix.data.workers import ordered_map
@@ -52,7 +52,8 @@ class Loader:
         position: Steps taken since the beginning, of all epochs.
 
     Raises:
-        DataError: If structures exceed the budget, naming them, or the arguments contradict each other.
+        DataError: If structures exceed the budget, naming them, if the budget exceeds the memory, or if the
+            arguments contradict each other.
         GraphError: For a structure that has no graph, naming it.
     """
 
@@ -86,6 +87,7 @@ class Loader:
                 f"{spec.cutoff} A"
             )
         self.budget = budget or choose_budget(sizes, batch_size or 0)
+        refuse_huge_budget(self.budget.n_tiles, self.budget.n_graphs - 1)
         self.skipped: list[str] = []
         self.source, self.sizes = self._fitting(source, sizes, skip_oversized)
         self.spec, self.epochs, self._n_workers = spec, epochs, n_workers

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from nequix.core.errors import DataError
-from nequix.graphs.tiling import CHUNK_TILES
+from nequix.core.errors import DataError, GraphError
+from nequix.graphs.memory import refuse_huge_batch
+from nequix.graphs.tiling import CHUNK_TILES, TILE
 
 if TYPE_CHECKING:
     from jaxtyping import Int, Int32
@@ -91,7 +92,8 @@ def choose_budget(sizes: Sizes, batch_size: int) -> Budget:
         batch_size: How many structures a batch shall have on average.
 
     Raises:
-        DataError: If there are no structures, or the batch size is not positive.
+        DataError: If there are no structures, the batch size is not positive, or the edges of a batch exceed
+            the memory.
     """
     if not len(sizes) or batch_size < 1:
         raise DataError(f"{len(sizes)} structures in batches of {batch_size}, expected one at least of both")
@@ -100,9 +102,26 @@ def choose_budget(sizes: Sizes, batch_size: int) -> Budget:
     n_tiles = max(math.ceil(batch_size * mean_tiles), int(sizes.n_tiles.max()), 1)
     if n_tiles > CHUNK_TILES:
         n_tiles = -(-n_tiles // CHUNK_TILES) * CHUNK_TILES
+    refuse_huge_budget(n_tiles, batch_size)
     # As many structures' atoms as their tiles; measured, both are then filled alike.
     n_nodes = max(math.ceil(n_tiles / mean_tiles * mean_nodes), int(sizes.n_nodes.max()))
     return Budget(n_nodes, n_tiles, min(2 * math.ceil(n_tiles / mean_tiles), len(sizes)) + 1)
+
+
+def refuse_huge_budget(n_tiles: int, n_structures: int) -> None:
+    """Refuse shapes with more edges than the memory holds.
+
+    Args:
+        n_tiles: Tiles of a batch.
+        n_structures: Structures of a batch, on average.
+
+    Raises:
+        DataError: Saying what the edges would take.
+    """
+    try:
+        refuse_huge_batch(n_tiles * TILE, n_structures)
+    except GraphError as error:
+        raise DataError(str(error)) from None
 
 
 def refuse_oversized(sizes: Sizes, budget: Budget, names: Sequence[str]) -> NoReturn:

@@ -10,6 +10,7 @@ import numpy as np
 
 from nequix.core.errors import GraphError
 from nequix.core.spec import ModelSpec
+from nequix.graphs.memory import refuse_huge_batch
 from nequix.graphs.neighbors import SINGULAR, neighbor_list
 
 if TYPE_CHECKING:
@@ -245,7 +246,7 @@ def batch(graphs: Sequence[Graph]) -> Graph:
         graphs: At least one graph, all of one cutoff and for the same elements.
 
     Raises:
-        GraphError: For no graphs, or graphs of different specifications.
+        GraphError: For no graphs, graphs of different specifications, or more edges than the memory holds.
     """
     if not graphs:
         raise GraphError("cannot batch no graphs; give at least one")
@@ -255,6 +256,7 @@ def batch(graphs: Sequence[Graph]) -> Graph:
     elements = {graph.atomic_numbers for graph in graphs if graph.atomic_numbers}
     if len(elements) > 1:
         raise GraphError("cannot batch graphs for models of different elements; build them with one spec")
+    refuse_huge_batch(sum(graph.n_edges for graph in graphs), len(graphs))
     starts = np.cumsum([0, *(graph.n_nodes for graph in graphs[:-1])], dtype=np.int32)
     pieces = {
         name: np.concatenate([getattr(graph, name) for graph in graphs])

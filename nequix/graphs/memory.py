@@ -50,6 +50,25 @@ def refuse_huge(
         )
 
 
+def refuse_huge_batch(n_edges: int, n_structures: int) -> None:
+    """Refuse a batch with more edges than the memory holds, before anything of its size is made.
+
+    Args:
+        n_edges: Of all structures together, padding included.
+        n_structures: How many there are.
+
+    Raises:
+        GraphError: Saying what the edges would take.
+    """
+    limit = max_edges()
+    if n_edges > limit:
+        raise GraphError(
+            f"a batch of {n_structures} structures would have {n_edges:.3g} edges, which take "
+            f"{n_edges * EDGE_BYTES / 2**30:.3g} GiB; this machine has room for {limit:.3g}: make batches "
+            "smaller, or leave the largest structures out"
+        )
+
+
 @cache
 def max_edges() -> float:
     """Return how many edges fit into the memory that this process may use."""

@@ -212,6 +212,11 @@ def test_oversized_structures_are_named_or_listed(source):
     assert sum(len(batch.names) for (batch,) in loader) == N - len(large)
 
 
+def test_budgets_beyond_the_memory_are_refused(source):
+    with pytest.raises(DataError, match=r"a batch of 3 structures would have .* edges"):
+        Loader(source, SPEC, budget=Budget(10**4, 2**30, 4))
+
+
 @pytest.mark.parametrize("n_workers", [0, 1])
 def test_what_cannot_be_loaded_is_named(tmp_path, n_workers):
     frames = strained_copper(8)

@@ -5,6 +5,7 @@ import pytest
 
 from nequix.core.errors import DataError
 from nequix.data.packing import Budget, Packing, Sizes, choose_budget, refuse_oversized
+from nequix.graphs import memory
 from nequix.graphs.tiling import CHUNK_TILES
 
 
@@ -100,6 +101,16 @@ def test_oversized_structures_are_named_with_what_they_need():
     names = [f"frame {i}" for i in range(12)]
     with pytest.raises(DataError, match=r"frame 0 \(.*frame 9 \(.* and 2 more; raise it to"):
         refuse_oversized(sizes, Budget(1, 1, 2), names)
+
+
+def test_batches_beyond_the_memory_are_refused(monkeypatch):
+    monkeypatch.setattr(memory, "max_edges", lambda: 1e9)
+    crowded = Sizes.of(np.array([[100, 10**8, 10**7]] * 50), 6.0)
+    assert choose_budget(crowded, 6).n_tiles >= 6 * 10**7
+    with pytest.raises(
+        DataError, match=r"a batch of 50 structures would have 8e.09 edges, .* batches smaller"
+    ):
+        choose_budget(crowded, 50)
 
 
 @pytest.mark.parametrize(("n", "batch_size"), [(0, 4), (4, 0)])

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from nequix.core.errors import GraphError
+from nequix.core.spec import ModelSpec
 from nequix.graphs import memory
+from nequix.graphs.graph import batch, build_graph
 from nequix.graphs.neighbors import neighbor_list
 
 NONE, ALL = np.zeros(3, bool), np.ones(3, bool)
@@ -35,6 +37,16 @@ def test_a_graph_beyond_the_memory_is_refused_before_it_is_searched(positions, c
     monkeypatch.setattr("nequix.graphs.neighbors._search", None)
     with pytest.raises(GraphError, match=r"atoms would have about .* edges within 4.5 A, which take .* GiB"):
         neighbor_list(positions, cell, pbc, 4.5)
+
+
+def test_a_batch_beyond_the_memory_is_refused_before_it_is_put_together(monkeypatch):
+    spec = ModelSpec(atomic_numbers=(6,), avg_n_neighbors=1.0, scale=1.0, shift=0.0, cutoff=4.5)
+    graphs = [build_graph([6] * 27, crystal(3), 6.0 * np.eye(3), True, spec)] * 4
+    monkeypatch.setattr(memory, "max_edges", lambda: 4.0 * graphs[0].n_edges)
+    assert batch(graphs).n_edges == 4 * graphs[0].n_edges
+    monkeypatch.setattr(np, "concatenate", None)
+    with pytest.raises(GraphError, match=r"a batch of 5 structures would have .* edges, which take .* GiB"):
+        batch([*graphs, graphs[0]])
 
 
 def test_a_cutoff_of_300_angstrom_is_refused_for_a_crystal_and_fits_for_two_atoms():

@@ -19,6 +19,7 @@ from ase.md.verlet import VelocityVerlet
 
 from nequix.evaluate.speed.contenders import Contender
 from nequix.evaluate.task import Engine
+from nequix.io import strict_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -134,14 +135,14 @@ def memory(contender: Contender, n_atoms: int) -> dict[str, int]:
         [sys.executable, "-m", "nequix.evaluate.speed.clock"], input=asked, capture_output=True, text=True
     )
     try:
-        return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {}
+        return strict_json.parse_object(done.stdout.splitlines()[-1]) if done.returncode == 0 else {}
     except (IndexError, ValueError):
         return {}
 
 
 def _measure() -> None:
     """Answer :func:`memory` from standard input to standard output."""
-    asked = json.load(sys.stdin)
+    asked = strict_json.parse_object(sys.stdin.read())
     held = asked["contender"]
     engine = None if held["engine"] is None else Engine(**held["engine"])
     calculator = Contender(**{**held, "engine": engine}).calculator()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nequix.core.errors import BackendUnavailable, DataError
 from nequix.evaluate.task import Engine
+from nequix.io import strict_json
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
@@ -47,7 +48,7 @@ class Contender:
         except AttributeError:
             raise DataError(f"{self.path}: the module has no {name!r}; check the name") from None
         try:
-            return make(**json.loads(self.options))
+            return make(**strict_json.parse_object(self.options))
         except TypeError as error:
             raise DataError(f"{self.path}: {error}; give its arguments as {self.path}=JSON") from error
 
@@ -93,10 +94,13 @@ def parse_calculator(text: str) -> Contender:
     path, equals, options = text.partition("=")
     module, colon, name = path.partition(":")
     try:
-        held: Any = json.loads(options) if equals else {}
-    except ValueError:
-        held = None
-    if not (module and colon and name) or not isinstance(held, dict):
-        raise DataError(f"calculator {text!r}, expected MODULE:NAME or MODULE:NAME={{JSON of its arguments}}")
+        held = strict_json.parse_object(options) if equals else {}
+        if not (module and colon and name):
+            raise ValueError("no module and name")
+    except ValueError as error:
+        raise DataError(
+            f"calculator {text!r:.200}, expected MODULE:NAME or MODULE:NAME={{JSON of its arguments}} "
+            f"({error!s:.200})"
+        ) from None
     label = path if not held else f"{path} {json.dumps(held)}"
     return Contender(label, None, path, json.dumps(held))
