@@ -72,9 +72,15 @@ class Physics:
         return references.find(self.data, kind) if self.data is not None and kind in self.checks else None
 
     def items(self) -> list[str]:
-        """Name the items; the slow ones, dynamics and elastic constants, are last."""
+        """Name the items; the slow ones, dynamics and elastic constants, are last.
+
+        Raises:
+            DataError: If a reference cannot be read.
+        """
         names = [check for check in (*laws.CHECKS, "cutoff") if check in self.checks]
         if "dimers" in self.checks:
+            if (path := self.reference("dimers")) is not None:
+                references.read_dimers(path)  # a damaged one is refused before curves are calculated
             names += [f"dimer-{symbol}" for symbol in self.elements]
         if (path := self.reference("eos")) is not None:
             known = set(self.elements)

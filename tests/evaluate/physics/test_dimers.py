@@ -8,6 +8,7 @@ from nequix.core.errors import DataError
 from nequix.evaluate.physics import references
 from nequix.evaluate.physics.dimers import Curve, compare, describe, wall_radius
 from nequix.evaluate.physics.judge import judge_dimer, judge_dimers
+from nequix.evaluate.physics.task import Physics
 from nequix.evaluate.physics.verdicts import Verdict
 from nequix.evaluate.task import ItemResult
 
@@ -137,3 +138,9 @@ def test_reference_curves_are_read(tmp_path):
     assert references.find(tmp_path, "eos") is None
     with pytest.raises(DataError, match="no such folder"):
         references.find(tmp_path / "nowhere", "eos")
+
+
+def test_a_damaged_reference_is_refused_before_curves_are_calculated(tmp_path):
+    (tmp_path / "diatomics-dft.json").write_text('{"PBE": {"O-O": {"distances": [1.0]')
+    with pytest.raises(DataError, match=r"diatomics-dft\.json: cannot be read as JSON"):
+        Physics(("dimers",), ("O",), tmp_path).items()
