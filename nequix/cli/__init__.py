@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from nequix import __version__
-from nequix.cli import coverage, data, evaluate
+from nequix.cli import coverage, data, evaluate, lammps
 from nequix.cli.assess import assess
 from nequix.cli.finetune import finetune
 from nequix.cli.run import predict, relax
@@ -34,6 +34,7 @@ for command in COMMANDS:
 app.add_typer(data.app, name="data")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(coverage.app, name="coverage")
+app.add_typer(lammps.app, name="lammps")
 
 
 def _version(wanted: bool) -> None:

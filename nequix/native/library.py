@@ -11,7 +11,7 @@ from pathlib import Path
 from nequix.core.errors import BackendUnavailable
 from nequix.native import sources
 
-DEGREES, PAD = 4, 16
+DEGREES, PAD, MOST_ELEMENTS = 4, 16, 128
 
 _DOUBLES = ctypes.POINTER(ctypes.c_double)
 _INTEGERS = ctypes.POINTER(ctypes.c_int32)
@@ -56,6 +56,24 @@ class SpecStruct(ctypes.Structure):
         ("layers", ctypes.POINTER(LayerStruct)),
         ("readout", _DOUBLES),
         ("offset", _DOUBLES),
+    ]
+
+
+class DescriptionStruct(ctypes.Structure):
+    """``nequix_description``."""
+
+    _fields_ = [
+        ("cutoff", ctypes.c_double),
+        *((name, ctypes.c_int32) for name in ("n_layers", "n_species", "precisions")),
+        ("atomic_numbers", ctypes.c_int32 * MOST_ELEMENTS),
+        ("name", ctypes.c_char * 128),
+        ("training_data", ctypes.c_char * 512),
+        ("theory", ctypes.c_char * 256),
+        ("licence", ctypes.c_char * 512),
+        ("citation", ctypes.c_char * 1024),
+        ("source", ctypes.c_char * 512),
+        ("digest", ctypes.c_char * 72),
+        ("checksum", ctypes.c_char * 72),
     ]
 
 
@@ -124,6 +142,16 @@ _FUNCTIONS = [
         "nequix_create",
         ctypes.c_char_p,
         [ctypes.POINTER(SpecStruct), ctypes.c_int32, ctypes.c_char_p, ctypes.POINTER(_MODEL)],
+    ),
+    (
+        "nequix_open",
+        ctypes.c_char_p,
+        [ctypes.c_char_p, _COUNT, ctypes.c_int32, ctypes.c_char_p, ctypes.POINTER(_MODEL)],
+    ),
+    (
+        "nequix_describe",
+        ctypes.c_char_p,
+        [ctypes.c_char_p, _COUNT, ctypes.POINTER(DescriptionStruct)],
     ),
     ("nequix_destroy", None, [_MODEL]),
     ("nequix_register", ctypes.c_char_p, [_MODEL, ctypes.c_int64]),

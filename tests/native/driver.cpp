@@ -1,5 +1,5 @@
 // Drives the library without Python, for sanitizers: a small model of every kind of path, one and several
-// threads, two models at once, and arguments that must be refused.
+// threads, two models at once, and arguments that must be refused: driver [ROUNDS [MODEL_FILE]].
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "fuzz.h"
+#include "fuzz_file.h"
 #include "nequix.h"
 #include "specification.h"
 
@@ -226,6 +227,11 @@ int main(int argc, char** argv) {
     std::printf("%d bits: %d specifications accepted, %d refused\n", bits, outcomes[0], outcomes[1]);
     require(!rounds || (outcomes[0] > rounds / 50 && outcomes[1] > rounds / 2),
             "both outcomes, and nothing between");
+  }
+  if (argc > 2) {
+    const std::vector<int> outcomes = FuzzFile(argv[2]).run(rounds);
+    std::printf("%d model files opened, %d refused\n", outcomes[0], outcomes[1]);
+    require(!rounds || (outcomes[0] > rounds / 50 && outcomes[1] > rounds / 2), "both outcomes of files");
   }
   std::puts("passed");
 }

@@ -9,6 +9,7 @@
 #include "error.h"
 #include "forces.h"
 #include "instructions.h"
+#include "model_file.h"
 #include "model_impl.h"
 #include "nequix.h"
 #include "registry.h"
@@ -64,6 +65,27 @@ const char* nequix_create(const nequix_spec* spec, int32_t bits, const char* ins
       created->impl = std::make_unique<nequix::ModelImpl<double>>(*spec, chosen);
     created->self = created;
     *model = created.get();
+  });
+}
+
+const char* nequix_describe(const void* bytes, int64_t size, nequix_description* description) {
+  return guarded([&] {
+    require(description, "description is null");
+    require(bytes, "bytes is null");
+    *description = nequix::ModelFile(static_cast<const unsigned char*>(bytes), size).describe();
+  });
+}
+
+const char* nequix_open(const void* bytes, int64_t size, int32_t bits, const char* instructions,
+                        nequix_model** model) {
+  return guarded([&] {
+    require(model, "model is null");
+    *model = nullptr;
+    require(bytes, "bytes is null");
+    const nequix::ModelFile file(static_cast<const unsigned char*>(bytes), size);
+    const nequix::FileSpecification specification(file, bits);
+    const char* message = nequix_create(&specification.spec(), bits, instructions, model);
+    if (message) nequix::fail(message);
   });
 }
 

@@ -19,7 +19,8 @@ enum {
   NEQUIX_VERSION = 1, /* of this interface: raised when a function or a structure changes */
   NEQUIX_DEGREES = 4, /* 0 to 3 */
   NEQUIX_PAD = 16,    /* channels are padded with zeros to a multiple of this */
-  NEQUIX_MOST_THREADS = 1024
+  NEQUIX_MOST_THREADS = 1024,
+  NEQUIX_MOST_ELEMENTS = 128
 };
 
 /* One tensor-product path; channels are padded to a multiple of NEQUIX_PAD, here and in all that follows. A
@@ -82,6 +83,25 @@ NEQUIX_API const char* nequix_digest(void);
 NEQUIX_API const char* nequix_create(const nequix_spec* spec, int32_t bits, const char* instructions,
                                      nequix_model** model);
 NEQUIX_API void nequix_destroy(nequix_model* model);
+
+/* What a model file says of its model. Texts are UTF-8, on one line, cut to fit, and empty where unknown. */
+typedef struct {
+  double cutoff; /* A */
+  int32_t n_layers, n_species;
+  int32_t precisions;                           /* of its tables: 32, 64, or 96 for both */
+  int32_t atomic_numbers[NEQUIX_MOST_ELEMENTS]; /* of the species, ascending */
+  char name[128], training_data[512], theory[256], licence[512], citation[1024], source[512];
+  char digest[72];   /* SHA-256 of the weight file that it was exported from */
+  char checksum[72]; /* SHA-256 of its contents */
+} nequix_description;
+
+/* Describe the model file that these bytes are, which `nequix lammps export` wrote. */
+NEQUIX_API const char* nequix_describe(const void* bytes, int64_t size, nequix_description* description);
+
+/* Create a model from the bytes of a model file, as nequix_create does from a specification. The bytes are
+   not needed afterwards. */
+NEQUIX_API const char* nequix_open(const void* bytes, int64_t size, int32_t bits, const char* instructions,
+                                   nequix_model** model);
 
 /* Let foreign functions find a model by a key other than 0, until it is destroyed; of equal keys the last
  * counts. */
