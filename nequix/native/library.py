@@ -137,6 +137,8 @@ def load() -> ctypes.CDLL:
 
 
 _MODEL, _COUNT, _ARRAY = ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
+_PART = ctypes.c_void_p
+_ROWS = [_COUNT, _ARRAY, _COUNT, _ARRAY]
 _FUNCTIONS = [
     (
         "nequix_create",
@@ -164,6 +166,21 @@ _FUNCTIONS = [
         [ctypes.POINTER(_MODEL), *[ctypes.c_int32] * 2, _COUNT, _COUNT, *[_ARRAY] * 6, ctypes.c_int32],
     ),
     ("nequix_forces", ctypes.c_char_p, [*[_COUNT] * 3, *[_ARRAY] * 7]),
+    ("nequix_part_create", ctypes.c_char_p, [_MODEL, ctypes.c_int32, ctypes.POINTER(_PART)]),
+    ("nequix_part_destroy", None, [_PART]),
+    ("nequix_part_layers", ctypes.c_int32, [_PART]),
+    ("nequix_part_width", _COUNT, [_PART, ctypes.c_int32]),
+    (
+        "nequix_part_begin",
+        ctypes.c_char_p,
+        [_PART, *[_COUNT] * 2, *[_ARRAY] * 4, ctypes.c_int32, *[_ARRAY] * 2],
+    ),
+    ("nequix_part_forward", ctypes.c_char_p, [_PART, ctypes.c_int32]),
+    ("nequix_part_backward", ctypes.c_char_p, [_PART, ctypes.c_int32]),
+    ("nequix_part_read", ctypes.c_char_p, [_PART, *[ctypes.c_int32] * 2, *_ROWS]),
+    ("nequix_part_write", ctypes.c_char_p, [_PART, *[ctypes.c_int32] * 2, *_ROWS]),
+    ("nequix_part_bytes", _COUNT, [_PART]),
+    ("nequix_version", _COUNT, []),
     ("nequix_sizes", None, [ctypes.POINTER(ctypes.c_int64)]),
     ("nequix_digest", ctypes.c_char_p, []),
 ]

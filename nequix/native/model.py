@@ -177,6 +177,11 @@ class NativeModel:
         return self._library.nequix_instructions(self.handle).decode()
 
     @property
+    def dtype(self) -> str:
+        """Precision of the layers."""
+        return self._made_of[1]
+
+    @property
     def key(self) -> int:
         """A number that stands for specification, parameters and precision, in compiled programs, too."""
         return self._key

@@ -1,41 +1,24 @@
-// The C interface: exceptions become messages here.
-#include <exception>
+// The C interface to models and whole graphs.
 #include <memory>
-#include <new>
-#include <string>
 #include <utility>
 #include <vector>
 
 #include "error.h"
 #include "forces.h"
+#include "guarded.h"
 #include "instructions.h"
 #include "model_file.h"
 #include "model_impl.h"
 #include "nequix.h"
 #include "registry.h"
 
-namespace {
-
+using nequix::guarded;
 using nequix::require;
 using nequix::text;
 
-template <class F>
-const char* guarded(F&& function) {
-  static thread_local std::string message;
-  try {
-    function();
-    return nullptr;
-  } catch (const std::bad_alloc&) {
-    return "out of memory";
-  } catch (const std::exception& error) {
-    message = error.what();
-    return message.c_str();
-  }
-}
-
-}  // namespace
-
 extern "C" {
+
+int64_t nequix_version(void) { return NEQUIX_VERSION; }
 
 void nequix_sizes(int64_t sizes[3]) {
   if (!sizes) return;

@@ -1,13 +1,16 @@
-// A graph as the C interface takes it, and what an evaluation makes of it: edges in order, receivers and rows
-// of senders by thread.
+// Graphs as the C interface takes them, and what an evaluation makes of them: edges in order, receivers and
+// rows of senders by thread.
 #ifndef NEQUIX_GRAPH_H
 #define NEQUIX_GRAPH_H
 
 #include <cstdint>
 #include <vector>
 
+#include "array.h"
+
 namespace nequix {
 
+// Whole structures.
 struct Graph {
   int64_t n_nodes, n_edges;
   const double* vectors;     // (n_edges, 3), A
@@ -16,28 +19,40 @@ struct Graph {
   const int32_t* species;    // (n_nodes)
 };
 
-// The edges of each receiver within the cutoff, from short to long.
+// Nodes of which only the first ones have edges: the receivers. The others are ghosts, which only send.
+struct PartGraph {
+  int64_t n_receivers, n_nodes;
+  const int64_t* first;    // (n_receivers + 1), the first edge of each receiver, and the number of edges
+  const double* vectors;   // (n_edges, 3), A
+  const int32_t* senders;  // (n_edges)
+  const int32_t* species;  // (n_nodes)
+};
+
+// The first edge of each node, and the number of edges.
+std::vector<int64_t> first_edges(const Graph& graph);
+
+// The edges of each receiver within the cutoff, from short to long. Keeps its memory from graph to graph.
 struct EdgeOrder {
   // `cells` are the segments of equal parts of [0, cutoff], ascending.
-  EdgeOrder(const Graph& graph, double cutoff, const std::vector<int>& cells);
+  void update(const PartGraph& graph, double cutoff, const std::vector<int>& cells);
+  int64_t bytes() const;
 
-  std::vector<int> edges;      // those of receiver i from first[i] on
-  std::vector<int64_t> first;  // the first edge of each receiver, and the number of all
-  std::vector<int> count;      // edges of each receiver within the cutoff
+  ReusableArray<int> edges;  // those of receiver i from first[i] on
+  ReusableArray<int> count;  // edges of each receiver within the cutoff
 };
 
 // Divide receivers among threads, with about as many edges each: the first receiver of each thread, and the
 // number of all.
-std::vector<int64_t> partition_receivers(const std::vector<int64_t>& first, int n_threads);
+std::vector<int64_t> partition_receivers(const PartGraph& graph, int n_threads);
 
-// Where each thread keeps what it sums over senders. It has rows only for the atoms that send to its
-// receivers, so that memory does not grow as the number of threads times that of atoms. The first thread has
-// rows for all, to which the others' are added.
+// Where each thread keeps what it sums over senders. It has rows only for the nodes that send to its
+// receivers, so that memory does not grow as the number of threads times that of nodes. The first thread has
+// rows for all, to which the others' are added. Keeps its memory from graph to graph.
 struct SenderRows {
-  SenderRows(int n_threads, int64_t n_nodes, const EdgeOrder& order, const std::vector<int64_t>& bounds,
-             const int32_t* senders);
+  void update(const PartGraph& graph, const std::vector<int64_t>& bounds);
+  int64_t bytes() const;
 
-  std::vector<int> row;        // row[thread * n_nodes + atom]; -1 where a thread has none
+  ReusableArray<int> row;      // row[thread * n_nodes + node]; -1 where a thread has none
   std::vector<int64_t> count;  // rows of each thread
 };
 

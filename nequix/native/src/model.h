@@ -65,13 +65,14 @@ struct Model {
   int64_t most_channels;  // of a path
 };
 
-// One evaluation, shared by its threads. Features are one block per degree, (atom, component, channel); those
-// of layer t and degree l are x[t * DEGREES + l].
+// One evaluation, shared by its threads. Nodes are the receivers, which have edges and energies, and then
+// ghosts, which only send: x and dx have rows for all nodes, everything else for receivers. Features are one
+// block per degree, (atom, component, channel); those of layer t and degree l are x[t * DEGREES + l].
 template <class T>
 struct Evaluation {
   const Model<T>* model;
   int start;  // first layer that runs forwards: h, x and z of those before are there already
-  int64_t n_nodes;
+  int64_t n_receivers, n_nodes;
   const double* vectors;
   const int *senders, *species;
   const int64_t* first;  // edge of each receiver, and their number
@@ -93,9 +94,17 @@ struct Evaluation {
   void* barrier;
 };
 
+// Stages, called by every thread of an evaluation: forward from layer `start` to the last, then backward to
+// layer 0. All threads must have left a forward stage before any of them enters the next stage, forward or
+// backward (except from the last forward stage to the backward one). Between backward stages they need not
+// wait.
 template <class T>
 struct Kernels {
-  void (*run)(const Evaluation<T>&, int thread);
+  // Evaluate layer t of the receivers, then x of layer t + 1, or the energies after the last layer.
+  void (*forward)(const Evaluation<T>&, int t, int thread);
+  // Differentiate layer t: add to the gradient and sum dx of all nodes. Expects the complete dx of layer t
+  // + 1.
+  void (*backward)(const Evaluation<T>&, int t, int thread);
   int64_t (*workspace_size)(const Model<T>&);  // values that a thread needs
 };
 

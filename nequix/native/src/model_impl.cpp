@@ -5,6 +5,7 @@
 
 #include "error.h"
 #include "evaluation.h"
+#include "part.h"
 #include "validation.h"
 
 namespace nequix {
@@ -121,15 +122,25 @@ void ModelImpl<T>::evaluate(const std::vector<const ModelBase*>& members, int n_
                             const double* seed, double* energies, double* gradient, int n_threads) const {
   check_threads(n_threads);
   check_graph(graph, model_.n_species, energies);
+  const std::vector<int64_t> first = first_edges(graph);
+  const PartGraph edges = {graph.n_nodes, graph.n_nodes, first.data(),
+                           graph.vectors, graph.senders, graph.species};
   std::vector<Member<T>> views;
   for (const ModelBase* base : members) {
     const auto* member = dynamic_cast<const ModelImpl*>(base);
     require(member && has_shape_of(*member), "member " + text(static_cast<int64_t>(views.size())) +
                                                  " differs from the first one in shape, precision or cutoff");
-    views.push_back({&member->model_, EdgeOrder(graph, model_.cutoff, member->cells_)});
+    views.push_back({&member->model_, {}});
+    views.back().order.update(edges, model_.cutoff, member->cells_);
   }
-  evaluate_members(views, kernels_of<T>(instructions), n_shared, graph, seed, energies, gradient, n_threads);
+  evaluate_members(views, kernels_of<T>(instructions), n_shared, edges, seed, energies, gradient, n_threads);
   for (const ModelBase* member : members) member->calls++;
+}
+
+template <class T>
+std::unique_ptr<PartBase> ModelImpl<T>::create_part(int n_threads) const {
+  check_threads(n_threads);
+  return std::make_unique<Part<T>>(model_, cells_, kernels_of<T>(instructions), calls, n_threads);
 }
 
 template class ModelImpl<float>;

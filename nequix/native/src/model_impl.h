@@ -11,6 +11,7 @@
 #include "graph.h"
 #include "model.h"
 #include "nequix.h"
+#include "part.h"
 
 namespace nequix {
 
@@ -26,6 +27,9 @@ class ModelBase {
   virtual void evaluate(const std::vector<const ModelBase*>& members, int n_shared, const Graph& graph,
                         const double* seed, double* energies, double* gradient, int n_threads) const = 0;
 
+  // Create a part, which must not outlive the model; throws for a wrong number of threads.
+  virtual std::unique_ptr<PartBase> create_part(int n_threads) const = 0;
+
   const Instructions& instructions;
   mutable std::atomic<int64_t> calls{0};
 };
@@ -37,6 +41,7 @@ class ModelImpl : public ModelBase {
 
   void evaluate(const std::vector<const ModelBase*>& members, int n_shared, const Graph& graph,
                 const double* seed, double* energies, double* gradient, int n_threads) const override;
+  std::unique_ptr<PartBase> create_part(int n_threads) const override;
 
  private:
   void copy_layer(const nequix_spec& spec, int t);

@@ -183,6 +183,31 @@ void check_array(const void* array, int64_t n, const char* name) {
 
 void check_threads(int32_t n_threads) { check_range("n_threads", n_threads, 1, NEQUIX_MOST_THREADS); }
 
+namespace {
+
+void check_species(const int32_t* species, int64_t n, int n_species) {
+  for (int64_t a = 0; a < n; a++)
+    if (species[a] < 0 || species[a] >= n_species)
+      fail("atom " + text(a) + " has species " + text(species[a]) + ", expected 0 to " + text(n_species - 1));
+}
+
+bool is_finite(const double* r) {
+  // The sum is finite unless one of them is not, or they are huge: one test in place of three.
+  return std::isfinite(r[0] + r[1] + r[2]) ||
+         (std::isfinite(r[0]) && std::isfinite(r[1]) && std::isfinite(r[2]));
+}
+
+void check_first_edges(const PartGraph& graph) {
+  check_array(graph.first, graph.n_receivers, "first");
+  for (int64_t a = 0; a <= graph.n_receivers; a++)
+    if (a ? graph.first[a] < graph.first[a - 1] : graph.first[0] != 0)
+      fail("first[" + text(a) + "] = " + text(graph.first[a]) +
+           ", expected numbers of edges that ascend from 0");
+  check_count(graph.first[graph.n_receivers], "the number of edges");
+}
+
+}  // namespace
+
 void check_graph(const Graph& graph, int n_species, const double* energies) {
   check_count(graph.n_nodes, "n_nodes");
   check_count(graph.n_edges, "n_edges");
@@ -191,23 +216,48 @@ void check_graph(const Graph& graph, int n_species, const double* energies) {
   check_array(graph.vectors, graph.n_edges, "vectors");
   check_array(graph.senders, graph.n_edges, "senders");
   check_array(graph.receivers, graph.n_edges, "receivers");
-  for (int64_t a = 0; a < graph.n_nodes; a++)
-    if (graph.species[a] < 0 || graph.species[a] >= n_species)
-      fail("atom " + text(a) + " has species " + text(graph.species[a]) + ", expected 0 to " +
-           text(n_species - 1));
+  check_species(graph.species, graph.n_nodes, n_species);
   int32_t last = 0;
   for (int64_t e = 0; e < graph.n_edges; e++) {
     const int32_t sender = graph.senders[e];
     const int32_t receiver = graph.receivers[e];
     const double* r = graph.vectors + 3 * e;
-    // The sum is finite unless one of them is not, or they are huge: one test in place of three.
-    const bool finite = std::isfinite(r[0] + r[1] + r[2]) ||
-                        (std::isfinite(r[0]) && std::isfinite(r[1]) && std::isfinite(r[2]));
-    if (sender < 0 || sender >= graph.n_nodes || receiver < last || receiver >= graph.n_nodes || !finite)
+    if (sender < 0 || sender >= graph.n_nodes || receiver < last || receiver >= graph.n_nodes ||
+        !is_finite(r))
       fail("edge " + text(e) + " runs from atom " + text(sender) + " to " + text(receiver) + " of " +
            text(graph.n_nodes) + "; expected atoms that exist, receivers that ascend and finite vectors");
     last = receiver;
   }
+}
+
+void check_part(const PartGraph& graph, int n_species, const double* energies, bool with_gradient,
+                const double* gradient) {
+  check_count(graph.n_nodes, "n_nodes");
+  check_range("n_receivers", graph.n_receivers, 0, graph.n_nodes);
+  check_array(graph.species, graph.n_nodes, "species");
+  check_species(graph.species, graph.n_nodes, n_species);
+  if (!graph.n_receivers) return;
+  check_array(energies, graph.n_receivers, "energies");
+  check_first_edges(graph);
+  const int64_t n_edges = graph.first[graph.n_receivers];
+  check_array(graph.vectors, n_edges, "vectors");
+  check_array(graph.senders, n_edges, "senders");
+  if (with_gradient) check_array(gradient, n_edges, "gradient");
+  for (int64_t e = 0; e < n_edges; e++)
+    if (graph.senders[e] < 0 || graph.senders[e] >= graph.n_nodes || !is_finite(graph.vectors + 3 * e))
+      fail("edge " + text(e) + " comes from node " + text(graph.senders[e]) + " of " + text(graph.n_nodes) +
+           "; expected nodes that exist and finite vectors");
+}
+
+void check_nodes(const NodeList& nodes, int64_t n_nodes) {
+  check_count(nodes.n, "n");
+  if (!nodes.nodes && (nodes.start < 0 || nodes.start > n_nodes || nodes.n > n_nodes - nodes.start))
+    fail("nodes from " + text(nodes.start) + " on, " + text(nodes.n) + " of them, are not among the " +
+         text(n_nodes) + " nodes");
+  for (int64_t i = 0; nodes.nodes && i < nodes.n; i++)
+    if (nodes.nodes[i] < 0 || nodes.nodes[i] >= n_nodes)
+      fail("nodes[" + text(i) + "] = " + text(nodes.nodes[i]) + ", but there are " + text(n_nodes) +
+           " nodes");
 }
 
 }  // namespace nequix

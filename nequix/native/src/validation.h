@@ -7,6 +7,7 @@
 
 #include "graph.h"
 #include "nequix.h"
+#include "rows.h"
 
 namespace nequix {
 
@@ -17,6 +18,13 @@ void check_specification(const nequix_spec& spec, int degree);
 
 // A graph for a model of so many species, and its energies.
 void check_graph(const Graph& graph, int n_species, const double* energies);
+
+// A part's graph for a model of so many species, and its results.
+void check_part(const PartGraph& graph, int n_species, const double* energies, bool with_gradient,
+                const double* gradient);
+
+// Nodes of a graph of so many, to be read or written.
+void check_nodes(const NodeList& nodes, int64_t n_nodes);
 
 void check_threads(int32_t n_threads);
 

@@ -7,7 +7,8 @@
 namespace nequix::NEQUIX_ISA {
 
 extern const Instructions instructions;
-const Instructions instructions = {
-    NEQUIX_TEXT(NEQUIX_ISA), {run<float>, workspace_size<float>}, {run<double>, workspace_size<double>}};
+const Instructions instructions = {NEQUIX_TEXT(NEQUIX_ISA),
+                                   {forward_layer<float>, backward_layer<float>, workspace_size<float>},
+                                   {forward_layer<double>, backward_layer<double>, workspace_size<double>}};
 
 }  // namespace nequix::NEQUIX_ISA

@@ -1,4 +1,4 @@
-// The schedule of an evaluation: layers, chunks of receivers, tiles; what threads do between two barriers.
+// The stages of an evaluation: layers, chunks of receivers, tiles; what threads do between two barriers.
 #ifndef NEQUIX_KERNELS_SCHEDULE_H
 #define NEQUIX_KERNELS_SCHEDULE_H
 
@@ -185,16 +185,14 @@ void backward_chunk(const Evaluation<T>& e, int t, int64_t begin, int64_t end, W
               [&](int64_t a, int start) { backward_tile(e, t, begin, a, start, space, thread); });
 }
 
-// Add what all threads summed over senders, thread by thread so that the digits do not depend on timing, and
-// take it through linear_1 to the features that entered the layer.
+// Add what all threads summed over nodes begin to end - 1, thread by thread so that the digits do not depend
+// on timing.
 template <class T>
-void collect_senders(const Evaluation<T>& e, int t, int64_t begin, int64_t end, Workspace<T>& space) {
+void collect_senders(const Evaluation<T>& e, int t, int64_t begin, int64_t end) {
   const Layer<T>& layer = e.model->layers[t];
   for (int l = 0; l < DEGREES; l++) {
     if (!layer.linear_1[l]) continue;
-    const int64_t n = layer.in[l];
-    const int64_t row = (2 * l + 1) * n;
-    const int64_t from = begin * row;
+    const int64_t row = (2 * l + 1) * static_cast<int64_t>(layer.in[l]);
     for (int other = 1; other < e.n_threads; other++)
       for (int64_t a = begin; a < end; a++) {
         const int64_t place = e.row[other * e.n_nodes + a];
@@ -203,58 +201,82 @@ void collect_senders(const Evaluation<T>& e, int t, int64_t begin, int64_t end, 
         const T* part = e.dx[other * DEGREES + l] + place * row;
         for (int64_t i = 0; i < row; i++) total[i] += part[i];
       }
+  }
+}
+
+// Take the complete dx of layer t through linear_1 to the features that entered the layer.
+template <class T>
+void unmix_senders(const Evaluation<T>& e, int t, int64_t begin, int64_t end, Workspace<T>& space) {
+  const Layer<T>& layer = e.model->layers[t];
+  for (int l = 0; l < DEGREES; l++) {
+    if (!layer.linear_1[l]) continue;
+    const int64_t n = layer.in[l];
+    const int64_t from = begin * (2 * l + 1) * n;
     multiply(l, (end - begin) * (2 * l + 1), n, n, e.dx[l] + from, layer.linear_1_t[l], e.dh[t % 2][l] + from,
              true, space.wide);
   }
 }
 
-// ------------------------------------------------------------------------------------------------- passes
+// ------------------------------------------------------------------------------------------------- stages
 
+// Where derivatives start: at the energies of receivers begin to end - 1.
 template <class T>
-void forward_pass(const Evaluation<T>& e, int64_t begin, int64_t end, Workspace<T>& space) {
-  for (int t = e.start; t < e.model->n_layers; t++) {
-    if (t) {
-      mix_senders(e, t, begin, end, space);
-      e.wait(e.barrier);
-    }
-    for (int64_t a = begin; a < end; a += CHUNK)
-      forward_chunk(e, t, a, a + CHUNK < end ? a + CHUNK : end, space);
-  }
-}
-
-template <class T>
-void backward_pass(const Evaluation<T>& e, int64_t begin, int64_t end, Workspace<T>& space, int thread) {
+void seed_derivatives(const Evaluation<T>& e, int64_t begin, int64_t end) {
   const Model<T>& model = *e.model;
   const int n = model.layers[model.n_layers - 1].out[0];
   for (int64_t a = begin; a < end; a++)
     for (int u = 0; u < n; u++)
       e.dh[model.n_layers % 2][0][a * n + u] = static_cast<T>((e.seed ? e.seed[a] : 1.0) * model.readout[u]);
   for (int64_t i = 3 * e.first[begin]; i < 3 * e.first[end]; i++) e.gradient[i] = 0;
-  for (int t = model.n_layers - 1; t >= 0; t--) {
-    const Layer<T>& layer = model.layers[t];
-    if (t)
-      for (int l = 0; l < DEGREES; l++)
-        for (int64_t i = 0; i < e.n_rows[thread] * (2 * l + 1) * layer.in[l]; i++)
-          e.dx[thread * DEGREES + l][i] = 0;
-    for (int64_t a = begin; a < end; a += CHUNK)
-      backward_chunk(e, t, a, a + CHUNK < end ? a + CHUNK : end, space, thread);
-    if (t) {
-      e.wait(e.barrier);
-      collect_senders(e, t, begin, end, space);
-      e.wait(e.barrier);
-    }
+}
+
+template <class T>
+void clear_senders(const Evaluation<T>& e, int t, int thread) {
+  for (int l = 0; l < DEGREES; l++) {
+    const int64_t row = (2 * l + 1) * static_cast<int64_t>(e.model->layers[t].in[l]);
+    for (int64_t i = 0; i < e.n_rows[thread] * row; i++) e.dx[thread * DEGREES + l][i] = 0;
   }
 }
 
-// One thread's part of an evaluation.
+// One thread's part of a forward stage.
 template <class T>
-void run(const Evaluation<T>& e, int thread) {
+void forward_layer(const Evaluation<T>& e, int t, int thread) {
   Workspace<T> space;
   lay_out(*e.model, e.workspace[thread], &space);
   const int64_t begin = e.bounds[thread];
   const int64_t end = e.bounds[thread + 1];
-  forward_pass(e, begin, end, space);
-  if (e.gradient) backward_pass(e, begin, end, space, thread);
+  if (t && t == e.start) {  // the layer before was another model's
+    mix_senders(e, t, begin, end, space);
+    e.wait(e.barrier);
+  }
+  for (int64_t a = begin; a < end; a += CHUNK)
+    forward_chunk(e, t, a, a + CHUNK < end ? a + CHUNK : end, space);
+  if (t + 1 < e.model->n_layers) mix_senders(e, t + 1, begin, end, space);
+}
+
+// One thread's part of a backward stage. It finishes dx of the nodes that it reads in the next stage, so that
+// threads need not wait in between.
+template <class T>
+void backward_layer(const Evaluation<T>& e, int t, int thread) {
+  Workspace<T> space;
+  lay_out(*e.model, e.workspace[thread], &space);
+  const int64_t begin = e.bounds[thread];
+  const int64_t end = e.bounds[thread + 1];
+  if (t == e.model->n_layers - 1) {
+    seed_derivatives(e, begin, end);
+  } else {
+    unmix_senders(e, t + 1, begin, end, space);
+    if (t) e.wait(e.barrier);  // until nobody reads the dx that is cleared next
+  }
+  if (t) clear_senders(e, t, thread);
+  for (int64_t a = begin; a < end; a += CHUNK)
+    backward_chunk(e, t, a, a + CHUNK < end ? a + CHUNK : end, space, thread);
+  if (!t) return;
+  e.wait(e.barrier);
+  collect_senders(e, t, begin, end);
+  const int64_t n_ghosts = e.n_nodes - e.n_receivers;
+  collect_senders(e, t, e.n_receivers + n_ghosts * thread / e.n_threads,
+                  e.n_receivers + n_ghosts * (thread + 1) / e.n_threads);
 }
 
 template <class T>
