@@ -60,7 +60,7 @@ def choose_backend(
         return backend
     installed, built = engines.installed_engines(), library.path().is_file()
     on_cpu = device in ("cpu", "cpu:0") or (device is None and not (installed and _has_gpu()))
-    if on_cpu and kernel in ("auto", "native") and built and (spec is None or _is_supported(spec)):
+    if on_cpu and kernel in ("auto", "native") and built and (spec is None or native_supports(spec)):
         return "native"
     if installed:
         return engines.first_working(installed, device)
@@ -71,6 +71,19 @@ def choose_backend(
         f"no backend can be used: {reason}, and no engine is installed: {install_command('jax')}, or with "
         "[torch] instead of [jax]"
     )
+
+
+def native_supports(spec: ModelSpec) -> bool:
+    """Check whether the native library can run a model.
+
+    Args:
+        spec: The model's specification.
+    """
+    try:
+        check_supported(spec)
+    except SpecError:
+        return False
+    return True
 
 
 def import_backend(name: str) -> ModuleType:
@@ -132,15 +145,6 @@ def load_model(
     weights = model if isinstance(model, Weights) else load_weights(model)
     engine = import_backend(choose_backend(backend, weights.spec, kernel=kernel, device=device))
     return engine.Potential(weights, kernel=kernel, dtype=dtype, device=device, threads=threads)
-
-
-def _is_supported(spec: ModelSpec) -> bool:
-    """Say whether the native library can run a model."""
-    try:
-        check_supported(spec)
-    except SpecError:
-        return False
-    return True
 
 
 def _has_gpu() -> bool:

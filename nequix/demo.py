@@ -1,4 +1,4 @@
-"""A first look: ``python -m nequix.demo [MODEL]`` relaxes a crystal and a slab with every engine."""
+"""A first look: ``python -m nequix.demo [MODEL]`` relaxes a crystal and a slab with every backend."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from nequix.backends import choose_backend, installed_backends, load_model
+from nequix.backends import choose_backend, installed_backends, load_model, native_supports
 from nequix.core.errors import NequixError, WeightsError
 from nequix.graphs.graph import batch, graph_from_atoms
 from nequix.io.catalogue import load_weights
@@ -68,7 +68,7 @@ def relax(atoms: Atoms, weights: Weights, backend: str) -> Outcome:
     Args:
         atoms: The structure; a copy is relaxed.
         weights: The model.
-        backend: Name of the engine.
+        backend: Name of the backend.
     """
     from ase.filters import FrechetCellFilter
     from ase.optimize import BFGS
@@ -102,17 +102,17 @@ def _largest(atoms: Atoms) -> float:
 
 
 def show_relaxations(weights: Weights, backends: list[str], console: Console) -> bool:
-    """Relax both structures with every engine, print a table, and return whether all converged.
+    """Relax both structures with every backend, print a table, and return whether all converged.
 
     Args:
         weights: The model.
-        backends: Names of the engines.
+        backends: Names of the backends.
         console: Where to print.
     """
     from rich import box
     from rich.table import Table
 
-    columns = ("engine", "energy (eV)", "fmax (eV/A)", "volume", "steps", "start (s)", "call (ms)")
+    columns = ("backend", "energy (eV)", "fmax (eV/A)", "volume", "steps", "start (s)", "call (ms)")
     converged = True
     for name, atoms in structures().items():
         kind = "cell and atoms relax" if atoms.pbc.all() else "atoms relax, lower layers held"
@@ -136,14 +136,14 @@ def show_relaxations(weights: Weights, backends: list[str], console: Console) ->
 
 
 def show_parity(weights: Weights, backends: list[str], console: Console) -> None:
-    """Print the largest differences between the engines, on the structures before relaxation.
+    """Print the largest differences between the backends, on the structures before relaxation.
 
-    Compared are the kernels that each engine has to itself; then what an engine takes by itself, if that
-    is another one.
+    The plain kernel of the first engine is the reference: it is compared with the plain kernel of the other
+    engine and with the native backend.
 
     Args:
         weights: The model.
-        backends: Names of two engines.
+        backends: Names of the backends, an engine among them.
         console: Where to print.
     """
     from rich import box
@@ -153,16 +153,17 @@ def show_parity(weights: Weights, backends: list[str], console: Console) -> None
     table = Table(title="Largest differences", box=box.SIMPLE_HEAD)
     for column in ("between", "precision", "energy (eV/atom)", "forces (eV/A)", "stress (eV/A³)"):
         table.add_column(column, no_wrap=column == "between")
-    reference, other = backends
+    kernels = {name: "auto" if name == "native" else "plain" for name in backends}
+    reference = next(name for name in backends if name != "native")
     for dtype in ("float32", "float64"):
-        plain = load_model(weights, reference, dtype=dtype, kernel="plain").evaluate(graph)
-        compared = [(other, load_model(weights, other, dtype=dtype, kernel="plain"))]
-        usual = load_model(weights, reference, dtype=dtype)
-        if usual.kernel.name != "plain":
-            compared.append((usual.kernel.name, usual))
-        for name, potential in compared:
-            differences = _differences(plain, potential.evaluate(graph))
-            table.add_row(f"{reference}, {name}", dtype, *(f"{value:.1e}" for value in differences))
+        results = {
+            name: load_model(weights, name, dtype=dtype, kernel=kernel).evaluate(graph)
+            for name, kernel in kernels.items()
+        }
+        expected = results.pop(reference)
+        for name, result in results.items():
+            values = (f"{value:.1e}" for value in _differences(expected, result))
+            table.add_row(f"{reference}, {name}", dtype, *values)
     console.print(table)
 
 
@@ -186,16 +187,17 @@ def main(arguments: list[str]) -> int:
     model = arguments[0] if arguments else "nequix-nano"
     try:
         weights = load_weights(model)
-        choose_backend()  # raises if there is none
-        backends = installed_backends()
+        choose_backend(spec=weights.spec)  # raises if there is none
+        supported = native_supports(weights.spec)
+        backends = [name for name in installed_backends() if name != "native" or supported]
         console.print(
-            f"{model}, trained on {weights.provenance.training_data}; engines: {', '.join(backends)}"
+            f"{model}, trained on {weights.provenance.training_data}; backends: {', '.join(backends)}"
         )
         converged = show_relaxations(weights, backends, console)
         if len(backends) > 1:
             show_parity(weights, backends, console)
         else:
-            console.print("Install the other engine to see that both give the same numbers.")
+            console.print("Install another backend to see that both give the same numbers.")
     except WeightsError as error:
         print(
             f"The weights of {model} cannot be reached:\n  {error}\nTo go on, set NEQUIX_MIRROR to a folder "

@@ -1,6 +1,8 @@
 """Fixtures that many tests share."""
 
+import gc
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,17 @@ def published_folder() -> Path:
         reason = f"NEQUIX_MIRROR = {mirror!r} is no folder with {', '.join(missing)}"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     return Path(mirror)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_compiled_functions():
+    """Free the functions that JAX compiled before a process reaches its limit of memory mappings.
+
+    Every compiled function takes some mappings. Linux allows a process 65,530, after which compilers and
+    libraries crash; a whole run of the tests compiles more than that.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if "jax" in sys.modules and maps.is_file() and maps.read_bytes().count(b"\n") > 20_000:
+        sys.modules["jax"].clear_caches()
+        gc.collect()

@@ -1,16 +1,17 @@
 import pytest
 
-from nequix import demo
+from nequix import demo, engines
+from nequix.native import library
 from tests.calculator import small
 
 
-def test_the_demo_compares_both_engines(tmp_path, capsys, monkeypatch):
+def test_the_demo_compares_all_backends(tmp_path, capsys, monkeypatch):
     slab = {name: atoms for name, atoms in demo.structures().items() if "slab" in name}
     monkeypatch.setattr(demo, "structures", lambda: slab)
     monkeypatch.setattr(demo, "FMAX", 100.0)  # the small model's minimum is far away
     assert demo.main([str(small.write_small(tmp_path))]) == 0
     printed = capsys.readouterr().out
-    for word in ("jax", "torch", "slab", "energy (eV)", "fmax", "call (ms)", "float64"):
+    for word in ("jax, native", "jax, torch", "slab", "energy (eV)", "fmax", "call (ms)", "float64"):
         assert word in printed
 
 
@@ -33,8 +34,9 @@ def test_the_demo_tells_how_to_go_on_without_weights(capsys, monkeypatch, tmp_pa
     assert "python -m nequix.demo PATH" in error
 
 
-def test_the_demo_needs_an_engine(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(demo, "installed_backends", list)
+def test_the_demo_needs_a_backend(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(engines, "installed_engines", list)
+    monkeypatch.setattr(library, "path", lambda: tmp_path / "libnequix.so")
     assert demo.main([str(small.write_small(tmp_path))]) == 1
     assert "pip install" in capsys.readouterr().err
 
