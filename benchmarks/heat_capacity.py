@@ -28,6 +28,7 @@ from nequix.evaluate.relaxation import relax_symmetric
 from nequix.evaluate.run import run_items
 from nequix.evaluate.run_directory import RunDirectory
 from nequix.evaluate.task import Engine, ItemResult
+from nequix.execution import Execution
 
 FILE = "matcalc_benchmarks/alexandria_binary_cv300.extxyz.gz"
 THICKNESS = 12.0
@@ -82,12 +83,12 @@ class HeatCapacity:
 def run(options: argparse.Namespace) -> None:
     """Evaluate what has no result yet."""
     task = HeatCapacity(options.data / FILE, options.n)
-    engine = Engine(options.model, "torch", "native", "float64")
+    engine = Engine(options.model, Execution("torch", "native", "float64"))
     store, items = RunDirectory(options.work / options.model), task.items()
     identity = {
         "task": task.name,
         "settings": task.settings(),
-        "engine": engine.describe(engine.calculator()),
+        "engine": engine.describe(),
     }
     with store.begin(identity), Progress() as bar:
         row = bar.add_task(options.model, total=len(items), completed=sum(map(store.done, items)))

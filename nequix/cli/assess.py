@@ -11,11 +11,12 @@ from nequix.cli.coverage import Also, ReferenceOption, identity_of, load_referen
 from nequix.cli.inputs import require_files
 from nequix.cli.items import needs_extra
 from nequix.cli.label_options import EnergyKey, ForcesKey, StressKey, VirialKey
-from nequix.cli.run import Backend, BackendOption, Device, Dtype, DtypeOption, Kernel, Model, make_calculator
+from nequix.cli.options import Model, execution_options, make_calculator
 from nequix.cli.select import spread_of
 from nequix.core.errors import WeightsError
+from nequix.execution import DEFAULT, Execution
 
-DEFAULT = "nequix-mp-1"
+BETTER = "nequix-mp-1"
 """The published model that is named where a small one was assessed."""
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from nequix.io.weights import Weights
 
 
+@execution_options(threads=None)
 def assess(
     target: Annotated[list[Path], typer.Argument(help="Structures that the model shall be used for.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder of the report, which is made.")],
@@ -46,10 +48,7 @@ def assess(
     stress_key: StressKey = None,
     virial_key: VirialKey = None,
     model: Model = "nequix-mp-1",
-    backend: BackendOption = Backend.auto,
-    dtype: DtypeOption = Dtype.float32,
-    kernel: Kernel = "auto",
-    device: Device = None,
+    execution: Execution = DEFAULT,
 ) -> None:
     """Decide: use a model as it is, fine-tune it on few structures, or train; with reasons and doubts."""
     from nequix.assess.thresholds import Thresholds
@@ -77,10 +76,10 @@ def assess(
     from nequix.data.frames import read_frames
     from nequix.data.opening import read_structures
     from nequix.data.scan_records import identify
-    from nequix.io.catalogue import load_weights
+    from nequix.workflows.models import load_for
 
-    weights = load_weights(model)
-    calculator = make_calculator(model, backend, dtype, kernel, device)
+    weights = load_for(model, execution)
+    calculator = make_calculator(model, execution, weights=weights)
     aims = list(read_structures(target, keys=keys))
     labelled = list(read_structures(dft, keys=keys)) if dft else aims
     if labelled:
@@ -92,7 +91,7 @@ def assess(
     conditions: list[str] = []
     if counted:
         conditions = differences(asked_for, predict_conditions(counted, calculator.potential), measured.kinds)
-    known = _reference_or_none(model, reference, also)
+    known = _reference_or_none(model, weights, reference, also)
     coverage = None if known is None else assess_coverage(aims, known, calculator.potential)
     own = None
     if known is not None and counted:
@@ -139,7 +138,7 @@ def assess(
             [str(path) for path in also or ()],
             known is not None,
             sum(identify(aim) not in taken for aim in aims),
-            _name_engine(backend, dtype, kernel, device),
+            _name_engine(execution),
             label_words,
             dft is None and bool(counted),
             sum(1 for _ in read_structures(also or [])) if tuned else 0,
@@ -150,7 +149,7 @@ def assess(
     if starter is not None and verdict.action != "train":
         starter.unlink()
     print_verdict(verdict, measured, protocol)
-    identity = identity_of(target, known, model, calculator, str(dtype))
+    identity = identity_of(target, known, weights, calculator)
     identity["task"] = "assess"
     identity["settings"]["features"] = known is not None and known.features is not None
     identity["settings"]["labelled"] = [path.name for path in dft or target]
@@ -158,10 +157,12 @@ def assess(
     print(output / "report.md")
 
 
-def _reference_or_none(model: str, path: Path | None, also: list[Path] | None) -> Reference | None:
+def _reference_or_none(
+    model: str, weights: Weights, path: Path | None, also: list[Path] | None
+) -> Reference | None:
     """Read the reference; without one the assessment says so and goes on."""
     try:
-        return load_reference(model, path, also)
+        return load_reference(model, weights, path, also)
     except WeightsError:
         if path is not None:
             raise
@@ -176,22 +177,18 @@ def _name_parent(weights: Weights) -> str | None:
     return parent if parent is None or parent in list_models() else "PARENT"
 
 
-def _name_engine(backend: Backend, dtype: Dtype, kernel: str, device: str | None) -> list[str]:
-    """Spell the engine's options that are not the usual ones."""
-    options = (
-        ("--backend", backend, Backend.auto),
-        ("--dtype", dtype, Dtype.float32),
-        ("--kernel", kernel, "auto"),
-    )
-    words = [word for name, value, usual in options if value != usual for word in (name, str(value))]
-    return [*words, *(["--device", device] if device else [])]
+def _name_engine(execution: Execution) -> list[str]:
+    """Spell the options of the execution that are not the default."""
+    chosen, usual = execution.options(), DEFAULT.options()
+    names = [name for name in ("backend", "dtype", "kernel", "device") if chosen[name] != usual[name]]
+    return [word for name in names for word in (f"--{name}", chosen[name])]
 
 
 def _name_better(model: str, weights: Weights) -> str | None:
     """Name a published model where a small one, or what was fine-tuned from it, was assessed."""
     from nequix.io.catalogue import BUNDLED
 
-    return DEFAULT if {model, weights.provenance.extra.get("parent")} & set(BUNDLED) else None
+    return BETTER if {model, weights.provenance.extra.get("parent")} & set(BUNDLED) else None
 
 
 def _name_reference(model: str, path: Path | None, tuned: bool) -> str | None:

@@ -11,14 +11,16 @@ from typer.core import TyperGroup
 from nequix.cli.data import count_structures
 from nequix.cli.inputs import require_files
 from nequix.cli.items import needs_extra
-from nequix.cli.run import Backend, BackendOption, Device, Dtype, DtypeOption, Kernel, Model, make_calculator
+from nequix.cli.options import Force, Model, execution_options, make_calculator
 from nequix.core.errors import DataError
+from nequix.execution import DEFAULT, Execution
 from nequix.io.progress import progress_bar
 from nequix.io.tables import format_item
 
 if TYPE_CHECKING:
     from nequix.calculator import NequixCalculator
     from nequix.coverage.reference import Reference
+    from nequix.io.weights import Weights
 
 _CHECK = "check"
 
@@ -53,6 +55,7 @@ Features = Annotated[
 
 
 @app.command(_CHECK)
+@execution_options(threads=None)
 def check(
     target: Annotated[list[Path], typer.Argument(help="Structures of any format that ASE reads.")],
     output: Annotated[
@@ -62,22 +65,21 @@ def check(
     also: Also = None,
     features: Features = True,
     model: Model = "nequix-mp-1",
-    backend: BackendOption = Backend.auto,
-    dtype: DtypeOption = Dtype.float32,
-    kernel: Kernel = "auto",
-    device: Device = None,
+    execution: Execution = DEFAULT,
 ) -> None:
     """Compare structures with a model's training set: inside, edge or outside, and the gaps by name."""
     from nequix.coverage.assess_coverage import assess_coverage
     from nequix.coverage.report import compared_with, print_coverage
     from nequix.data.opening import read_structures
+    from nequix.io.catalogue import load_weights
     from nequix.io.files import make_folder
 
     require_files(target, also, reference and [reference])
-    known = load_reference(model, reference, also)
+    weights = load_weights(model)
+    known = load_reference(model, weights, reference, also)
     calculator = None
     if features and known.features is not None:
-        calculator = make_calculator(model, backend, dtype, kernel, device)
+        calculator = make_calculator(model, execution, weights=weights)
     if output is not None:  # what is in the way is said now, not after the work
         with needs_extra():
             import matplotlib  # noqa: F401
@@ -90,11 +92,12 @@ def check(
     if output is not None:
         from nequix.coverage.report import write_report
 
-        write_report(output, found, known, identity_of(target, known, model, calculator, str(dtype)))
+        write_report(output, found, known, identity_of(target, known, weights, calculator))
         print(output / "report.md")
 
 
 @app.command()
+@execution_options(threads=None)
 def build(
     data: Annotated[list[Path], typer.Argument(help="The training set; see docs/data.md, sources.")],
     output: Annotated[
@@ -107,12 +110,9 @@ def build(
     ] = "",
     every: Annotated[int, typer.Option(min=1, help="Take one structure in so many.")] = 1,
     features: Features = True,
-    force: Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")] = False,
+    force: Force = False,
     model: Model = "nequix-mp-1",
-    backend: BackendOption = Backend.auto,
-    dtype: DtypeOption = Dtype.float32,
-    kernel: Kernel = "auto",
-    device: Device = None,
+    execution: Execution = DEFAULT,
 ) -> None:
     """Compute the reference of a model from its training set, once, for `nequix coverage`."""
     from nequix.coverage.build import build_reference
@@ -129,7 +129,7 @@ def build(
     structures, weights = open_source(data), load_weights(model)
     if every > 1:
         structures = Subset(structures, range(0, len(structures), every))
-    potential = make_calculator(model, backend, dtype, kernel, device).potential if features else None
+    potential = make_calculator(model, execution, weights=weights).potential if features else None
     description_of_data = description or ", ".join(path.name for path in data)
     description_of_data += f", one structure in {every}" if every > 1 else ""
     with progress_bar("coverage build", count_structures(structures)) as bar:
@@ -140,20 +140,21 @@ def build(
     print(f"{target}: {built.n_structures} structures, {len(built.elements)} elements")
 
 
-def load_reference(model: str, reference: Path | None, also: list[Path] | None) -> Reference:
+def load_reference(
+    model: str, weights: Weights, reference: Path | None, also: list[Path] | None
+) -> Reference:
     """Read a model's reference, and count more structures as known.
 
     Args:
         model: A known name or a path.
+        weights: The model.
         reference: The file; by default the one beside the model's.
         also: Files of more structures.
     """
     from nequix.coverage.build import tally
     from nequix.coverage.sidecar import find_reference
     from nequix.data.opening import read_structures
-    from nequix.io.catalogue import load_weights
 
-    weights = load_weights(model)
     known = find_reference(model, weights, reference)
     if also:
         counted = tally(read_structures(also), known.cutoff)
@@ -162,29 +163,27 @@ def load_reference(model: str, reference: Path | None, also: list[Path] | None) 
 
 
 def identity_of(
-    target: list[Path], known: Reference | None, model: str, calculator: NequixCalculator | None, dtype: str
+    target: list[Path], known: Reference | None, weights: Weights, calculator: NequixCalculator | None
 ) -> dict[str, Any]:
     """Tell model, engine and settings, for a report.
 
     Args:
         target: Files of the target.
         known: The reference, if there is one.
-        model: A known name or a path.
-        calculator: The model; None if it was not asked.
-        dtype: Precision of its layers.
+        weights: The model.
+        calculator: What ran it; None if it was not asked.
     """
     from nequix.evaluate.digests import describe_paths
-    from nequix.io.catalogue import load_weights
     from nequix.io.provenance import describe_model
 
     engine: dict[str, Any] = dict.fromkeys(("backend", "kernel", "dtype", "device"))
     if calculator is not None:
-        engine = {"backend": calculator.backend, "kernel": calculator.kernel, "dtype": dtype}
+        engine = {"backend": calculator.backend, "kernel": calculator.kernel, "dtype": calculator.dtype}
         engine["device"] = calculator.device
     settings = {
         "target": describe_paths(target),
         "reference": known and known.data,
         "features": calculator is not None,
     }
-    engine["model"] = describe_model(load_weights(model))
+    engine["model"] = describe_model(weights)
     return {"task": "coverage", "settings": settings, "engine": engine}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nequix.cli.label_options import EnergyKey, ForcesKey, StressKey, VirialKey
-from nequix.cli.run import Backend, BackendOption
+from nequix.cli.options import Backend, BackendOption
 from nequix.core.errors import DataError
 from nequix.core.suggest import did_you_mean
 from nequix.io import strict_json

@@ -10,8 +10,9 @@ import typer
 from nequix.cli.inputs import require_files
 from nequix.cli.items import choose_engine, chosen_items, listed, needs_extra, run, unless_reported, who_works
 from nequix.cli.label_options import EnergyKey, ForcesKey, StressKey, VirialKey
-from nequix.cli.run import Backend, BackendOption, Device, Dtype, DtypeOption, Kernel, Model
+from nequix.cli.options import Dtype, Model, execution_options
 from nequix.core.errors import DataError
+from nequix.execution import DEFAULT, Execution
 from nequix.io.tables import format_fields, format_table
 
 app = typer.Typer(
@@ -30,25 +31,19 @@ _Workers = Annotated[int, typer.Option(min=0, help="Worker processes; 0 for none
 _Scheduler = Annotated[
     str | None, typer.Option(help="Address or scheduler file of a Dask cluster that does the work.")
 ]
-_Threads = Annotated[
-    int | None,
-    typer.Option(
-        help="Of the native kernel, in each worker; by default OMP_NUM_THREADS, or the cores divided among "
-        "the workers."
-    ),
-]
+_THREADS = (
+    "Of the native kernel, in each worker; by default OMP_NUM_THREADS, or the cores divided among the "
+    "workers."
+)
 
 
 @app.command()
+@execution_options(_THREADS)
 def errors(
     sources: Annotated[list[Path], typer.Argument(help="Labelled structures; see docs/data.md, sources.")],
     output: _Output,
     model: Model = "nequix-mp-1",
-    backend: BackendOption = Backend.auto,
-    dtype: DtypeOption = Dtype.float32,
-    kernel: Kernel = "auto",
-    device: Device = None,
-    threads: _Threads = None,
+    execution: Execution = DEFAULT,
     workers: _Workers = 0,
     scheduler: _Scheduler = None,
     energy_key: EnergyKey = None,
@@ -63,7 +58,7 @@ def errors(
         from nequix.evaluate.errors.report import print_errors, write_report
         from nequix.evaluate.errors.task import Errors
     task = Errors(tuple(map(str, sources)), LabelKeys.of(energy_key, forces_key, stress_key, virial_key))
-    engine = choose_engine(model, backend, dtype, kernel, device, threads)
+    engine = choose_engine(model, execution)
     if not output.exists():
         task.refuse_unfound()
     store, identity = run(task, engine, output, who_works(workers, scheduler))
@@ -80,6 +75,7 @@ def errors(
 
 
 @app.command()
+@execution_options(_THREADS)
 def discovery(
     structures: Annotated[Path, typer.Argument(help="Unrelaxed structures; see docs/evaluate.md.")],
     output: _Output,
@@ -95,11 +91,7 @@ def discovery(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="The first structures alone.")] = None,
     model: Model = "nequix-mp-1",
-    backend: BackendOption = Backend.auto,
-    dtype: DtypeOption = Dtype.float32,
-    kernel: Kernel = "auto",
-    device: Device = None,
-    threads: _Threads = None,
+    execution: Execution = DEFAULT,
     workers: _Workers = 0,
     scheduler: _Scheduler = None,
     report_only: _ReportOnly = False,
@@ -112,7 +104,7 @@ def discovery(
         from nequix.evaluate.discovery.task import Discovery
     _refuse_ignored(reference, elements, relaxed, kappa_srme, shard)
     task = Discovery(structures, limit=limit)
-    engine = choose_engine(model, backend, dtype, kernel, device, threads)
+    engine = choose_engine(model, execution)
     items = take_shard(task.items(), shard)
     work = unless_reported(items, report_only, output)
     store, identity = run(task, engine, output, who_works(workers, scheduler), work)
@@ -130,15 +122,12 @@ def discovery(
 
 
 @app.command()
+@execution_options(_THREADS)
 def kappa(
     data: _Data,
     output: _Output,
     model: Model = "nequix-mp-1",
-    backend: BackendOption = Backend.auto,
-    dtype: DtypeOption = Dtype.float32,
-    kernel: Kernel = "auto",
-    device: Device = None,
-    threads: _Threads = None,
+    execution: Execution = DEFAULT,
     workers: _Workers = 0,
     scheduler: _Scheduler = None,
     fmax: Annotated[
@@ -154,7 +143,7 @@ def kappa(
         from nequix.evaluate.kappa.report import write_report
         from nequix.evaluate.kappa.task import Kappa
     task = Kappa(data) if fmax is None else Kappa(data, fmax)
-    engine = choose_engine(model, backend, dtype, kernel, device, threads)
+    engine = choose_engine(model, execution)
     items = unless_reported(chosen_items(task, only), report_only, output, only, retry_failed)
     store, identity = run(task, engine, output, who_works(workers, scheduler), items, retry_failed)
     summary = write_report(store, task.items(), identity, data)
@@ -164,6 +153,7 @@ def kappa(
 
 
 @app.command()
+@execution_options(_THREADS)
 def physics(
     output: _Output,
     data: Annotated[
@@ -175,11 +165,7 @@ def physics(
     n_elastic: Annotated[int, typer.Option(min=0, help="Crystals for elastic constants.")] = 20,
     picoseconds: Annotated[float, typer.Option(min=0.05, help="Length of the dynamics.")] = 1.0,
     model: Model = "nequix-mp-1",
-    backend: BackendOption = Backend.auto,
-    dtype: DtypeOption = Dtype.float32,
-    kernel: Kernel = "auto",
-    device: Device = None,
-    threads: _Threads = None,
+    execution: Execution = DEFAULT,
     workers: _Workers = 0,
     scheduler: _Scheduler = None,
 ) -> None:
@@ -189,10 +175,9 @@ def physics(
         from nequix.evaluate.physics.report import write_report
         from nequix.evaluate.physics.task import CHECKS, Physics, elements_of
         from nequix.evaluate.physics.verdicts import Verdict
-        from nequix.io.catalogue import load_weights
     chosen = CHECKS if checks is None else tuple(name.strip() for name in checks.split(","))
-    engine = choose_engine(model, backend, dtype, kernel, device, threads)
-    elements = elements_of(load_weights(model).spec.atomic_numbers)
+    engine = choose_engine(model, execution)
+    elements = elements_of(engine.weights.spec.atomic_numbers)
     task = Physics(chosen, elements, data, n_elastic, picoseconds)
     if checks is not None:
         task.refuse_unmade()
@@ -209,15 +194,12 @@ def physics(
 
 
 @app.command()
+@execution_options(_THREADS, Dtype.float64)
 def phonons(
     data: _Data,
     output: _Output,
     model: Model = "nequix-mp-1",
-    backend: BackendOption = Backend.auto,
-    dtype: DtypeOption = Dtype.float64,
-    kernel: Kernel = "auto",
-    device: Device = None,
-    threads: _Threads = None,
+    execution: Execution = DEFAULT,
     workers: _Workers = 0,
     scheduler: _Scheduler = None,
     fixed_cell: Annotated[
@@ -237,7 +219,7 @@ def phonons(
         from nequix.evaluate.phonons.task import Phonons
     fixed = tuple(listed("--fixed-cell", fixed_cell, Phonons(data).items()))
     task = Phonons(data, fixed, with_hessian=not displacements_only)
-    engine = choose_engine(model, backend, dtype, kernel, device, threads)
+    engine = choose_engine(model, execution)
     items = unless_reported(chosen_items(task, only), report_only, output, only, retry_failed)
     store, identity = run(task, engine, output, who_works(workers, scheduler), items, retry_failed)
     summary = write_report(store, task.items(), identity)
@@ -252,6 +234,9 @@ def phonons(
 
 
 @app.command()
+@execution_options(
+    "Of the native kernel, in the engines of --beside, too; by default OMP_NUM_THREADS, or all."
+)
 def speed(
     output: _Output,
     sizes: Annotated[str, typer.Option(help="Numbers of atoms, separated by commas.")] = "8,64,216,512,1000",
@@ -265,16 +250,7 @@ def speed(
     ] = None,
     memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Measure memory, too.")] = True,
     model: Model = "nequix-mp-1",
-    backend: BackendOption = Backend.auto,
-    dtype: DtypeOption = Dtype.float32,
-    kernel: Kernel = "auto",
-    device: Device = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            help="Of the native kernel, in the engines of --beside, too; by default OMP_NUM_THREADS, or all."
-        ),
-    ] = None,
+    execution: Execution = DEFAULT,
 ) -> None:
     """Time steps of dynamics on diamond, several engines and other calculators in turn."""
     with needs_extra():
@@ -282,8 +258,8 @@ def speed(
         from nequix.evaluate.speed.contenders import of_engine, parse_calculator, parse_engine
         from nequix.evaluate.speed.report import write_report
         from nequix.evaluate.speed.task import Speed
-    engine = choose_engine(model, backend, dtype, kernel, device, threads)
-    others = [parse_engine(text, model, device, threads) for text in beside or []]
+    engine = choose_engine(model, execution)
+    others = [parse_engine(text, engine) for text in beside or []]
     others += [parse_calculator(text) for text in calculator or []]
     try:
         numbers = tuple(int(size) for size in sizes.split(","))

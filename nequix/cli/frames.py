@@ -22,8 +22,6 @@ WITH_RESULTS = ("extxyz", "traj", "json")
 WITH_SPREADS = ("extxyz",)
 """The one that keeps the spreads of an ensemble, too: results that ASE does not know."""
 
-SPREADS = ("energy_spread", "forces_spread")
-
 
 def output_format(path: Path) -> str:
     """Tell by a file's name what is written there: by its ending if that says it, otherwise as ASE tells.
@@ -98,6 +96,8 @@ def try_format(target: Path, atoms: Atoms) -> None:
     from ase.calculators.singlepoint import SinglePointCalculator
     from ase.io import write
 
+    from nequix.workflows.structures import with_results
+
     tried = atoms.copy()
     stress = {"stress": np.zeros(6)} if atoms.cell.rank == 3 else {}
     tried.calc = SinglePointCalculator(tried, energy=0.0, forces=np.zeros((len(atoms), 3)), **stress)
@@ -141,26 +141,3 @@ def write_frames(target: Path, frames: Iterable[Atoms]) -> None:
 def _place(target: Path) -> Path:
     """Follow links to where a file is, or will be."""
     return Path(os.path.realpath(target))
-
-
-def with_results(atoms: Atoms) -> Atoms:
-    """Copy a structure with its calculator's results, raw forces included, instead of any older ones.
-
-    An ensemble's ``energy_spread`` goes into ``info``, its ``forces_spread`` into ``arrays``.
-
-    Args:
-        atoms: A structure whose calculator has just evaluated it.
-    """
-    from ase.calculators.singlepoint import SinglePointCalculator
-
-    copied = atoms.copy()
-    results = dict(atoms.calc.results)  # pyright: ignore[reportOptionalMemberAccess]
-    for name in (*results, "stress", "virial", *SPREADS):
-        copied.info.pop(name, None)
-        copied.arrays.pop(name, None)
-    spreads = getattr(atoms.calc, "spreads", {})
-    if spreads:
-        copied.info["energy_spread"] = spreads["energy_spread"]
-        copied.set_array("forces_spread", spreads["forces_spread"])
-    copied.calc = SinglePointCalculator(copied, **results)
-    return copied

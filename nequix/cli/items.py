@@ -7,9 +7,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nequix.cli.run import Backend, Dtype, make_calculator
+from nequix.cli.options import make_calculator
 from nequix.core.errors import BackendUnavailable, DataError
 from nequix.core.suggest import did_you_mean
+from nequix.execution import Execution
 from nequix.io.installation import install_command
 from nequix.io.interrupts import on_interrupt
 from nequix.io.progress import progress_bar
@@ -77,27 +78,22 @@ def listed(option: str, given: str, known: list[str]) -> list[str]:
     return names
 
 
-def choose_engine(
-    model: str, backend: Backend, dtype: Dtype, kernel: str, device: str | None, threads: int | None
-) -> Engine:
-    """Choose the engine that the options ask for, and check that it is there.
+def choose_engine(model: str, execution: Execution) -> Engine:
+    """Choose the engine that the options ask for, and check that it is available.
 
     Args:
         model: A name or a path.
-        backend: ``jax``, ``torch`` or ``auto``.
-        dtype: Precision of the layers.
-        kernel: The convolution kernel, or ``auto``.
-        device: By default the backend's first.
-        threads: Of the native kernel.
+        execution: How the model is executed.
 
     Raises:
-        BackendUnavailable: If the backend, the kernel or the device is not there.
+        BackendUnavailable: If the backend, the kernel or the device is not available.
         WeightsError: If there is no such model.
     """
     from nequix.evaluate.task import Engine
+    from nequix.workflows.models import load_for
 
-    calculator = make_calculator(model, backend, dtype, kernel, device, threads)
-    return Engine(model, calculator.backend, calculator.kernel, str(dtype), device, threads)
+    weights = load_for(model, execution)
+    return Engine.loaded(model, weights, make_calculator(model, execution, weights=weights), execution)
 
 
 def who_works(workers: int, scheduler: str | None) -> int | str:
@@ -141,7 +137,7 @@ def run(
     from nequix.evaluate.run_directory import RunDirectory
 
     items = task.items() if items is None else items
-    described = engine.describe(engine.calculator())
+    described = engine.describe()
     identity = {"task": task.name, "settings": task.settings(), "engine": described}
     store = RunDirectory(output)
     with store.begin(identity):

@@ -10,8 +10,9 @@ import typer
 
 from nequix.cli.coverage import ReferenceOption
 from nequix.cli.inputs import require_files
-from nequix.cli.run import Backend, BackendOption, Device, Dtype, DtypeOption, Force, Kernel, Model
+from nequix.cli.options import Force, Model, execution_options, make_calculator
 from nequix.core.errors import DataError, WeightsError
+from nequix.execution import DEFAULT, Execution
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from nequix.coverage.reference import Reference
     from nequix.data.structure import Structure
+    from nequix.io.weights import Weights
 
 
 class Strategy(StrEnum):
@@ -31,6 +33,7 @@ class Strategy(StrEnum):
     random = "random"
 
 
+@execution_options(threads=None)
 def select(
     candidates: Annotated[list[Path], typer.Argument(help="Structures of any format that ASE reads.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The chosen structures: an .extxyz file.")],
@@ -48,19 +51,16 @@ def select(
     seed: Annotated[int, typer.Option(min=0, help="Of the strategies clusters and random.")] = 0,
     reference: ReferenceOption = None,
     model: Model = "nequix-mp-1",
-    backend: BackendOption = Backend.auto,
-    dtype: DtypeOption = Dtype.float32,
-    kernel: Kernel = "auto",
-    device: Device = None,
+    execution: Execution = DEFAULT,
     force: Force = False,
 ) -> None:
     """Choose the structures to label next, with reasons; the labels that they have are kept."""
     from nequix.cli.frames import WITH_RESULTS, check_target, write_frames
-    from nequix.cli.run import make_calculator
     from nequix.coverage.select import select as choose
     from nequix.data.frames import read_frames
     from nequix.data.opening import read_structures
     from nequix.data.structure import from_atoms
+    from nequix.workflows.models import load_for
 
     require_files(candidates, known, reference and [reference])
     check_target(output, [*candidates, *(known or [])], force, WITH_RESULTS)
@@ -77,15 +77,16 @@ def select(
         print(f"{len(frames) - len(kept)} of {len(frames)} candidates are labelled already: left out")
         frames, names = [frames[i] for i in kept], [names[i] for i in kept]
         structures = [structures[i] for i in kept]
+    weights = None if strategy in (Strategy.random, Strategy.ensemble) else load_for(model, execution)
     potential = None
     if strategy in (Strategy.clusters, Strategy.farthest):
-        potential = make_calculator(model, backend, dtype, kernel, device).potential
+        potential = make_calculator(model, execution, weights=weights).potential
     choices = choose(
         str(strategy),
         structures,
         number,
         potential=potential,
-        reference=_reference(model, reference, strategy),
+        reference=None if weights is None else _reference(model, weights, reference, strategy),
         # Clusters are chosen among the candidates only.
         known=[] if strategy == Strategy.clusters else labelled,
         spreads=None
@@ -118,15 +119,12 @@ def _candidates(structures: list[Structure], labelled: list[Structure], unlabell
     return kept
 
 
-def _reference(model: str, path: Path | None, strategy: Strategy) -> Reference | None:
-    """Read the reference where it is needed; only gaps cannot do without."""
+def _reference(model: str, weights: Weights, path: Path | None, strategy: Strategy) -> Reference | None:
+    """Read the reference; only gaps cannot do without."""
     from nequix.coverage.sidecar import find_reference
-    from nequix.io.catalogue import load_weights
 
-    if strategy in (Strategy.random, Strategy.ensemble):
-        return None
     try:
-        return find_reference(model, load_weights(model), path)
+        return find_reference(model, weights, path)
     except WeightsError:
         if strategy == Strategy.gaps or path is not None:
             raise

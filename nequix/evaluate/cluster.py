@@ -67,7 +67,7 @@ def run_on_cluster(
     Raises:
         BackendUnavailable: If the cluster cannot be reached, goes away, or cannot do the same work.
     """
-    work = _Work(task, engine, _identity(task, engine, engine.calculator()))
+    work = _Work(task, engine, _identity(task, engine))
     with _connect(scheduler) as client:
         suspects = []
         for item, result in _results(client, scheduler, work, items):
@@ -137,7 +137,7 @@ def _evaluate(work: _Work, item: str) -> tuple[ItemResult, float]:
 
 def _load(work: _Work) -> NequixCalculator:
     calculator = work.engine.calculator()
-    here = _identity(work.task, work.engine, calculator)
+    here = _identity(work.task, work.engine)
     if here != work.identity:
         raise BackendUnavailable(
             f"it would not give the same numbers: {differences(here, work.identity)}; "
@@ -146,5 +146,5 @@ def _load(work: _Work) -> NequixCalculator:
     return calculator
 
 
-def _identity(task: Task, engine: Engine, calculator: NequixCalculator) -> dict[str, Any]:
-    return {"nequix": __version__, "settings": task.settings(), "engine": engine.describe(calculator)}
+def _identity(task: Task, engine: Engine) -> dict[str, Any]:
+    return {"nequix": __version__, "settings": task.settings(), "engine": engine.describe()}

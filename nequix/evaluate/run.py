@@ -54,7 +54,7 @@ def run_items(
 
         run_on_cluster(workers, task, engine, store, left, progress)
     elif workers > 0:
-        with _threads(engine.threads or max(1, (os.cpu_count() or 1) // workers)):
+        with _threads(engine.execution.threads or max(1, (os.cpu_count() or 1) // workers)):
             _Workers(task, engine, store, progress).run(left, workers)
     else:
         calculator = engine.calculator()

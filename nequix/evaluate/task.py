@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nequix.calculator import NequixCalculator
+from nequix.execution import DEFAULT, Execution
 from nequix.io.catalogue import load_weights
 from nequix.io.provenance import describe_model
+from nequix.io.weights import Weights
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,41 +55,62 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Engine:
-    """A model and how it is executed (see :class:`nequix.NequixCalculator`).
+    """A model and how it is executed; a process loads it once, and other processes load their own.
 
     Attributes:
         model: A known name, or the path of a weight file.
-        backend: ``jax`` or ``torch``.
-        kernel: The convolution kernel.
-        dtype: Precision of the layers.
-        device: Where it runs; by default the backend's first device.
-        threads: Of the native kernel. They change no number but by rounding.
+        execution: How the model is executed. Threads change no number but by rounding.
     """
 
     model: str
-    backend: str
-    kernel: str = "auto"
-    dtype: str = "float32"
-    device: str | None = None
-    threads: int | None = None
+    execution: Execution = DEFAULT
 
-    def calculator(self) -> NequixCalculator:
-        """Load the model onto its backend."""
-        return NequixCalculator(
-            self.model,
-            self.backend,
-            kernel=self.kernel,
-            dtype=self.dtype,
-            device=self.device,
-            threads=self.threads,
-            guard=None,  # tasks judge predictions by their own references
-        )
-
-    def describe(self, calculator: NequixCalculator) -> dict[str, Any]:
-        """Tell the model by its digests and name what runs it, for JSON; the threads may change in a run.
+    @classmethod
+    def loaded(
+        cls, model: str, weights: Weights, calculator: NequixCalculator, execution: Execution
+    ) -> Engine:
+        """Make an engine of a model that was loaded before, with the backend and kernel that it got.
 
         Args:
-            calculator: What :meth:`calculator` made.
+            model: Its name or path.
+            weights: The model.
+            calculator: What runs it.
+            execution: How it was asked to be executed.
         """
-        chosen = {"backend": self.backend, "kernel": calculator.kernel, "dtype": self.dtype}
-        return {"model": describe_model(load_weights(self.model)), **chosen, "device": calculator.device}
+        engine = cls(model, replace(execution, backend=calculator.backend, kernel=calculator.kernel))
+        vars(engine).update(weights=weights, _calculator=calculator)
+        return engine
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave the loaded model out: another process loads its own."""
+        return Engine, (self.model, self.execution)
+
+    @cached_property
+    def weights(self) -> Weights:
+        """The model."""
+        return load_weights(self.model)
+
+    @cached_property
+    def _calculator(self) -> NequixCalculator:
+        # No guard: tasks judge predictions by their own references.
+        return NequixCalculator(self.weights, guard=None, **self.execution.options())
+
+    def calculator(self) -> NequixCalculator:
+        """Return the model on its backend."""
+        return self._calculator
+
+    def with_execution(self, execution: Execution) -> Engine:
+        """Return an engine that executes the same model in another way.
+
+        Args:
+            execution: How the model is executed.
+        """
+        engine = Engine(self.model, execution)
+        vars(engine).update(weights=self.weights)
+        return engine
+
+    def describe(self) -> dict[str, Any]:
+        """Identify the model by its digests and name what runs it, for JSON; threads may change in a run."""
+        calculator = self.calculator()
+        chosen = {"backend": calculator.backend, "kernel": calculator.kernel, "dtype": calculator.dtype}
+        return {"model": describe_model(self.weights), **chosen, "device": calculator.device}

@@ -19,6 +19,7 @@ from nequix.evaluate import cluster
 from nequix.evaluate.run import run_items
 from nequix.evaluate.run_directory import RunDirectory
 from nequix.evaluate.task import Engine
+from nequix.execution import Execution
 from tests.calculator.small import write_small
 from tests.evaluate.toy import Toy, outcomes
 
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
-    return Engine(str(write_small(tmp_path_factory.mktemp("model"))), "torch", dtype="float64")
+    return Engine(str(write_small(tmp_path_factory.mktemp("model"))), Execution("torch", dtype="float64"))
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from nequix.evaluate.kappa.report import write_report
 from nequix.evaluate.kappa.task import Kappa
 from nequix.evaluate.run_directory import RunDirectory
 from nequix.evaluate.task import Engine, ItemResult
+from nequix.execution import Execution
 from nequix.io.fetch import fetch
 from tests.calculator.small import write_small
 from tests.data.sets import real
@@ -80,11 +81,11 @@ def test_the_conductivity_scales_as_that_of_a_classical_crystal():
 
 def test_the_report_counts_failures_and_compares_with_what_is_published(folder, tmp_path):
     task, store = Kappa(folder, fmax=1e3), RunDirectory(tmp_path / "run")
-    engine = Engine(str(write_small(tmp_path)), "torch")
+    engine = Engine(str(write_small(tmp_path)), Execution("torch"))
     identity = {
         "task": task.name,
         "settings": task.settings(),
-        "engine": engine.describe(engine.calculator()),
+        "engine": engine.describe(),
     }
     columns = {"kappa_ml": [4.0, None], "srme": [0.25, 2.0]}
     published = {"material_ids": ["fcc", "fcc-2"], "models": {"small": columns}}

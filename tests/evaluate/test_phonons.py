@@ -17,6 +17,7 @@ from nequix.evaluate.phonons.report import summarise, write_report
 from nequix.evaluate.phonons.task import Phonons
 from nequix.evaluate.run_directory import RunDirectory
 from nequix.evaluate.task import Engine, ItemResult
+from nequix.execution import Execution
 from tests.calculator.small import WEIGHTS, write_small
 from tests.data.sets import real
 from tests.evaluate.pairs import PairCalculator, PairPotential
@@ -164,11 +165,11 @@ def test_errors_are_averaged_by_hand():
 
 def test_the_report_has_bands_and_failures(folder, tmp_path):
     task, store = Phonons(folder), RunDirectory(tmp_path / "run")
-    engine = Engine(str(write_small(tmp_path)), "torch")
+    engine = Engine(str(write_small(tmp_path)), Execution("torch"))
     identity = {
         "task": task.name,
         "settings": task.settings(),
-        "engine": engine.describe(engine.calculator()),
+        "engine": engine.describe(),
     }
     with store.begin(identity):
         run_item(task, PairCalculator(), store, "fcc")

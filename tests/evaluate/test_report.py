@@ -5,13 +5,14 @@ from matplotlib.figure import Figure
 
 from nequix.evaluate.report import Report
 from nequix.evaluate.task import Engine
+from nequix.execution import Execution
 from nequix.io.catalogue import load_weights
 from tests.calculator.small import write_small
 
 
 def test_a_report_holds_text_table_figure_and_origin(tmp_path):
-    engine = Engine(str(write_small(tmp_path)), "torch", dtype="float64")
-    identity = {"task": "toy", "settings": {"seed": 3}, "engine": engine.describe(engine.calculator())}
+    engine = Engine(str(write_small(tmp_path)), Execution("torch", dtype="float64"))
+    identity = {"task": "toy", "settings": {"seed": 3}, "engine": engine.describe()}
     report = Report(tmp_path, "Toy")
     report.heading("Numbers")
     report.table(("name", "value"), [("a", 1.23456), ("b", None), ("c", 7)])

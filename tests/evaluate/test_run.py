@@ -14,6 +14,7 @@ from nequix.core.errors import DataError
 from nequix.evaluate.run import run_items
 from nequix.evaluate.run_directory import RunDirectory
 from nequix.evaluate.task import Engine, ItemResult
+from nequix.execution import Execution
 from tests.calculator.small import write_small
 from tests.evaluate.commands import evaluate
 from tests.evaluate.toy import Toy, outcomes
@@ -23,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def engine(tmp_path):
-    return Engine(str(write_small(tmp_path)), "torch", dtype="float64")
+    return Engine(str(write_small(tmp_path)), Execution("torch", dtype="float64"))
 
 
 def run(task, engine, folder, workers=0):

@@ -12,6 +12,7 @@ import numpy as np
 from nequix.evaluate.run import run_items
 from nequix.evaluate.run_directory import RunDirectory
 from nequix.evaluate.task import Engine, ItemResult
+from nequix.execution import Execution
 from tests.calculator.small import salt
 
 
@@ -68,7 +69,7 @@ def main(model, folder, workers, seconds):
     who = workers if "://" in workers else int(workers)
     task, store = Toy(folder, seconds=float(seconds)), RunDirectory(Path(folder) / "run")
     with store.begin({"settings": task.settings()}):
-        run_items(task, Engine(model, "torch", dtype="float64"), store, task.items(), who)
+        run_items(task, Engine(model, Execution("torch", dtype="float64")), store, task.items(), who)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from ase.md.verlet import VelocityVerlet
 
 from nequix.evaluate.speed.contenders import Contender
 from nequix.evaluate.task import Engine
+from nequix.execution import Execution
 from nequix.io import strict_json
 
 if TYPE_CHECKING:
@@ -144,7 +145,9 @@ def _measure() -> None:
     """Answer :func:`memory` from standard input to standard output."""
     asked = strict_json.parse_object(sys.stdin.read())
     held = asked["contender"]
-    engine = None if held["engine"] is None else Engine(**held["engine"])
+    engine = held["engine"]
+    if engine is not None:
+        engine = Engine(engine["model"], Execution(**engine["execution"]))
     calculator = Contender(**{**held, "engine": engine}).calculator()
     loaded = _peak()
     Runner(calculator, asked["n_atoms"])

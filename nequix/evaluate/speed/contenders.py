@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nequix.core.errors import BackendUnavailable, DataError
@@ -39,7 +39,7 @@ class Contender:
             DataError: If there is nothing of that name, or it refuses its arguments.
         """
         if self.engine is not None:
-            return self.engine.calculator()
+            return self.engine.with_execution(self.engine.execution).calculator()  # not used before
         module, _, name = self.path.partition(":")
         try:
             make = getattr(importlib.import_module(module), name)
@@ -53,14 +53,12 @@ class Contender:
             raise DataError(f"{self.path}: {error}; give its arguments as {self.path}=JSON") from error
 
 
-def parse_engine(text: str, model: str, device: str | None, threads: int | None = None) -> Contender:
+def parse_engine(text: str, engine: Engine) -> Contender:
     """Read ``BACKEND[:KERNEL[:DTYPE]]``.
 
     Args:
         text: Such as ``torch:plain:float64``.
-        model: The model that it runs.
-        device: Where.
-        threads: Of the native kernel.
+        engine: The model, with the device and the threads.
 
     Raises:
         DataError: For more than three parts, or an empty one.
@@ -69,7 +67,8 @@ def parse_engine(text: str, model: str, device: str | None, threads: int | None 
     if len(parts) > 3 or not all(parts):
         raise DataError(f"engine {text!r}, expected BACKEND, BACKEND:KERNEL or BACKEND:KERNEL:DTYPE")
     backend, kernel, dtype = (*parts, *("auto", "float32")[len(parts) - 1 :])
-    return of_engine(Engine(model, backend, kernel, dtype, device, threads))
+    execution = replace(engine.execution, backend=backend, kernel=kernel, dtype=dtype)
+    return of_engine(engine.with_execution(execution))
 
 
 def of_engine(engine: Engine) -> Contender:
@@ -78,8 +77,10 @@ def of_engine(engine: Engine) -> Contender:
     Args:
         engine: The engine.
     """
-    threads = "" if engine.threads is None else f" threads={engine.threads}"
-    return Contender(f"nequix {engine.backend} {engine.kernel} {engine.dtype}{threads}", engine)
+    execution = engine.execution
+    threads = "" if execution.threads is None else f" threads={execution.threads}"
+    label = f"nequix {execution.backend} {execution.kernel} {execution.dtype}{threads}"
+    return Contender(label, engine)
 
 
 def parse_calculator(text: str) -> Contender:

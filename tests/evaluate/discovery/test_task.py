@@ -21,6 +21,7 @@ from nequix.evaluate.item import run_item
 from nequix.evaluate.run import run_items
 from nequix.evaluate.run_directory import RunDirectory
 from nequix.evaluate.task import Engine
+from nequix.execution import Execution
 from tests.calculator.small import write_small
 from tests.evaluate.commands import evaluate, results
 from tests.evaluate.pairs import PairCalculator
@@ -133,8 +134,8 @@ def test_a_run_has_the_metrics_of_its_energies_both_ways(tmp_path, monkeypatch):
     write(tmp_path / "relaxed.extxyz", frames)
     work = Discovery(archived(tmp_path / "initial.zip", frames))
     assert work.items() == ["structures-00000000", "structures-00000002", "structures-00000004"]
-    engine = Engine(str(write_small(tmp_path)), "torch")
-    described = engine.describe(engine.calculator())
+    engine = Engine(str(write_small(tmp_path)), Execution("torch"))
+    described = engine.describe()
     identity = {"task": work.name, "settings": work.settings(), "engine": described}
     store = RunDirectory(tmp_path / "run")
     with store.begin(identity):
@@ -230,7 +231,7 @@ def test_shards_that_are_joined_have_the_numbers_of_one_run(tmp_path):
 
 def test_workers_do_the_same(tmp_path, monkeypatch):
     path = archived(tmp_path / "initial.zip", crystals(20))
-    work, engine = Discovery(path), Engine(str(write_small(tmp_path)), "torch", dtype="float64")
+    work, engine = Discovery(path), Engine(str(write_small(tmp_path)), Execution("torch", dtype="float64"))
     stores = [RunDirectory(tmp_path / name) for name in ("none", "two")]
     for store, workers in zip(stores, (0, 2), strict=True):
         with store.begin({}):

@@ -12,6 +12,7 @@ from nequix.evaluate.errors.task import Errors
 from nequix.evaluate.run import run_items
 from nequix.evaluate.run_directory import RunDirectory
 from nequix.evaluate.task import Engine
+from nequix.execution import Execution
 from tests.calculator.small import rattled, salt, slab, water, write_small
 from tests.evaluate.commands import evaluate
 
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def engine(tmp_path):
-    return Engine(str(write_small(tmp_path)), "torch", dtype="float64")
+    return Engine(str(write_small(tmp_path)), Execution("torch", dtype="float64"))
 
 
 def labelled(path, calculator, n=9, shift=0.0):
@@ -54,7 +55,7 @@ def test_predictions_against_the_models_own_results_are_off_by_the_known_shift(t
     predictions, failures = read_predictions(store, task.items())
     assert failures == []
     assert [name.split(":")[1] for name in predictions.names] == [str(i) for i in range(9)]
-    identity = {"task": "errors", "settings": task.settings(), "engine": engine.describe(engine.calculator())}
+    identity = {"task": "errors", "settings": task.settings(), "engine": engine.describe()}
     summary = write_report(store, task.items(), identity)
     assert summary["energy"]["mae"] == pytest.approx(0.25, abs=1e-6)
     assert summary["energy_without_offsets"]["max_abs"] < 1e-6

@@ -10,6 +10,8 @@ from nequix.evaluate.speed import clock
 from nequix.evaluate.speed.contenders import Contender, parse_calculator, parse_engine
 from nequix.evaluate.speed.report import rows_of
 from nequix.evaluate.speed.task import Speed
+from nequix.evaluate.task import Engine
+from nequix.execution import Execution
 from tests.calculator.small import write_small
 from tests.evaluate.commands import evaluate, results
 
@@ -91,12 +93,14 @@ def test_memory_is_that_of_a_process_of_its_own():
 
 
 def test_engines_and_calculators_are_read():
-    contender = parse_engine("torch:plain:float64", "model", None)
+    engine = Engine("nequix-nano")
+    contender = parse_engine("torch:plain:float64", engine)
     assert contender.label == "nequix torch plain float64"
-    assert parse_engine("jax", "model", None).label == "nequix jax auto float32"
-    assert parse_engine("jax:native", "m", "cpu").engine.kernel == "native"
-    contender = parse_engine("jax:native", "m", None, threads=2)
-    assert contender.engine.threads == 2
+    assert parse_engine("jax", engine).label == "nequix jax auto float32"
+    on_cpu = parse_engine("jax:native", Engine("nequix-nano", Execution(device="cpu"))).engine
+    assert on_cpu.execution == Execution("jax", "native", device="cpu")
+    contender = parse_engine("jax:native", Engine("nequix-nano", Execution(threads=2)))
+    assert contender.engine.execution.threads == 2
     assert contender.label == "nequix jax native float32 threads=2"
     other = parse_calculator('a.b:C={"rc": 6}')
     assert (other.path, json.loads(other.options)) == ("a.b:C", {"rc": 6})
@@ -115,7 +119,7 @@ def test_a_malformed_calculator_is_refused(text):
 @pytest.mark.parametrize("text", ["", "a:b:c:d", "torch::float32"])
 def test_a_malformed_engine_is_refused(text):
     with pytest.raises(DataError, match="expected BACKEND"):
-        parse_engine(text, "m", None)
+        parse_engine(text, Engine("nequix-nano"))
 
 
 def test_calculators_that_are_not_there_are_told():
