@@ -23,18 +23,24 @@ if TYPE_CHECKING:
     )
     from nequix.core.spec import ModelSpec
     from nequix.ensemble import NequixEnsembleCalculator, SpreadGuard
+    from nequix.execution import Execution
     from nequix.io.catalogue import list_models, load_weights
+    from nequix.workflows.prediction import predict
+    from nequix.workflows.relaxation import Relaxation, RelaxationStep, relax
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BackendUnavailable",
     "DataError",
+    "Execution",
     "GraphError",
     "ModelSpec",
     "NequixCalculator",
     "NequixEnsembleCalculator",
     "NequixError",
+    "Relaxation",
+    "RelaxationStep",
     "ResourceError",
     "SpecError",
     "SpreadGuard",
@@ -44,6 +50,8 @@ __all__ = [
     "list_models",
     "load_model",
     "load_weights",
+    "predict",
+    "relax",
 ]
 
 _HOMES = {
@@ -60,6 +68,9 @@ _HOMES = {
     "nequix.io.catalogue": ("list_models", "load_weights"),
     "nequix.core.spec": ("ModelSpec",),
     "nequix.ensemble": ("NequixEnsembleCalculator", "SpreadGuard"),
+    "nequix.execution": ("Execution",),
+    "nequix.workflows.prediction": ("predict",),
+    "nequix.workflows.relaxation": ("Relaxation", "RelaxationStep", "relax"),
     "nequix.backends": ("installed_backends", "load_model"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -9,12 +9,12 @@ import typer
 
 from nequix.cli.coverage import Also, ReferenceOption, identity_of, load_reference
 from nequix.cli.inputs import require_files
-from nequix.cli.items import needs_extra
 from nequix.cli.label_options import EnergyKey, ForcesKey, StressKey, VirialKey
 from nequix.cli.options import Model, execution_options, make_calculator
 from nequix.cli.select import spread_of
 from nequix.core.errors import WeightsError
 from nequix.execution import DEFAULT, Execution
+from nequix.io.installation import needs_extra
 
 BETTER = "nequix-mp-1"
 """The published model that is named where a small one was assessed."""

@@ -10,10 +10,10 @@ from typer.core import TyperGroup
 
 from nequix.cli.data import count_structures
 from nequix.cli.inputs import require_files
-from nequix.cli.items import needs_extra
 from nequix.cli.options import Force, Model, execution_options, make_calculator
 from nequix.core.errors import DataError
 from nequix.execution import DEFAULT, Execution
+from nequix.io.installation import needs_extra
 from nequix.io.progress import progress_bar
 from nequix.io.tables import format_item
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nequix.cli.inputs import require_files
-from nequix.cli.items import choose_engine, chosen_items, listed, needs_extra, run, unless_reported, who_works
+from nequix.cli.items import choose_engine, chosen_items, listed, run, unless_reported, who_works
 from nequix.cli.label_options import EnergyKey, ForcesKey, StressKey, VirialKey
 from nequix.cli.options import Dtype, Model, execution_options
 from nequix.core.errors import DataError
 from nequix.execution import DEFAULT, Execution
+from nequix.io.installation import needs_extra
 from nequix.io.tables import format_fields, format_table
+
+if TYPE_CHECKING:
+    from nequix.evaluate.run_directory import RunDirectory
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Compare a model with references; see docs/evaluate.md."
@@ -55,14 +59,13 @@ def errors(
     require_files(sources)
     with needs_extra():
         from nequix.data.label_keys import LabelKeys
-        from nequix.evaluate.errors.report import print_errors, write_report
+        from nequix.evaluate.errors.report import print_errors
         from nequix.evaluate.errors.task import Errors
     task = Errors(tuple(map(str, sources)), LabelKeys.of(energy_key, forces_key, stress_key, virial_key))
     engine = choose_engine(model, execution)
     if not output.exists():
         task.refuse_unfound()
-    store, identity = run(task, engine, output, who_works(workers, scheduler))
-    summary = write_report(store, task.items(), identity)
+    summary = run(task, engine, output, who_works(workers, scheduler)).summary
     for row in summary["by_file"]:
         print(f"{row['file']}: {row['n_structures']} structures")
         print_errors(row)
@@ -107,10 +110,13 @@ def discovery(
     engine = choose_engine(model, execution)
     items = take_shard(task.items(), shard)
     work = unless_reported(items, report_only, output)
-    store, identity = run(task, engine, output, who_works(workers, scheduler), work)
     given = References() if shard else References(reference, elements, relaxed, kappa_srme)
-    with needs_extra(), open_shards(join or [], identity) as others:
-        summary = write_report([store, *others], items, identity, given)
+
+    def report(directory: RunDirectory, identity: dict[str, Any]) -> dict[str, Any]:
+        with open_shards(join or [], identity) as others:
+            return write_report([directory, *others], items, identity, given)
+
+    summary = run(task, engine, output, who_works(workers, scheduler), work, report=report).summary
     if "discovery" in summary:
         names = ("F1", "DAF", "Precision", "Recall", "Accuracy")
         print(format_fields((name, summary["discovery"]["unique_prototypes"][name]) for name in names))
@@ -140,13 +146,11 @@ def kappa(
     """Compare thermal conductivities with DFT (kappa_SRME); interrupted, the same command goes on."""
     require_files([data])
     with needs_extra():
-        from nequix.evaluate.kappa.report import write_report
         from nequix.evaluate.kappa.task import Kappa
     task = Kappa(data) if fmax is None else Kappa(data, fmax)
     engine = choose_engine(model, execution)
     items = unless_reported(chosen_items(task, only), report_only, output, only, retry_failed)
-    store, identity = run(task, engine, output, who_works(workers, scheduler), items, retry_failed)
-    summary = write_report(store, task.items(), identity, data)
+    summary = run(task, engine, output, who_works(workers, scheduler), items, retry_failed).summary
     if summary["n"]:
         print(f"kappa_SRME {summary['kappa_srme']:.4f}  kappa_SRE {summary['kappa_sre']:.4f}")
     print(f"{output / 'report.md'}: {summary['n']} of {summary['n_materials']} materials")
@@ -172,7 +176,6 @@ def physics(
     """Judge whether a model is fit for dynamics; exit code 3 if a check fails, 1 if one is not made."""
     require_files(data and [data])
     with needs_extra():
-        from nequix.evaluate.physics.report import write_report
         from nequix.evaluate.physics.task import CHECKS, Physics, elements_of
         from nequix.evaluate.physics.verdicts import Verdict
     chosen = CHECKS if checks is None else tuple(name.strip() for name in checks.split(","))
@@ -181,8 +184,7 @@ def physics(
     task = Physics(chosen, elements, data, n_elastic, picoseconds)
     if checks is not None:
         task.refuse_unmade()
-    store, identity = run(task, engine, output, who_works(workers, scheduler))
-    verdicts = write_report(store, task, identity)
+    verdicts = run(task, engine, output, who_works(workers, scheduler)).summary
     for check, verdict in verdicts.items():
         print(f"{verdict.value:8} {check}")
     print(output / "report.md")
@@ -215,14 +217,13 @@ def phonons(
     """Compare phonons and thermal properties with DFT; interrupted, the same command goes on."""
     require_files([data])
     with needs_extra():
-        from nequix.evaluate.phonons.report import COMPARED, write_report
+        from nequix.evaluate.phonons.report import COMPARED
         from nequix.evaluate.phonons.task import Phonons
     fixed = tuple(listed("--fixed-cell", fixed_cell, Phonons(data).items()))
     task = Phonons(data, fixed, with_hessian=not displacements_only)
     engine = choose_engine(model, execution)
     items = unless_reported(chosen_items(task, only), report_only, output, only, retry_failed)
-    store, identity = run(task, engine, output, who_works(workers, scheduler), items, retry_failed)
-    summary = write_report(store, task.items(), identity)
+    summary = run(task, engine, output, who_works(workers, scheduler), items, retry_failed).summary
     if summary["n"]:
         methods = list(summary["mae"])
         rows = [
@@ -256,7 +257,6 @@ def speed(
     with needs_extra():
         from nequix.evaluate.speed.clock import timed_sizes
         from nequix.evaluate.speed.contenders import of_engine, parse_calculator, parse_engine
-        from nequix.evaluate.speed.report import write_report
         from nequix.evaluate.speed.task import Speed
     engine = choose_engine(model, execution)
     others = [parse_engine(text, engine) for text in beside or []]
@@ -269,16 +269,15 @@ def speed(
     for number, n_atoms in timed_sizes(numbers).items():
         if number != n_atoms:
             print(f"--sizes {number}: cells of diamond have a multiple of 8 atoms: {n_atoms} are timed")
-    store, identity = run(task, engine, output, 0)
-    rows = write_report(store, task, identity)
-    for item in task.items():
-        if (error := store.read(item).error) is not None:
-            print(f"{item}: {error}")
+    evaluation = run(task, engine, output, 0)
+    for item, result in evaluation.results().items():
+        if result.error is not None:
+            print(f"{item}: {result.error}")
     cells = [
         (row["n_atoms"], f"{row['steps_per_day'][0]:,.0f}", row["contender"])
         if row["error"] is None
         else (row["n_atoms"], "-", f"{row['contender']}: {row['error']}")
-        for row in rows
+        for row in evaluation.summary
     ]
     if cells:
         print(format_table(("atoms", "steps per day", "contender"), cells))

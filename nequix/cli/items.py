@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nequix.cli.options import make_calculator
-from nequix.core.errors import BackendUnavailable, DataError
+from nequix.core.errors import DataError
 from nequix.core.suggest import did_you_mean
 from nequix.execution import Execution
-from nequix.io.installation import install_command
 from nequix.io.interrupts import on_interrupt
-from nequix.io.progress import progress_bar
+from nequix.io.progress import Bar, progress_bar
 
 if TYPE_CHECKING:
-    from nequix.evaluate.run_directory import RunDirectory
     from nequix.evaluate.task import Engine, Task
+    from nequix.workflows.evaluation import Evaluation, Reporter
 
 
 def chosen_items(task: Task, only: str | None) -> list[str]:
@@ -118,57 +116,49 @@ def run(
     workers: int | str,
     items: list[str] | None = None,
     retry_failed: bool = False,
-) -> tuple[RunDirectory, dict[str, Any]]:
-    """Evaluate what is left of a task or of some items; return the run, and what it is a run of.
+    report: Reporter | None = None,
+) -> Evaluation:
+    """Evaluate what is left of a task or of some items, showing the progress, and write the report.
 
     Args:
         task: The evaluation.
-        engine: The model and how it is run.
-        output: The folder of the run.
+        engine: The model and how it is executed.
+        output: The directory of the run.
         workers: See :func:`who_works`.
         items: By default all.
         retry_failed: Whether items that have failed are evaluated again.
+        report: Writes the report; by default that of the task.
 
     Raises:
-        DataError: If the folder cannot be used, or the data cannot be read.
+        DataError: If the directory cannot be used, or the data cannot be read.
         BackendUnavailable: If what the evaluation needs is not installed.
     """
-    from nequix.evaluate.run import run_items
     from nequix.evaluate.run_directory import RunDirectory
+    from nequix.workflows.evaluation import evaluate
 
     items = task.items() if items is None else items
-    described = engine.describe()
-    identity = {"task": task.name, "settings": task.settings(), "engine": described}
     store = RunDirectory(output)
-    with store.begin(identity):
-        if retry_failed:
-            for item in filter(store.done, items):
-                if store.read(item).error is not None:
-                    store.forget(item)
-        done = sum(map(store.done, items))
-        kept = on_interrupt(
-            lambda: (
-                f"{sum(map(store.done, items))} of {len(items)} items are kept in {output}; the same "
-                "command continues"
-            )
+    bars: list[Bar] = []
+
+    def kept() -> str:
+        n_done = sum(map(store.done, items))
+        return f"{n_done} of {len(items)} items are kept in {output}; the same command continues"
+
+    with ExitStack() as stack:
+
+        def show(n_done: int, total: int) -> None:
+            if not bars:  # the directory is ready now
+                stack.enter_context(on_interrupt(kept))
+                bars.append(stack.enter_context(progress_bar(task.name, total, n_done, keep=True)))
+            bars[0].update(done=n_done)
+
+        return evaluate(
+            task,
+            output,
+            engine,
+            items=items,
+            workers=workers,
+            retry_failed=retry_failed,
+            report=report,
+            progress=show,
         )
-        needs_dask = needs_extra("dask") if isinstance(workers, str) else nullcontext()
-        with progress_bar(task.name, len(items), done, keep=True) as bar, needs_dask, kept:
-            run_items(task, engine, store, items, workers, lambda _: bar.advance())
-    return store, identity
-
-
-@contextmanager
-def needs_extra(extra: str = "evaluate") -> Iterator[None]:
-    """Say how to install what an evaluation needs.
-
-    Args:
-        extra: The extra that has it.
-
-    Raises:
-        BackendUnavailable: If a module is missing within the context.
-    """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise BackendUnavailable(f"this evaluation needs {error.name}: {install_command(extra)}") from None

@@ -5,8 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from nequix.core.errors import BackendUnavailable
 
 PACKAGE = Path(__file__).parents[1]
 """Directory of the package that runs."""
@@ -58,3 +62,19 @@ def _from_record(record: dict[str, object], extra: str) -> str:
         return f'pip install "nequix[{extra}] @ {url}"'
     path = Path(urllib.request.url2pathname(urlsplit(url).path))
     return _GENERAL.format(place=path, extra=extra) if path.exists() else ""
+
+
+@contextmanager
+def needs_extra(extra: str = "evaluate") -> Iterator[None]:
+    """Name the command that installs what an evaluation needs.
+
+    Args:
+        extra: The extra that has it.
+
+    Raises:
+        BackendUnavailable: If a module is missing within the context.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise BackendUnavailable(f"this evaluation needs {error.name}: {install_command(extra)}") from None

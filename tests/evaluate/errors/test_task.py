@@ -107,7 +107,9 @@ def test_a_run_goes_on_with_another_number_of_threads(tmp_path, engine, monkeypa
     monkeypatch.setattr(errors_task, "BLOCK", 1)
     labelled(tmp_path / "data.xyz", engine.calculator(), n=2)
     made, calculator = [], Engine.calculator
-    monkeypatch.setattr(Engine, "calculator", lambda self: made.append(self.threads) or calculator(self))
+    monkeypatch.setattr(
+        Engine, "calculator", lambda self: made.append(self.execution.threads) or calculator(self)
+    )
     arguments = ("errors", tmp_path / "data.xyz", "-o", tmp_path / "run", "--model", engine.model)
     arguments += ("--backend", "torch", "--kernel", "native", "--threads")
     assert evaluate(*arguments, 1) == 0
