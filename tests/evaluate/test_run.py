@@ -64,7 +64,7 @@ def test_workers_take_the_threads_asked_for_or_share_the_cores(
 ):
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    engine = dataclasses.replace(engine, kernel="native", threads=threads)
+    engine = engine.with_execution(dataclasses.replace(engine.execution, kernel="native", threads=threads))
     store, _ = run(Toy(str(tmp_path), n_items=1), engine, tmp_path / "run", workers=2)
     assert store.read("item-0").values["threads"] == {"native": threads, "others": others}
     assert "OMP_NUM_THREADS" not in os.environ
