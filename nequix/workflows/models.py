@@ -67,7 +67,7 @@ def load_for(model: str | os.PathLike[str], execution: Execution) -> Weights:
 
 
 def is_ensemble(model: str | os.PathLike[str]) -> bool:
-    """Return whether a model is the folder of an ensemble, and neither a name nor a weight file.
+    """Return whether a model is the folder of an ensemble (not a name, not a weight file).
 
     Args:
         model: A name or a path.
