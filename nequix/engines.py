@@ -43,8 +43,8 @@ def load_engine(weights: Weights, *, kernel: str, dtype: str, device: str) -> Po
     names = installed_engines()
     if not names:
         raise BackendUnavailable(
-            "invariant features and second derivatives need an engine, and none is installed: "
-            f"{install_command('jax')}, or with [torch] instead of [jax]"
+            f"second derivatives need an engine, and none is installed: {install_command('jax')}, or with "
+            "[torch] instead of [jax]"
         )
     engine = import_engine(first_working(names, device))
     return engine.Potential(weights, kernel=kernel, dtype=dtype, device=device)

@@ -89,7 +89,11 @@ class Potential(ABC):
             GraphError: If the graph was built with another cutoff or other elements.
         """
         check_graph(graph, self.spec)
-        return self._evaluate_features(graph)[: graph.n_nodes]
+        if self.native is None:
+            return self._evaluate_features(graph)[: graph.n_nodes]
+        features = self.native.features(graph, self.threads)
+        self.kernel.n_calls += 1
+        return features
 
     def hessian_vector_product(
         self, graph: Graph, direction: Float[np.ndarray, "n_nodes 3"]

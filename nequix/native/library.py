@@ -160,6 +160,7 @@ _FUNCTIONS = [
     ("nequix_instructions", ctypes.c_char_p, [_MODEL]),
     ("nequix_calls", ctypes.c_int64, [_MODEL]),
     ("nequix_evaluate", ctypes.c_char_p, [_MODEL, _COUNT, _COUNT, *[_ARRAY] * 7, ctypes.c_int32]),
+    ("nequix_features", ctypes.c_char_p, [_MODEL, _COUNT, _COUNT, *[_ARRAY] * 6, ctypes.c_int32]),
     (
         "nequix_evaluate_members",
         ctypes.c_char_p,

@@ -24,7 +24,7 @@ from nequix.graphs.graph import Graph
 from nequix.io.weights import Weights
 from nequix.native import library
 from nequix.native.generate import MAX_DEGREE
-from nequix.native.packing import Packed
+from nequix.native.packing import Packed, padded
 from nequix.native.radial import Tables
 
 if TYPE_CHECKING:
@@ -242,6 +242,27 @@ class NativeModel:
         threads = choose_threads(threads, n_edges)
         _check(self._library.nequix_evaluate(self.handle, n_nodes, n_edges, *arrays, threads))
         return energies, slopes
+
+    def features(self, graph: Graph, threads: int | None = None) -> Float[np.ndarray, "n_nodes n_features"]:
+        """Evaluate the scalars of every atom after each layer, side by side, the first layer's first.
+
+        Args:
+            graph: One structure or a batch.
+            threads: Number of threads; by default as many as there are, if the system is large.
+
+        Raises:
+            GraphError: For an impossible atom or edge.
+        """
+        n_nodes, n_edges = len(graph.species), len(graph.senders)
+        system = _system(graph.vectors, graph.senders, graph.receivers, graph.species)
+        widths = [dict(layer.outputs)[0] for layer in plan(self.spec)]
+        energies, features = np.empty(n_nodes), np.empty((n_nodes, sum(map(padded, widths))))
+        arrays = map(_address, (*system, energies, features))
+        n_threads = choose_threads(threads, n_edges)
+        _check(self._library.nequix_features(self.handle, n_nodes, n_edges, *arrays, n_threads))
+        starts = np.cumsum([0, *map(padded, widths)])
+        columns = [start + np.arange(width) for start, width in zip(starts, widths, strict=False)]
+        return features[:, np.concatenate(columns)]
 
     def evaluate_members(
         self, others: Sequence[NativeModel], n_shared: int, graph: Graph, threads: int | None = None

@@ -98,7 +98,7 @@ class Potential(BasePotential):
         raise NotImplementedError  # the compiled model evaluates
 
     def _evaluate_features(self, graph: Graph) -> np.ndarray:
-        return self._with_engine().features(graph)
+        raise NotImplementedError  # the compiled model evaluates
 
     def _hessian_products(self, graph: Graph, directions: np.ndarray) -> np.ndarray:
         return self._with_engine()._hessian_products(graph, directions)

@@ -50,6 +50,21 @@ void compare_threads(const nequix_model* model, const Graph& g, int bits) {
   }
 }
 
+// Features of the last element are written, and do not depend on the number of threads.
+void compare_features(const nequix_model* model, const Graph& g, int64_t n_features) {
+  const int64_t n = static_cast<int64_t>(g.species.size());
+  std::vector<double> first;
+  for (const int threads : {1, 3}) {
+    std::vector<double> energies(n), features(n * n_features, NAN);
+    require(!nequix_features(model, n, g.senders.size(), g.vectors.data(), g.senders.data(),
+                             g.receivers.data(), g.species.data(), energies.data(), features.data(), threads),
+            "features");
+    if (first.empty()) first = features;
+    for (int64_t i = 0; i < n * n_features; i++)
+      require(std::abs(features[i] - first[i]) <= 1e-3 * (1 + std::abs(first[i])), "the same features");
+  }
+}
+
 void compare_members(const nequix_model* model, const Graph& g) {
   const int n = static_cast<int>(g.species.size());
   const nequix_model* members[] = {model, model, model};
@@ -194,6 +209,9 @@ void exercise(int bits, int degree, int lmax, const char* instructions) {
     const Graph g(n, generator);
     compare_threads(model, g, bits);
     compare_members(model, g);
+    int64_t n_features = 0;
+    for (const nequix_layer& layer : made.layers) n_features += layer.out[0];
+    compare_features(model, g, n_features);
   }
   refuse_graphs(model);
   const Graph g(20, generator);

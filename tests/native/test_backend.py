@@ -17,7 +17,7 @@ from nequix.core.errors import BackendUnavailable, GraphError, SpecError
 from nequix.native import EnsemblePotential, Potential, library
 from tests.kernels.engines import spec_with
 from tests.native.models import plain
-from tests.native.tolerances import RELATIVE
+from tests.native.tolerances import RELATIVE, SINGLE
 from tests.systems import random_weights, structure
 
 SPEC = spec_with("3x0e + 2x1o + 1x2e", lmax=2)
@@ -47,6 +47,16 @@ def test_forces_and_stress_are_those_of_the_plain_kernel():
         np.testing.assert_allclose(
             getattr(results, name), getattr(expected, name), rtol=0, atol=RELATIVE * scale
         )
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_features_are_those_of_the_plain_kernel(threads):
+    engine = nequix.torch.Potential(WEIGHTS, kernel="plain", dtype="float64", device="cpu")
+    expected = engine.features(GRAPH)
+    features = Potential(WEIGHTS, dtype="float64", threads=threads).features(GRAPH)
+    np.testing.assert_allclose(features, expected, rtol=0, atol=RELATIVE * np.abs(expected).max())
+    single = Potential(WEIGHTS, threads=threads).features(GRAPH)
+    np.testing.assert_allclose(single, expected, rtol=0, atol=SINGLE * np.abs(expected).max())
 
 
 def test_an_ensemble_is_its_members():
@@ -148,6 +158,8 @@ finally:
     [
         ("predict {crystal} -o {folder}/predicted.extxyz", "predicted.extxyz"),
         ("relax {crystal} -o {folder}/relaxed.extxyz --cell", "relaxed.extxyz"),
+        ("coverage {crystal} -o {folder}/coverage", "coverage/report.md"),
+        ("select {crystal} -n 1 -o {folder}/selected.extxyz", "selected.extxyz"),
         ("evaluate errors {crystal} -o {folder}/errors", "errors/report.md"),
         ("evaluate physics --checks equivariance -o {folder}/physics", "physics/report.md"),
         ("evaluate speed --sizes 8 --rounds 1 --no-memory -o {folder}/speed", "speed/report.md"),

@@ -98,7 +98,18 @@ const char* nequix_evaluate(const nequix_model* model, int64_t n_nodes, int64_t 
   return guarded([&] {
     require(model, "model is null");
     model->impl->evaluate({model->impl.get()}, 0, {n_nodes, n_edges, vectors, senders, receivers, species},
-                          seed, energies, gradient, n_threads);
+                          {seed, energies, gradient, nullptr}, n_threads);
+  });
+}
+
+const char* nequix_features(const nequix_model* model, int64_t n_nodes, int64_t n_edges,
+                            const double* vectors, const int32_t* senders, const int32_t* receivers,
+                            const int32_t* species, double* energies, double* features, int32_t n_threads) {
+  return guarded([&] {
+    require(model, "model is null");
+    require(features || !n_nodes, "features is null");
+    model->impl->evaluate({model->impl.get()}, 0, {n_nodes, n_edges, vectors, senders, receivers, species},
+                          {nullptr, energies, nullptr, features}, n_threads);
   });
 }
 
@@ -115,8 +126,8 @@ const char* nequix_evaluate_members(const nequix_model* const* models, int32_t n
       require(models[m], "models[" + text(m) + "] is null");
       members.push_back(models[m]->impl.get());
     }
-    members[0]->evaluate(members, n_shared, {n_nodes, n_edges, vectors, senders, receivers, species}, nullptr,
-                         energies, gradient, n_threads);
+    members[0]->evaluate(members, n_shared, {n_nodes, n_edges, vectors, senders, receivers, species},
+                         {nullptr, energies, gradient, nullptr}, n_threads);
   });
 }
 

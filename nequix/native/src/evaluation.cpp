@@ -55,21 +55,23 @@ Evaluation<T> Workplace<T>::bind(const Model<T>& model, const PartGraph& graph, 
 
 template <class T>
 void evaluate_members(const std::vector<Member<T>>& members, const Kernels<T>& kernels, int n_shared,
-                      const PartGraph& graph, const double* seed, double* energies, double* gradient,
-                      int n_threads) {
+                      const PartGraph& graph, const Outputs& outputs, int n_threads) {
   const Model<T>& model = *members[0].model;
   n_shared = std::min(n_shared, model.n_layers - 1);
   Workplace<T> workplace;
-  workplace.prepare(model, kernels, graph, gradient != nullptr, n_threads);
+  workplace.prepare(model, kernels, graph, outputs.gradient != nullptr, n_threads);
   if (members.size() > 1) workplace.memory().keep_input(model, graph.n_receivers, n_shared);
   std::vector<Evaluation<T>> evaluations;
   for (size_t m = 0; m < members.size(); m++) {
     const int64_t n_edges = graph.first[graph.n_receivers];
     evaluations.push_back(workplace.bind(*members[m].model, graph, members[m].order,
-                                         energies + m * graph.n_receivers,
-                                         gradient ? gradient + 3 * m * n_edges : nullptr));
-    evaluations.back().start = m ? n_shared : 0;
-    evaluations.back().seed = seed;
+                                         outputs.energies + m * graph.n_receivers,
+                                         outputs.gradient ? outputs.gradient + 3 * m * n_edges : nullptr));
+    Evaluation<T>& e = evaluations.back();
+    e.start = m ? n_shared : 0;
+    e.seed = outputs.seed;
+    e.features = m ? nullptr : outputs.features;
+    for (int t = 0; t < model.n_layers; t++) e.n_features += model.layers[t].out[0];
   }
   run_threads(workplace.n_threads(), [&](int thread) {
     for (const Evaluation<T>& e : evaluations) {
@@ -82,8 +84,8 @@ void evaluate_members(const std::vector<Member<T>>& members, const Kernels<T>& k
 template class Workplace<float>;
 template class Workplace<double>;
 template void evaluate_members(const std::vector<Member<float>>&, const Kernels<float>&, int,
-                               const PartGraph&, const double*, double*, double*, int);
+                               const PartGraph&, const Outputs&, int);
 template void evaluate_members(const std::vector<Member<double>>&, const Kernels<double>&, int,
-                               const PartGraph&, const double*, double*, double*, int);
+                               const PartGraph&, const Outputs&, int);
 
 }  // namespace nequix

@@ -51,8 +51,7 @@ struct Member {
 // n_shared only the first runs forwards.
 template <class T>
 void evaluate_members(const std::vector<Member<T>>& members, const Kernels<T>& kernels, int n_shared,
-                      const PartGraph& graph, const double* seed, double* energies, double* gradient,
-                      int n_threads);
+                      const PartGraph& graph, const Outputs& outputs, int n_threads);
 
 }  // namespace nequix
 

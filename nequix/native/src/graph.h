@@ -31,6 +31,14 @@ struct PartGraph {
 // The first edge of each node, and the number of edges.
 std::vector<int64_t> first_edges(const Graph& graph);
 
+// What is evaluated on a graph: arrays of the caller, one row per member.
+struct Outputs {
+  const double* seed;  // weight of each energy in the sum whose gradient is taken; null: ones
+  double* energies;    // (n_members, n_nodes)
+  double* gradient;    // (n_members, n_edges, 3); null: not wanted
+  double* features;    // (n_nodes, padded scalars of all layers) of the first member; null: not wanted
+};
+
 // The edges of each receiver within the cutoff, from short to long. Keeps its memory from graph to graph.
 struct EdgeOrder {
   // `cells` are the segments of equal parts of [0, cutoff], ascending.

@@ -80,12 +80,14 @@ struct Evaluation {
   const int* count;      // how many those are
   const double* seed;    // weight of each energy in the sum whose gradient is taken; null: ones
   double *energies, *gradient;
-  T** x;              // senders' features after linear_1; the first layer reads its linear_1 instead
-  T** z;              // features before the activation
-  T** h;              // features that enter a layer; those of layer n_layers leave the last
-  T* dh[2][DEGREES];  // gradient by h, of even and odd layers
-  T** dx;             // gradient by x, dx[thread * DEGREES + l]: each thread sums into rows of its own
-  const int* row;     // row[thread * n_nodes + atom], -1 where a thread has none; the first has all, in order
+  double* features;    // scalars after each layer, by atom, n_features of them; null: not wanted
+  int64_t n_features;  // of an atom
+  T** x;               // senders' features after linear_1; the first layer reads its linear_1 instead
+  T** z;               // features before the activation
+  T** h;               // features that enter a layer; those of layer n_layers leave the last
+  T* dh[2][DEGREES];   // gradient by h, of even and odd layers
+  T** dx;              // gradient by x, dx[thread * DEGREES + l]: each thread sums into rows of its own
+  const int* row;  // row[thread * n_nodes + atom], -1 where a thread has none; the first has all, in order
   const int64_t* n_rows;  // of each thread
   T** workspace;          // of each thread
   const int64_t* bounds;  // first receiver of each thread, and their number

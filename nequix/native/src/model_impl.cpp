@@ -119,9 +119,9 @@ bool ModelImpl<T>::has_shape_of(const ModelImpl& other) const {
 
 template <class T>
 void ModelImpl<T>::evaluate(const std::vector<const ModelBase*>& members, int n_shared, const Graph& graph,
-                            const double* seed, double* energies, double* gradient, int n_threads) const {
+                            const Outputs& outputs, int n_threads) const {
   check_threads(n_threads);
-  check_graph(graph, model_.n_species, energies);
+  check_graph(graph, model_.n_species, outputs.energies);
   const std::vector<int64_t> first = first_edges(graph);
   const PartGraph edges = {graph.n_nodes, graph.n_nodes, first.data(),
                            graph.vectors, graph.senders, graph.species};
@@ -133,7 +133,7 @@ void ModelImpl<T>::evaluate(const std::vector<const ModelBase*>& members, int n_
     views.push_back({&member->model_, {}});
     views.back().order.update(edges, model_.cutoff, member->cells_);
   }
-  evaluate_members(views, kernels_of<T>(instructions), n_shared, edges, seed, energies, gradient, n_threads);
+  evaluate_members(views, kernels_of<T>(instructions), n_shared, edges, outputs, n_threads);
   for (const ModelBase* member : members) member->calls++;
 }
 

@@ -22,10 +22,9 @@ class ModelBase {
   virtual ~ModelBase() = default;
 
   // Evaluate members, of which this is the first; what comes before layer n_shared is equal in all and runs
-  // forwards once. Arrays are those of nequix_evaluate_members, and the seed that of nequix_evaluate; throws
-  // for those that are wrong.
+  // forwards once. Throws for wrong arrays.
   virtual void evaluate(const std::vector<const ModelBase*>& members, int n_shared, const Graph& graph,
-                        const double* seed, double* energies, double* gradient, int n_threads) const = 0;
+                        const Outputs& outputs, int n_threads) const = 0;
 
   // Create a part, which must not outlive the model; throws for a wrong number of threads.
   virtual std::unique_ptr<PartBase> create_part(int n_threads) const = 0;
@@ -40,7 +39,7 @@ class ModelImpl : public ModelBase {
   ModelImpl(const nequix_spec& spec, const Instructions& instructions);
 
   void evaluate(const std::vector<const ModelBase*>& members, int n_shared, const Graph& graph,
-                const double* seed, double* energies, double* gradient, int n_threads) const override;
+                const Outputs& outputs, int n_threads) const override;
   std::unique_ptr<PartBase> create_part(int n_threads) const override;
 
  private:

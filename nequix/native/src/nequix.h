@@ -118,9 +118,16 @@ NEQUIX_API const char* nequix_evaluate(const nequix_model* model, int64_t n_node
                                        const int32_t* receivers, const int32_t* species, const double* seed,
                                        double* energies, double* gradient, int32_t n_threads);
 
-/* The same for models that are equal before layer n_shared: what comes before it runs forwards once. Energies
-   are (n_models, n_nodes), the gradient (n_models, n_edges, 3). Only shapes are checked, not whether these
-   layers are equal. */
+/* Evaluate energies (n_nodes), eV, and features (n_nodes, n): the scalars of every atom after each layer,
+   side by side and padded, so that n is the sum of out[0] over the layers. */
+NEQUIX_API const char* nequix_features(const nequix_model* model, int64_t n_nodes, int64_t n_edges,
+                                       const double* vectors, const int32_t* senders,
+                                       const int32_t* receivers, const int32_t* species, double* energies,
+                                       double* features, int32_t n_threads);
+
+/* Evaluate several models as nequix_evaluate does, which are equal before layer n_shared: what comes before
+   it runs forwards once. Energies are (n_models, n_nodes), the gradient (n_models, n_edges, 3). Only shapes
+   are checked, not whether these layers are equal. */
 NEQUIX_API const char* nequix_evaluate_members(const nequix_model* const* models, int32_t n_models,
                                                int32_t n_shared, int64_t n_nodes, int64_t n_edges,
                                                const double* vectors, const int32_t* senders,

@@ -144,10 +144,13 @@ void forward_chunk(const Evaluation<T>& e, int t, int64_t begin, int64_t end, Wo
       h[l] = rows_of(e.h[(t + 1) * DEGREES + l], a, l, layer.out[l]);
     }
     const Activation<T> activation{*e.model, layer};
-    if (last)
-      e.energies[a] = activation.energy(z) + e.model->offset[e.species[a]];
-    else
-      activation.forward(z, h);
+    if (last) e.energies[a] = activation.energy(z) + e.model->offset[e.species[a]];
+    if (!last || e.features) activation.forward(z, h);
+    if (e.features) {
+      double* features = e.features + a * e.n_features;
+      for (int before = 0; before < t; before++) features += e.model->layers[before].out[0];
+      for (int u = 0; u < layer.out[0]; u++) features[u] = h[0][u];
+    }
   }
 }
 
