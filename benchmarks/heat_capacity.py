@@ -21,13 +21,13 @@ from phonopy.structure.atoms import PhonopyAtoms
 from rich.progress import Progress
 
 from nequix.calculator import NequixCalculator
-from nequix.evaluate.digests import describe_paths
-from nequix.evaluate.phonons.harmonic import DISPLACEMENT, by_displacements, properties
-from nequix.evaluate.phonons.task import FMAX, STEPS
-from nequix.evaluate.relaxation import relax_symmetric
-from nequix.evaluate.run import run_items
-from nequix.evaluate.run_directory import RunDirectory
-from nequix.evaluate.task import Engine, ItemResult
+from nequix.evaluation.digests import describe_paths
+from nequix.evaluation.phonons.harmonic import DISPLACEMENT, by_displacements, properties
+from nequix.evaluation.phonons.task import FMAX, STEPS
+from nequix.evaluation.relaxation import relax_symmetric
+from nequix.evaluation.run import run_items
+from nequix.evaluation.run_directory import RunDirectory
+from nequix.evaluation.task import Engine, ItemResult
 from nequix.execution import Execution
 
 FILE = "matcalc_benchmarks/alexandria_binary_cv300.extxyz.gz"

@@ -22,10 +22,10 @@ import numpy as np
 
 from nequix.data.opening import open_source
 from nequix.data.structure import to_atoms
-from nequix.evaluate.batches import evaluate_atoms
-from nequix.evaluate.phonons.data import find_references, read_reference
-from nequix.evaluate.phonons.harmonic import by_displacements, commensurate_frequencies, prepare
-from nequix.evaluate.phonons.task import unit_cell
+from nequix.evaluation.batches import evaluate_atoms
+from nequix.evaluation.phonons.data import find_references, read_reference
+from nequix.evaluation.phonons.harmonic import by_displacements, commensurate_frequencies, prepare
+from nequix.evaluation.phonons.task import unit_cell
 from nequix.finetune.config import PhononsConfig, configure
 from nequix.finetune.phonons import force_constants
 from nequix.finetune.run import FineTuning

@@ -22,9 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 from nequix.calculator import NequixCalculator
-from nequix.evaluate.forces import supercell_forces
-from nequix.evaluate.kappa.conductivity import prepare, solve_harmonic
-from nequix.evaluate.kappa.interaction import use_matrix_products
+from nequix.evaluation.forces import supercell_forces
+from nequix.evaluation.kappa.conductivity import prepare, solve_harmonic
+from nequix.evaluation.kappa.interaction import use_matrix_products
 
 CRYSTALS = {
     "rocksalt MgO": (bulk("MgO", "rocksalt", a=4.25, cubic=True), (4, 4, 4), (2, 2, 2), (19, 19, 19)),

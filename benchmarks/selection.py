@@ -34,7 +34,7 @@ from nequix.data.batch import graph_of
 from nequix.data.opening import open_source
 from nequix.data.sources import Subset
 from nequix.data.structure import Structure, to_atoms
-from nequix.evaluate.batches import evaluate_graphs
+from nequix.evaluation.batches import evaluate_graphs
 from nequix.finetune.config import ReplayConfig, configure
 from nequix.finetune.run import FineTuning
 from nequix.io.catalogue import load_weights

@@ -22,9 +22,21 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from nequix.core.spec import ModelSpec
-    from nequix.ensemble import NequixEnsembleCalculator, SpreadGuard
+    from nequix.distance_guard import DistanceError, DistanceWarning
+    from nequix.ensemble import NequixEnsembleCalculator, SpreadExceeded, SpreadGuard
+    from nequix.evaluation.discovery.task import Discovery
+    from nequix.evaluation.errors.task import Errors
+    from nequix.evaluation.kappa.task import Kappa
+    from nequix.evaluation.phonons.task import Phonons
+    from nequix.evaluation.physics.task import Physics
+    from nequix.evaluation.task import ItemResult, Task
     from nequix.execution import Execution
+    from nequix.graphs.graph import Graph, batch, graph_from_atoms
+    from nequix.graphs.results import EnsembleResults, Results
     from nequix.io.catalogue import list_models, load_weights
+    from nequix.io.weights import Provenance, Weights, read_weights, write_weights
+    from nequix.potential import EnsemblePotential, Potential
+    from nequix.workflows.evaluation import Evaluation, evaluate
     from nequix.workflows.prediction import predict
     from nequix.workflows.relaxation import Relaxation, RelaxationStep, relax
 
@@ -33,28 +45,52 @@ __version__ = "0.1.0"
 __all__ = [
     "BackendUnavailable",
     "DataError",
+    "Discovery",
+    "DistanceError",
+    "DistanceWarning",
+    "EnsemblePotential",
+    "EnsembleResults",
+    "Errors",
+    "Evaluation",
     "Execution",
+    "Graph",
     "GraphError",
+    "ItemResult",
+    "Kappa",
     "ModelSpec",
     "NequixCalculator",
     "NequixEnsembleCalculator",
     "NequixError",
+    "Phonons",
+    "Physics",
+    "Potential",
+    "Provenance",
     "Relaxation",
     "RelaxationStep",
     "ResourceError",
+    "Results",
     "SpecError",
+    "SpreadExceeded",
     "SpreadGuard",
+    "Task",
+    "Weights",
     "WeightsError",
     "__version__",
+    "batch",
+    "evaluate",
+    "graph_from_atoms",
     "installed_backends",
     "list_models",
     "load_model",
     "load_weights",
     "predict",
+    "read_weights",
     "relax",
+    "write_weights",
 ]
 
 _HOMES = {
+    "nequix.backends": ("installed_backends", "load_model"),
     "nequix.calculator": ("NequixCalculator",),
     "nequix.core.errors": (
         "BackendUnavailable",
@@ -65,13 +101,24 @@ _HOMES = {
         "SpecError",
         "WeightsError",
     ),
-    "nequix.io.catalogue": ("list_models", "load_weights"),
     "nequix.core.spec": ("ModelSpec",),
-    "nequix.ensemble": ("NequixEnsembleCalculator", "SpreadGuard"),
+    "nequix.distance_guard": ("DistanceError", "DistanceWarning"),
+    "nequix.ensemble": ("NequixEnsembleCalculator", "SpreadExceeded", "SpreadGuard"),
+    "nequix.evaluation.discovery.task": ("Discovery",),
+    "nequix.evaluation.errors.task": ("Errors",),
+    "nequix.evaluation.kappa.task": ("Kappa",),
+    "nequix.evaluation.phonons.task": ("Phonons",),
+    "nequix.evaluation.physics.task": ("Physics",),
+    "nequix.evaluation.task": ("ItemResult", "Task"),
     "nequix.execution": ("Execution",),
+    "nequix.graphs.graph": ("Graph", "batch", "graph_from_atoms"),
+    "nequix.graphs.results": ("EnsembleResults", "Results"),
+    "nequix.io.catalogue": ("list_models", "load_weights"),
+    "nequix.io.weights": ("Provenance", "Weights", "read_weights", "write_weights"),
+    "nequix.potential": ("EnsemblePotential", "Potential"),
+    "nequix.workflows.evaluation": ("Evaluation", "evaluate"),
     "nequix.workflows.prediction": ("predict",),
     "nequix.workflows.relaxation": ("Relaxation", "RelaxationStep", "relax"),
-    "nequix.backends": ("installed_backends", "load_model"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -15,9 +15,9 @@ from nequix.core.errors import DataError, GraphError
 from nequix.data.atom_energies import SINGULAR
 from nequix.data.batch import graph_of
 from nequix.data.structure import Structure, refuse_not_finite
-from nequix.evaluate.batches import evaluate_graphs
-from nequix.evaluate.errors import metrics
-from nequix.evaluate.errors.predictions import Predictions
+from nequix.evaluation.batches import evaluate_graphs
+from nequix.evaluation.errors import metrics
+from nequix.evaluation.errors.predictions import Predictions
 from nequix.graphs.graph import Graph
 
 if TYPE_CHECKING:

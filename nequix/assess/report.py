@@ -13,8 +13,8 @@ from nequix.assess.thresholds import Thresholds
 from nequix.coverage.assess_coverage import Coverage
 from nequix.coverage.reference import Reference
 from nequix.coverage.report import describe_reference, show_coverage
-from nequix.evaluate.errors.figures import parity
-from nequix.evaluate.report import Report
+from nequix.evaluation.errors.figures import parity
+from nequix.evaluation.report import Report
 from nequix.io.tables import format_item, format_table
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def write_report(
         recorded: When they were.
         coverage: Of the target, if there is a reference.
         reference: Of the model's training set.
-        identity: Of the engine and the settings (:class:`nequix.evaluate.report.Report`).
+        identity: Of the engine and the settings (:class:`nequix.evaluation.report.Report`).
 
     Returns:
         What ``results.json`` holds as results.

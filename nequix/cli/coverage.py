@@ -173,7 +173,7 @@ def identity_of(
         weights: The model.
         calculator: What ran it; None if it was not asked.
     """
-    from nequix.evaluate.digests import describe_paths
+    from nequix.evaluation.digests import describe_paths
     from nequix.io.provenance import describe_model
 
     engine: dict[str, Any] = dict.fromkeys(("backend", "kernel", "dtype", "device"))

@@ -17,7 +17,7 @@ from nequix.io.installation import needs_extra
 from nequix.io.tables import format_fields, format_table
 
 if TYPE_CHECKING:
-    from nequix.evaluate.run_directory import RunDirectory
+    from nequix.evaluation.run_directory import RunDirectory
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Compare a model with references; see docs/evaluate.md."
@@ -59,8 +59,8 @@ def errors(
     require_files(sources)
     with needs_extra():
         from nequix.data.label_keys import LabelKeys
-        from nequix.evaluate.errors.report import print_errors
-        from nequix.evaluate.errors.task import Errors
+        from nequix.evaluation.errors.report import print_errors
+        from nequix.evaluation.errors.task import Errors
     task = Errors(tuple(map(str, sources)), LabelKeys.of(energy_key, forces_key, stress_key, virial_key))
     engine = choose_engine(model, execution)
     if not output.exists():
@@ -102,9 +102,9 @@ def discovery(
     """Relax structures and tell which are stable, as Matbench-Discovery does; interrupted, it goes on."""
     require_files([structures], join, [p for p in (reference, elements, relaxed) if p])
     with needs_extra():
-        from nequix.evaluate.discovery.report import References, write_report
-        from nequix.evaluate.discovery.shards import open_shards, take_shard
-        from nequix.evaluate.discovery.task import Discovery
+        from nequix.evaluation.discovery.report import References, write_report
+        from nequix.evaluation.discovery.shards import open_shards, take_shard
+        from nequix.evaluation.discovery.task import Discovery
     _refuse_ignored(reference, elements, relaxed, kappa_srme, shard)
     task = Discovery(structures, limit=limit)
     engine = choose_engine(model, execution)
@@ -146,7 +146,7 @@ def kappa(
     """Compare thermal conductivities with DFT (kappa_SRME); interrupted, the same command goes on."""
     require_files([data])
     with needs_extra():
-        from nequix.evaluate.kappa.task import Kappa
+        from nequix.evaluation.kappa.task import Kappa
     task = Kappa(data) if fmax is None else Kappa(data, fmax)
     engine = choose_engine(model, execution)
     items = unless_reported(chosen_items(task, only), report_only, output, only, retry_failed)
@@ -176,8 +176,8 @@ def physics(
     """Judge whether a model is fit for dynamics; exit code 3 if a check fails, 1 if one is not made."""
     require_files(data and [data])
     with needs_extra():
-        from nequix.evaluate.physics.task import CHECKS, Physics, elements_of
-        from nequix.evaluate.physics.verdicts import Verdict
+        from nequix.evaluation.physics.task import CHECKS, Physics, elements_of
+        from nequix.evaluation.physics.verdicts import Verdict
     chosen = CHECKS if checks is None else tuple(name.strip() for name in checks.split(","))
     engine = choose_engine(model, execution)
     elements = elements_of(engine.weights.spec.atomic_numbers)
@@ -217,8 +217,8 @@ def phonons(
     """Compare phonons and thermal properties with DFT; interrupted, the same command goes on."""
     require_files([data])
     with needs_extra():
-        from nequix.evaluate.phonons.report import COMPARED
-        from nequix.evaluate.phonons.task import Phonons
+        from nequix.evaluation.phonons.report import COMPARED
+        from nequix.evaluation.phonons.task import Phonons
     fixed = tuple(listed("--fixed-cell", fixed_cell, Phonons(data).items()))
     task = Phonons(data, fixed, with_hessian=not displacements_only)
     engine = choose_engine(model, execution)
@@ -255,9 +255,9 @@ def speed(
 ) -> None:
     """Time steps of dynamics on diamond, several engines and other calculators in turn."""
     with needs_extra():
-        from nequix.evaluate.speed.clock import timed_sizes
-        from nequix.evaluate.speed.contenders import of_engine, parse_calculator, parse_engine
-        from nequix.evaluate.speed.task import Speed
+        from nequix.evaluation.speed.clock import timed_sizes
+        from nequix.evaluation.speed.contenders import of_engine, parse_calculator, parse_engine
+        from nequix.evaluation.speed.task import Speed
     engine = choose_engine(model, execution)
     others = [parse_engine(text, engine) for text in beside or []]
     others += [parse_calculator(text) for text in calculator or []]

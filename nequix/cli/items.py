@@ -14,7 +14,7 @@ from nequix.io.interrupts import on_interrupt
 from nequix.io.progress import Bar, progress_bar
 
 if TYPE_CHECKING:
-    from nequix.evaluate.task import Engine, Task
+    from nequix.evaluation.task import Engine, Task
     from nequix.workflows.evaluation import Evaluation, Reporter
 
 
@@ -46,7 +46,7 @@ def unless_reported(
     Raises:
         DataError: If there is nothing to report, or an option would be ignored.
     """
-    from nequix.evaluate.run_directory import RUN
+    from nequix.evaluation.run_directory import RUN
 
     if not report_only:
         return items
@@ -87,7 +87,7 @@ def choose_engine(model: str, execution: Execution) -> Engine:
         BackendUnavailable: If the backend, the kernel or the device is not available.
         WeightsError: If there is no such model.
     """
-    from nequix.evaluate.task import Engine
+    from nequix.evaluation.task import Engine
     from nequix.workflows.models import load_for
 
     weights = load_for(model, execution)
@@ -133,7 +133,7 @@ def run(
         DataError: If the directory cannot be used, or the data cannot be read.
         BackendUnavailable: If what the evaluation needs is not installed.
     """
-    from nequix.evaluate.run_directory import RunDirectory
+    from nequix.evaluation.run_directory import RunDirectory
     from nequix.workflows.evaluation import evaluate
 
     items = task.items() if items is None else items

@@ -12,7 +12,7 @@ import numpy as np
 from nequix.coverage.assess_coverage import Coverage, Gap
 from nequix.coverage.environments import ANGLE_BINS, BIN_WIDTH, Z
 from nequix.coverage.reference import VERDICTS, Reference
-from nequix.evaluate.report import Report
+from nequix.evaluation.report import Report
 from nequix.io.tables import format_item, format_table
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def write_report(
         folder: Where; it exists.
         coverage: The target's.
         reference: What it was compared with.
-        identity: Of the engine and the settings (:class:`nequix.evaluate.report.Report`).
+        identity: Of the engine and the settings (:class:`nequix.evaluation.report.Report`).
 
     Returns:
         What ``results.json`` holds as results.

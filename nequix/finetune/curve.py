@@ -15,7 +15,7 @@ from nequix.backends import load_model
 from nequix.core.errors import DataError
 from nequix.data.batch import graph_of
 from nequix.data.structure import Structure
-from nequix.evaluate.batches import evaluate_graphs
+from nequix.evaluation.batches import evaluate_graphs
 from nequix.finetune.config import FinetuneConfig
 from nequix.finetune.power_law import INTERVAL, Answer, PowerLaw, answer, fit
 from nequix.io.files import write_atomic

@@ -12,7 +12,7 @@ import numpy as np
 from nequix.core.errors import BackendUnavailable, DataError
 from nequix.data.sources import Source, Subset
 from nequix.data.structure import HessianProduct, Structure
-from nequix.evaluate.phonons.data import file_of, find_references, read_reference
+from nequix.evaluation.phonons.data import file_of, find_references, read_reference
 from nequix.io.installation import install_command
 
 if TYPE_CHECKING:

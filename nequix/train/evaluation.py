@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from nequix.core.spec import ModelSpec
 from nequix.data.loader import Loader
-from nequix.evaluate.errors.predictions import Predictions
+from nequix.evaluation.errors.predictions import Predictions
 from nequix.io.interrupts import compiling
 from nequix.jax.convolution import Kernel
 from nequix.train.figures import collect_predictions

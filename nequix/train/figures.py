@@ -11,8 +11,8 @@ import numpy as np
 
 from nequix.core.spec import ModelSpec
 from nequix.data.batch import Batch, composition
-from nequix.evaluate.errors.figures import parity
-from nequix.evaluate.errors.predictions import Predictions
+from nequix.evaluation.errors.figures import parity
+from nequix.evaluation.errors.predictions import Predictions
 from nequix.io.files import write_atomic
 from nequix.train import loss
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nequix.evaluate.run import run_items
-from nequix.evaluate.run_directory import RunDirectory
-from nequix.evaluate.task import Engine, ItemResult, Task
+from nequix.evaluation.run import run_items
+from nequix.evaluation.run_directory import RunDirectory
+from nequix.evaluation.task import Engine, ItemResult, Task
 from nequix.execution import DEFAULT, Execution
 from nequix.io.installation import needs_extra
 from nequix.workflows.reports import write_report

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from nequix.evaluate.run_directory import RunDirectory
-from nequix.evaluate.task import Task
+from nequix.evaluation.run_directory import RunDirectory
+from nequix.evaluation.task import Task
 
 
 def write_report(task: Task, directory: RunDirectory, identity: dict[str, Any]) -> Any:
@@ -14,7 +14,7 @@ def write_report(task: Task, directory: RunDirectory, identity: dict[str, Any]) 
     Args:
         task: What was evaluated.
         directory: Its results.
-        identity: What :meth:`nequix.evaluate.run_directory.RunDirectory.begin` was given.
+        identity: What :meth:`nequix.evaluation.run_directory.RunDirectory.begin` was given.
 
     Returns:
         The summary; None for a task that has no report here.
@@ -24,37 +24,37 @@ def write_report(task: Task, directory: RunDirectory, identity: dict[str, Any]) 
 
 
 def _errors(task: Any, directory: RunDirectory, identity: dict[str, Any]) -> Any:
-    from nequix.evaluate.errors.report import write_report
+    from nequix.evaluation.errors.report import write_report
 
     return write_report(directory, task.items(), identity)
 
 
 def _discovery(task: Any, directory: RunDirectory, identity: dict[str, Any]) -> Any:
-    from nequix.evaluate.discovery.report import References, write_report
+    from nequix.evaluation.discovery.report import References, write_report
 
     return write_report([directory], task.items(), identity, References())
 
 
 def _kappa(task: Any, directory: RunDirectory, identity: dict[str, Any]) -> Any:
-    from nequix.evaluate.kappa.report import write_report
+    from nequix.evaluation.kappa.report import write_report
 
     return write_report(directory, task.items(), identity, task.folder)
 
 
 def _phonons(task: Any, directory: RunDirectory, identity: dict[str, Any]) -> Any:
-    from nequix.evaluate.phonons.report import write_report
+    from nequix.evaluation.phonons.report import write_report
 
     return write_report(directory, task.items(), identity)
 
 
 def _physics(task: Any, directory: RunDirectory, identity: dict[str, Any]) -> Any:
-    from nequix.evaluate.physics.report import write_report
+    from nequix.evaluation.physics.report import write_report
 
     return write_report(directory, task, identity)
 
 
 def _speed(task: Any, directory: RunDirectory, identity: dict[str, Any]) -> Any:
-    from nequix.evaluate.speed.report import write_report
+    from nequix.evaluation.speed.report import write_report
 
     return write_report(directory, task, identity)
 

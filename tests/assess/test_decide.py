@@ -10,7 +10,7 @@ from nequix.assess.measure import measure
 from nequix.assess.thresholds import Thresholds
 from nequix.coverage.assess_coverage import assess_coverage
 from nequix.data.structure import Structure
-from nequix.evaluate.errors.predictions import Predictions
+from nequix.evaluation.errors.predictions import Predictions
 from nequix.graphs.results import Results
 from tests.calculator.small import SPEC
 from tests.coverage import sets

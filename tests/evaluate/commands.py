@@ -11,7 +11,7 @@ from pathlib import Path
 from unittest import mock
 
 from nequix import cli
-from nequix.evaluate import run_directory
+from nequix.evaluation import run_directory
 from nequix.io.files import TEMPORARY
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ase.build import bulk
 from ase.io import write
 
-from nequix.evaluate.kappa import conductivity
+from nequix.evaluation.kappa import conductivity
 from tests.evaluate.pairs import PairPotential
 
 MESH = [5, 5, 5]

@@ -15,10 +15,10 @@ from distributed import Client, LocalCluster
 
 from nequix import cli
 from nequix.core.errors import BackendUnavailable
-from nequix.evaluate import cluster
-from nequix.evaluate.run import run_items
-from nequix.evaluate.run_directory import RunDirectory
-from nequix.evaluate.task import Engine
+from nequix.evaluation import cluster
+from nequix.evaluation.run import run_items
+from nequix.evaluation.run_directory import RunDirectory
+from nequix.evaluation.task import Engine
 from nequix.execution import Execution
 from tests.calculator.small import write_small
 from tests.evaluate.toy import Toy, outcomes

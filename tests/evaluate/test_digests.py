@@ -4,10 +4,10 @@ import os
 
 from ase.build import bulk
 
-from nequix.evaluate.digests import describe_paths
-from nequix.evaluate.kappa.data import REFERENCE, STRUCTURES
-from nequix.evaluate.kappa.task import Kappa
-from nequix.evaluate.phonons.task import Phonons
+from nequix.evaluation.digests import describe_paths
+from nequix.evaluation.kappa.data import REFERENCE, STRUCTURES
+from nequix.evaluation.kappa.task import Kappa
+from nequix.evaluation.phonons.task import Phonons
 
 
 def test_files_of_one_name_are_told_apart(tmp_path):

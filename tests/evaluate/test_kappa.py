@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from nequix.core.errors import DataError
-from nequix.evaluate.item import run_item
-from nequix.evaluate.kappa import conductivity, data
-from nequix.evaluate.kappa.report import write_report
-from nequix.evaluate.kappa.task import Kappa
-from nequix.evaluate.run_directory import RunDirectory
-from nequix.evaluate.task import Engine, ItemResult
+from nequix.evaluation.item import run_item
+from nequix.evaluation.kappa import conductivity, data
+from nequix.evaluation.kappa.report import write_report
+from nequix.evaluation.kappa.task import Kappa
+from nequix.evaluation.run_directory import RunDirectory
+from nequix.evaluation.task import Engine, ItemResult
 from nequix.execution import Execution
 from nequix.io.fetch import fetch
 from tests.calculator.small import write_small

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from nequix.evaluate.kappa import conductivity
-from nequix.evaluate.kappa.interaction import use_matrix_products
+from nequix.evaluation.kappa import conductivity
+from nequix.evaluation.kappa.interaction import use_matrix_products
 from tests.evaluate.pairs import PairPotential
 
 CRYSTALS = {

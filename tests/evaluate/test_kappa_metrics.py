@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from nequix.evaluate.kappa.conductivity import is_unstable, modes_from_pairs
-from nequix.evaluate.kappa.srme import (
+from nequix.evaluation.kappa.conductivity import is_unstable, modes_from_pairs
+from nequix.evaluation.kappa.srme import (
     WORST,
     symmetric_relative_error,
     symmetric_relative_mean_error,

@@ -6,7 +6,7 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from nequix.evaluate.run_directory import RunDirectory
+from nequix.evaluation.run_directory import RunDirectory
 from tests.calculator.small import rattled, write_small
 from tests.evaluate.commands import evaluate, evaluate_killed, outcomes, results
 from tests.evaluate.crystals import write_crystals

@@ -14,8 +14,8 @@ from phonopy.interface.vasp import write_vasp
 from phonopy.structure.atoms import PhonopyAtoms
 
 from nequix.core.errors import DataError
-from nequix.evaluate.phonons import harmonic
-from nequix.evaluate.phonons.data import read_reference
+from nequix.evaluation.phonons import harmonic
+from nequix.evaluation.phonons.data import read_reference
 from nequix.finetune.phonons import PhononSource
 from tests.evaluate.pairs import PairPotential
 

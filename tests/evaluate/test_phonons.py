@@ -10,13 +10,13 @@ from phonopy.structure.atoms import PhonopyAtoms
 
 from nequix import NequixCalculator
 from nequix.core.errors import DataError
-from nequix.evaluate.item import run_item
-from nequix.evaluate.phonons import bands, harmonic
-from nequix.evaluate.phonons.data import find_references, read_reference
-from nequix.evaluate.phonons.report import summarise, write_report
-from nequix.evaluate.phonons.task import Phonons
-from nequix.evaluate.run_directory import RunDirectory
-from nequix.evaluate.task import Engine, ItemResult
+from nequix.evaluation.item import run_item
+from nequix.evaluation.phonons import bands, harmonic
+from nequix.evaluation.phonons.data import find_references, read_reference
+from nequix.evaluation.phonons.report import summarise, write_report
+from nequix.evaluation.phonons.task import Phonons
+from nequix.evaluation.run_directory import RunDirectory
+from nequix.evaluation.task import Engine, ItemResult
 from nequix.execution import Execution
 from tests.calculator.small import WEIGHTS, write_small
 from tests.data.sets import real

@@ -3,8 +3,8 @@ import struct
 
 from matplotlib.figure import Figure
 
-from nequix.evaluate.report import Report
-from nequix.evaluate.task import Engine
+from nequix.evaluation.report import Report
+from nequix.evaluation.task import Engine
 from nequix.execution import Execution
 from nequix.io.catalogue import load_weights
 from tests.calculator.small import write_small

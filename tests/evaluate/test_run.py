@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from nequix.core.errors import DataError
-from nequix.evaluate.run import run_items
-from nequix.evaluate.run_directory import RunDirectory
-from nequix.evaluate.task import Engine, ItemResult
+from nequix.evaluation.run import run_items
+from nequix.evaluation.run_directory import RunDirectory
+from nequix.evaluation.task import Engine, ItemResult
 from nequix.execution import Execution
 from tests.calculator.small import write_small
 from tests.evaluate.commands import evaluate

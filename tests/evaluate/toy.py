@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nequix.evaluate.run import run_items
-from nequix.evaluate.run_directory import RunDirectory
-from nequix.evaluate.task import Engine, ItemResult
+from nequix.evaluation.run import run_items
+from nequix.evaluation.run_directory import RunDirectory
+from nequix.evaluation.task import Engine, ItemResult
 from nequix.execution import Execution
 from tests.calculator.small import salt
 

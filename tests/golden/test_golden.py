@@ -16,8 +16,8 @@ from nequix.core.migrations import Change, Format
 from nequix.core.spec import ModelSpec
 from nequix.coverage import sidecar
 from nequix.data import convert
-from nequix.evaluate import run_directory
-from nequix.evaluate.run_directory import RunDirectory
+from nequix.evaluation import run_directory
+from nequix.evaluation.run_directory import RunDirectory
 from nequix.io import ensemble, weight_checks
 from nequix.io.weights import read_weights, write_weights
 from nequix.train import checkpoint, config
@@ -83,7 +83,7 @@ def test_runs_resume_from_their_checkpoint(folder, tmp_path, monkeypatch):
 @pytest.mark.parametrize("folder", versions("evaluation"))
 def test_evaluations_are_complete(folder, tmp_path, monkeypatch, run):  # noqa: F811
     take(folder, tmp_path, monkeypatch)
-    monkeypatch.setattr("nequix.evaluate.item.evaluate_item", None)  # nothing is evaluated again
+    monkeypatch.setattr("nequix.evaluation.item.evaluate_item", None)  # nothing is evaluated again
     code, out, _ = run("evaluate", "errors", "data.extxyz", "-o", "evaluation", *make.EVALUATION)
     assert code == 0
     assert "evaluation/report.md: 12 structures" in out
@@ -178,7 +178,7 @@ def test_a_checkpoint_with_an_array_that_moved_opens(first, monkeypatch):
 
 def test_an_evaluation_without_a_newer_setting_has_its_default(first, monkeypatch, run):  # noqa: F811
     command = ("evaluate", "errors", "data.extxyz", "-o", "evaluation", *make.EVALUATION)
-    monkeypatch.setattr("nequix.evaluate.item.evaluate_item", None)
+    monkeypatch.setattr("nequix.evaluation.item.evaluate_item", None)
     with monkeypatch.context() as later:
         add_version(later, run_directory, "RUN_FORMAT", Change({"settings.block": 64}))
         edit("evaluation/run.json", lambda record: record["settings"].pop("block"))

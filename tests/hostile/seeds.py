@@ -154,8 +154,8 @@ def _models(folder: Path) -> dict[str, Seed]:
 
 def _runs(folder: Path) -> dict[str, Seed]:
     from nequix.assess.thresholds import Thresholds
-    from nequix.evaluate.run_directory import RunDirectory
-    from nequix.evaluate.task import ItemResult
+    from nequix.evaluation.run_directory import RunDirectory
+    from nequix.evaluation.task import ItemResult
     from nequix.finetune.config import configure
     from nequix.train.checkpoint import load_checkpoint, save_checkpoint
     from nequix.train.config import read_config
@@ -195,10 +195,10 @@ def _runs(folder: Path) -> dict[str, Seed]:
 
 
 def _references(folder: Path) -> dict[str, Seed]:
-    from nequix.evaluate.discovery.reference import read_elements, read_reference
-    from nequix.evaluate.discovery.structures import Structures
-    from nequix.evaluate.kappa import data as kappa
-    from nequix.evaluate.physics.references import read_dimers, read_eos
+    from nequix.evaluation.discovery.reference import read_elements, read_reference
+    from nequix.evaluation.discovery.structures import Structures
+    from nequix.evaluation.kappa import data as kappa
+    from nequix.evaluation.physics.references import read_dimers, read_eos
 
     columns = "material_id,n_sites,uncorrected_energy,e_form_per_atom_mp2020_corrected\n"
     table = _place(folder, "csv", "a.csv")
@@ -247,7 +247,7 @@ def _references(folder: Path) -> dict[str, Seed]:
 def _phonons(folder: Path) -> dict[str, Seed]:
     from phonopy.file_IO import write_FORCE_CONSTANTS, write_force_constants_to_hdf5, write_FORCE_SETS
 
-    from nequix.evaluate.phonons.data import read_reference
+    from nequix.evaluation.phonons.data import read_reference
     from tests.evaluate.test_phonon_files import calculated
 
     phonons = calculated()

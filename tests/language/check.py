@@ -38,7 +38,7 @@ NOT_YET = (
     "nequix/demo.py",
     "nequix/devices.py",
     "nequix/ensemble.py",
-    "nequix/evaluate",
+    "nequix/evaluation",
     "nequix/finetune",
     "nequix/graphs",
     "nequix/io",

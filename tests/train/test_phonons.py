@@ -23,7 +23,7 @@ from nequix.data.batch import graph_of
 from nequix.data.loader import Loader
 from nequix.data.sources import Source
 from nequix.data.structure import HessianProduct
-from nequix.evaluate.phonons.harmonic import by_hessian
+from nequix.evaluation.phonons.harmonic import by_hessian
 from nequix.finetune.config import PhononsConfig, configure
 from nequix.finetune.phonons import PhononSource
 from nequix.finetune.run import FineTuning

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("phonopy")
 
 from nequix.backends import load_model
-from nequix.evaluate.phonons.harmonic import by_displacements
+from nequix.evaluation.phonons.harmonic import by_displacements
 from nequix.finetune.phonons import PhononSource
 from weights.nano import phonons
 from weights.nano.prototypes import UNARY

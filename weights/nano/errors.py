@@ -15,10 +15,10 @@ import numpy as np
 import typer
 
 from nequix.core.errors import DataError
-from nequix.evaluate.errors.metrics import summarise
-from nequix.evaluate.errors.predictions import Predictions
-from nequix.evaluate.errors.report import GPA, read_predictions
-from nequix.evaluate.run_directory import ITEMS, RUN, RunDirectory
+from nequix.evaluation.errors.metrics import summarise
+from nequix.evaluation.errors.predictions import Predictions
+from nequix.evaluation.errors.report import GPA, read_predictions
+from nequix.evaluation.run_directory import ITEMS, RUN, RunDirectory
 from nequix.io.files import write_atomic
 from weights.nano.derive import KINDS
 
@@ -98,7 +98,7 @@ def row(summary: dict[str, Any]) -> list[str]:
     """Format the number of structures and the mean absolute errors, as in :data:`COLUMNS`.
 
     Args:
-        summary: Of :func:`nequix.evaluate.errors.metrics.summarise`.
+        summary: Of :func:`nequix.evaluation.errors.metrics.summarise`.
     """
     scales = {
         "energy": 1e3,

@@ -19,7 +19,7 @@ import typer
 from ase import Atoms
 
 from nequix.backends import load_model
-from nequix.evaluate.phonons.harmonic import by_displacements
+from nequix.evaluation.phonons.harmonic import by_displacements
 from nequix.io.files import write_atomic
 from weights.nano import chemistry
 from weights.nano.derive import family

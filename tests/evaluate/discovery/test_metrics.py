@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from nequix.evaluate.discovery import metrics
+from nequix.evaluation.discovery import metrics
 
 NAN = np.nan
 

@@ -11,16 +11,16 @@ from ase.build import bulk
 from ase.io import write
 
 from nequix.core.errors import DataError
-from nequix.evaluate.discovery import reference, shards, task
-from nequix.evaluate.discovery.matching import displacements
-from nequix.evaluate.discovery.report import References, write_report
-from nequix.evaluate.discovery.results import Relaxed, prediction_column
-from nequix.evaluate.discovery.structures import Structures, to_pymatgen
-from nequix.evaluate.discovery.task import Discovery
-from nequix.evaluate.item import run_item
-from nequix.evaluate.run import run_items
-from nequix.evaluate.run_directory import RunDirectory
-from nequix.evaluate.task import Engine
+from nequix.evaluation.discovery import reference, shards, task
+from nequix.evaluation.discovery.matching import displacements
+from nequix.evaluation.discovery.report import References, write_report
+from nequix.evaluation.discovery.results import Relaxed, prediction_column
+from nequix.evaluation.discovery.structures import Structures, to_pymatgen
+from nequix.evaluation.discovery.task import Discovery
+from nequix.evaluation.item import run_item
+from nequix.evaluation.run import run_items
+from nequix.evaluation.run_directory import RunDirectory
+from nequix.evaluation.task import Engine
 from nequix.execution import Execution
 from tests.calculator.small import write_small
 from tests.evaluate.commands import evaluate, results

@@ -6,12 +6,12 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from nequix.core.errors import DataError
-from nequix.evaluate.errors import task as errors_task
-from nequix.evaluate.errors.report import read_predictions, write_report
-from nequix.evaluate.errors.task import Errors
-from nequix.evaluate.run import run_items
-from nequix.evaluate.run_directory import RunDirectory
-from nequix.evaluate.task import Engine
+from nequix.evaluation.errors import task as errors_task
+from nequix.evaluation.errors.report import read_predictions, write_report
+from nequix.evaluation.errors.task import Errors
+from nequix.evaluation.run import run_items
+from nequix.evaluation.run_directory import RunDirectory
+from nequix.evaluation.task import Engine
 from nequix.execution import Execution
 from tests.calculator.small import rattled, salt, slab, water, write_small
 from tests.evaluate.commands import evaluate

@@ -5,8 +5,8 @@ import pytest
 
 from nequix import cli
 from nequix.core.errors import DataError
-from nequix.evaluate.physics import eos, references
-from nequix.evaluate.physics.task import Physics
+from nequix.evaluation.physics import eos, references
+from nequix.evaluation.physics.task import Physics
 from tests.calculator.small import write_small
 from tests.evaluate.physics.references import write_references
 
@@ -63,7 +63,7 @@ def test_a_check_that_cannot_be_made_is_a_state_of_its_own(tmp_path, monkeypatch
         raise ValueError("on purpose")
 
     monkeypatch.setattr(eos, "measure", broken)
-    from nequix.evaluate.physics import laws
+    from nequix.evaluation.physics import laws
 
     monkeypatch.setitem(laws.CHECKS, "slab", broken)
     assert run(monkeypatch, *arguments, "-o", str(tmp_path / "run"), "--checks", "slab,molecule") == 1

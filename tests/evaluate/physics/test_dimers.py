@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from nequix.core.errors import DataError
-from nequix.evaluate.physics import references
-from nequix.evaluate.physics.dimers import Curve, compare, describe, wall_radius
-from nequix.evaluate.physics.judge import judge_dimer, judge_dimers
-from nequix.evaluate.physics.task import Physics
-from nequix.evaluate.physics.verdicts import Verdict
-from nequix.evaluate.task import ItemResult
+from nequix.evaluation.physics import references
+from nequix.evaluation.physics.dimers import Curve, compare, describe, wall_radius
+from nequix.evaluation.physics.judge import judge_dimer, judge_dimers
+from nequix.evaluation.physics.task import Physics
+from nequix.evaluation.physics.verdicts import Verdict
+from nequix.evaluation.task import ItemResult
 
 R = np.geomspace(0.6, 6.0, 400)
 

@@ -3,8 +3,8 @@ import pytest
 from ase.build import bulk
 from ase.calculators.lj import LennardJones
 
-from nequix.evaluate.physics import dynamics
-from nequix.evaluate.physics.verdicts import Verdict
+from nequix.evaluation.physics import dynamics
+from nequix.evaluation.physics.verdicts import Verdict
 from tests.calculator.small import SPEC
 
 

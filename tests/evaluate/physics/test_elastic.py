@@ -6,11 +6,11 @@ from ase.calculators.emt import EMT
 from pymatgen.analysis.elasticity import ElasticTensor
 
 from nequix.core.errors import DataError
-from nequix.evaluate.physics import eos
-from nequix.evaluate.physics.elastic import GPA, Elasticity, elasticity
-from nequix.evaluate.physics.judge import summarise_elastic
-from nequix.evaluate.physics.references import read_elastic
-from nequix.evaluate.task import ItemResult
+from nequix.evaluation.physics import eos
+from nequix.evaluation.physics.elastic import GPA, Elasticity, elasticity
+from nequix.evaluation.physics.judge import summarise_elastic
+from nequix.evaluation.physics.references import read_elastic
+from nequix.evaluation.task import ItemResult
 
 
 def isotropic(K, G):

@@ -7,8 +7,8 @@ from ase.utils import deltacodesdft
 from scipy.integrate import quad
 
 from nequix.core.errors import DataError
-from nequix.evaluate.physics import eos, references
-from nequix.evaluate.physics.eos import GPA, Eos
+from nequix.evaluation.physics import eos, references
+from nequix.evaluation.physics.eos import GPA, Eos
 
 ALUMINIUM = Eos(16.5, 77.5, 4.6)
 SOFTER = Eos(16.9, 70.0, 4.2)

@@ -7,8 +7,8 @@ import pytest
 
 from nequix.backends import load_model
 from nequix.core.errors import GraphError
-from nequix.evaluate.physics import cutoff, laws
-from nequix.evaluate.physics.verdicts import Limit, Verdict, worst
+from nequix.evaluation.physics import cutoff, laws
+from nequix.evaluation.physics.verdicts import Limit, Verdict, worst
 from nequix.io.weights import Weights
 from tests.calculator.small import WEIGHTS
 

@@ -6,11 +6,11 @@ import pytest
 
 from nequix import cli
 from nequix.core.errors import BackendUnavailable, DataError
-from nequix.evaluate.speed import clock
-from nequix.evaluate.speed.contenders import Contender, parse_calculator, parse_engine
-from nequix.evaluate.speed.report import rows_of
-from nequix.evaluate.speed.task import Speed
-from nequix.evaluate.task import Engine
+from nequix.evaluation.speed import clock
+from nequix.evaluation.speed.contenders import Contender, parse_calculator, parse_engine
+from nequix.evaluation.speed.report import rows_of
+from nequix.evaluation.speed.task import Speed
+from nequix.evaluation.task import Engine
 from nequix.execution import Execution
 from tests.calculator.small import write_small
 from tests.evaluate.commands import evaluate, results

@@ -1,0 +1,150 @@
+"""Items sent to the workers of a Dask cluster; this process alone writes their outcomes."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from distributed import Client, Future, KilledWorker, as_completed
+
+from nequix import __version__
+from nequix.calculator import NequixCalculator
+from nequix.core.errors import BackendUnavailable
+from nequix.evaluation.item import evaluate_item
+from nequix.evaluation.run_directory import RunDirectory, differences
+from nequix.evaluation.task import Engine, ItemResult, Task
+
+CONNECT = 30.0
+"""How long to try to reach the scheduler, s."""
+
+_ALONE = threading.Lock()
+"""A worker with several threads does one item at a time: neither engines nor phonopy are made for more."""
+
+
+class _Work(NamedTuple):
+    """What a worker is given besides the item.
+
+    Attributes:
+        task: The evaluation.
+        engine: The model and how it is run.
+        identity: What both are here: only a worker where they are the same may add to the run.
+    """
+
+    task: Task
+    engine: Engine
+    identity: dict[str, Any]
+
+
+_ready: list[tuple[_Work, NequixCalculator]] = []
+"""In a worker: what it did last, with the model that it has loaded."""
+
+
+def run_on_cluster(
+    scheduler: str,
+    task: Task,
+    engine: Engine,
+    store: RunDirectory,
+    items: Sequence[str],
+    progress: Callable[[str], None] = lambda item: None,
+) -> None:
+    """Evaluate items on the workers of a Dask cluster, which see data and model under the same paths.
+
+    An item whose worker dies goes to another. One with which several have died waits until the others are
+    done, and is then begun once more with nothing beside it: a death is now its own, and its outcome.
+
+    Args:
+        scheduler: Address, such as ``tcp://host:8786``, or path of a scheduler file.
+        task: The evaluation.
+        engine: The model and how it is run.
+        store: The run, begun.
+        items: Names of the items, in the order in which they begin.
+        progress: Called with the name of every item that has become done.
+
+    Raises:
+        BackendUnavailable: If the cluster cannot be reached, goes away, or cannot do the same work.
+    """
+    work = _Work(task, engine, _identity(task, engine))
+    with _connect(scheduler) as client:
+        suspects = []
+        for item, result in _results(client, scheduler, work, items):
+            if isinstance(result, KilledWorker):
+                suspects.append(item)
+                continue
+            store.write(item, *result)
+            progress(item)
+        for suspect in suspects:
+            for item, result in _results(client, scheduler, work, [suspect]):
+                if isinstance(result, KilledWorker):
+                    result = ItemResult(error=f"its workers died, again and again ({result})"), 0.0
+                store.write(item, *result)
+                progress(item)
+
+
+@contextlib.contextmanager
+def _connect(scheduler: str) -> Iterator[Client]:
+    address, file = (None, scheduler) if Path(scheduler).is_file() else (scheduler, None)
+    try:
+        client = Client(address, scheduler_file=file, timeout=CONNECT, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise BackendUnavailable(
+            f"--scheduler {scheduler}: cannot be reached ({error}); start it with `dask scheduler`, and give "
+            "its address, such as tcp://host:8786, or its scheduler file"
+        ) from None
+    with client:
+        yield client
+
+
+def _results(
+    client: Client, scheduler: str, work: _Work, items: Sequence[str]
+) -> Iterator[tuple[str, tuple[ItemResult, float] | KilledWorker]]:
+    """Yield items with their results as they arrive; what is left when the caller ends is cancelled."""
+    futures: dict[Future, str] = {}
+    for place, item in enumerate(items):
+        futures[client.submit(_evaluate, work, item, pure=False, priority=-place)] = item
+    try:
+        for future in as_completed(futures, loop=client.loop):
+            yield futures.pop(future), _result(future, scheduler)  # its result need not stay on the cluster
+    finally:
+        with contextlib.suppress(Exception):  # the cluster may be gone
+            client.cancel(list(futures))
+
+
+def _result(future: Future, scheduler: str) -> tuple[ItemResult, float] | KilledWorker:
+    try:
+        return future.result()
+    except KilledWorker as error:
+        return error
+    except CancelledError:
+        raise BackendUnavailable(
+            f"--scheduler {scheduler}: has gone; what is done is kept: start it and this command again"
+        ) from None
+    except Exception as error:  # not of the item: the worker cannot begin, as without nequix or the data
+        told = f"{type(error).__name__}: {error}"
+        raise BackendUnavailable(f"--scheduler {scheduler}: a worker says: {told}") from None
+
+
+def _evaluate(work: _Work, item: str) -> tuple[ItemResult, float]:
+    """Evaluate an item on a worker."""
+    with _ALONE:
+        if not _ready or _ready[0][0] != work:
+            _ready[:] = [(work, _load(work))]
+        return evaluate_item(work.task, _ready[0][1], item)
+
+
+def _load(work: _Work) -> NequixCalculator:
+    calculator = work.engine.calculator()
+    here = _identity(work.task, work.engine)
+    if here != work.identity:
+        raise BackendUnavailable(
+            f"it would not give the same numbers: {differences(here, work.identity)}; "
+            "give all workers the same nequix, model, data and kind of device"
+        )
+    return calculator
+
+
+def _identity(task: Task, engine: Engine) -> dict[str, Any]:
+    return {"nequix": __version__, "settings": task.settings(), "engine": engine.describe()}

@@ -1,0 +1,145 @@
+"""Working through the items of a task: in this process, in several that may die, or over a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+from nequix.data.workers import end_with
+from nequix.evaluation.item import run_item
+from nequix.evaluation.run_directory import RunDirectory
+from nequix.evaluation.task import Engine, ItemResult, Task
+
+ATTEMPTS = 2
+"""How often an item is begun whose worker dies, as for want of memory, before that is its outcome."""
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+"""Settings that share the cores among the workers, where the user has not set them."""
+
+
+def run_items(
+    task: Task,
+    engine: Engine,
+    store: RunDirectory,
+    items: Sequence[str],
+    workers: int | str = 0,
+    progress: Callable[[str], None] = lambda item: None,
+) -> None:
+    """Evaluate the items that have no outcome yet.
+
+    Args:
+        task: The evaluation.
+        engine: The model and how it is run.
+        store: The run, begun.
+        items: Names of the items, in the order in which they begin.
+        workers: Number of processes; with 0 this one does the work. Or the address or the scheduler file of
+            a Dask cluster, whose workers then do it.
+        progress: Called with the name of every item that has become done.
+
+    Raises:
+        BackendUnavailable: If the cluster cannot be reached, or its workers cannot do the same work.
+    """
+    left = [item for item in items if not store.done(item)]
+    if not left:
+        return
+    if isinstance(workers, str):
+        from nequix.evaluation.cluster import run_on_cluster  # it needs the extra "dask"
+
+        run_on_cluster(workers, task, engine, store, left, progress)
+    elif workers > 0:
+        with _threads(engine.execution.threads or max(1, (os.cpu_count() or 1) // workers)):
+            _Workers(task, engine, store, progress).run(left, workers)
+    else:
+        calculator = engine.calculator()
+        for item in left:
+            run_item(task, calculator, store, item)
+            progress(item)
+
+
+class _Workers:
+    """Processes that are told items one by one, and replaced when they die."""
+
+    def __init__(
+        self, task: Task, engine: Engine, store: RunDirectory, progress: Callable[[str], None]
+    ) -> None:
+        self.task, self.engine, self.store, self.progress = task, engine, store, progress
+        self.busy: dict[Connection, tuple[SpawnProcess, str]] = {}
+        self.idle: list[tuple[Connection, SpawnProcess]] = []
+
+    def run(self, items: Sequence[str], n_workers: int) -> None:
+        waiting, deaths = deque(items), Counter[str]()
+        try:
+            while waiting or self.busy:
+                while waiting and len(self.busy) < n_workers:
+                    self._give(waiting.popleft())
+                for connection in wait(list(self.busy)):
+                    item, exit_code = self._take(connection)  # pyright: ignore[reportArgumentType]
+                    if not self.store.done(item):
+                        deaths[item] += 1
+                        if deaths[item] < ATTEMPTS:
+                            waiting.appendleft(item)
+                            continue
+                        told = f"its worker process died {ATTEMPTS} times (exit code {exit_code})"
+                        self.store.write(item, ItemResult(error=f"{told}; was the memory full?"), 0.0)
+                    self.progress(item)
+        finally:
+            for process in [process for process, _ in self.busy.values()] + [p for _, p in self.idle]:
+                process.terminate()
+                process.join()
+
+    def _give(self, item: str) -> None:
+        connection, process = self.idle.pop() if self.idle else self._start()
+        self.busy[connection] = process, item
+        with contextlib.suppress(BrokenPipeError):  # a worker that is dead already is found by wait()
+            connection.send(item)
+
+    def _take(self, connection: Connection) -> tuple[str, int | None]:
+        """Return the item that a worker has done, or with which it died."""
+        process, item = self.busy.pop(connection)
+        try:
+            connection.recv()
+        except (EOFError, ConnectionResetError):
+            process.join()
+        else:
+            self.idle.append((connection, process))
+        return item, process.exitcode
+
+    def _start(self) -> tuple[Connection, SpawnProcess]:
+        context = multiprocessing.get_context("spawn")  # a fork would copy an engine's threads half-way
+        ours, theirs = context.Pipe()
+        arguments = theirs, self.task, self.engine, self.store.folder, os.getpid()
+        process = context.Process(target=_work, args=arguments, daemon=True)
+        process.start()
+        theirs.close()  # the worker's is then the only one, and its death an end of file
+        return ours, process
+
+
+def _work(connection: Connection, task: Task, engine: Engine, folder: Path, parent: int) -> None:
+    """Evaluate what the parent names until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends the workers
+    end_with(parent)
+    calculator, store = engine.calculator(), RunDirectory(folder)
+    with contextlib.suppress(EOFError):  # the parent has gone
+        while True:
+            item = connection.recv()
+            run_item(task, calculator, store, item)
+            connection.send(item)
+
+
+@contextlib.contextmanager
+def _threads(share: int) -> Iterator[None]:
+    """Give so many threads to each process that is started meanwhile, but for variables that are set."""
+    added = [name for name in THREADS if name not in os.environ]
+    os.environ.update(dict.fromkeys(added, str(share)))
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]

@@ -1,0 +1,235 @@
+"""The folder of a run: what it is a run of, and a file for the outcome of every item."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.lib.npyio import NpzFile
+
+from nequix.core.errors import DataError
+from nequix.core.migrations import Format, NewerVersion
+from nequix.evaluation.task import ItemResult
+from nequix.io import strict_json
+from nequix.io.files import TEMPORARY, make_folder, write_atomic
+from nequix.io.header import shorten
+from nequix.io.limits import read_bounded
+from nequix.io.locks import LOCK, Busy, NoLocks, lock
+from nequix.io.npz import check_npz
+
+RUN = "run.json"
+"""What the folder is a run of; it is written first."""
+
+TRAINING = "config.json"
+"""What the folder of a training has (``nequix.train.folder.CONFIG``, which would import JAX)."""
+
+ITEMS = "items"
+"""The folder of the outcomes: ``ITEM.json``, and ``ITEM.npz`` beside it where there are arrays."""
+
+RUN_FORMAT = Format("evaluation run")
+"""Versions of :data:`RUN`: ``task``, ``settings`` and ``engine``; a ``rewrite`` can look at the task."""
+
+ITEM_FORMAT = Format("evaluated item")
+"""Versions of an item's JSON; a run that is resumed holds items of several versions."""
+
+_DAMAGE = (OSError, ValueError, EOFError, BadZipFile, zlib.error, NotImplementedError)
+"""What reading arrays from a missing or damaged file raises."""
+
+_NAME = re.compile(r"[\w+-][\w.+-]*")
+
+
+class RunDirectory:
+    """The outcomes of a run, each written whole or not at all: an item is done when its files can be read.
+
+    Args:
+        folder: The folder of the run, which :meth:`begin` made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextlib.contextmanager
+    def begin(self, identity: dict[str, Any]) -> Iterator[None]:
+        """Make the folder or go on with it, and keep other processes away while the context lasts.
+
+        Args:
+            identity: What the numbers depend on, for JSON.
+
+        Raises:
+            DataError: If the folder cannot be made, holds a training, a run of something else or a damaged
+                ``run.json``, or another process runs there.
+        """
+        if (self.folder / TRAINING).exists() and not (self.folder / RUN).exists():
+            raise DataError(
+                f"{self.folder}: holds a training, whose figures would be lost; choose another folder"
+            )
+        make_folder(self.folder)
+        make_folder(self.folder / ITEMS)
+        try:
+            with lock(self.folder / LOCK):
+                self._check(json.loads(json.dumps(identity)))
+                for left in (self.folder / ITEMS).glob(TEMPORARY):
+                    left.unlink()
+                yield
+        except Busy:
+            raise DataError(
+                f"{self.folder}: another process is running there; wait for it, or choose another folder"
+            ) from None
+        except NoLocks as error:
+            raise DataError(f"{self.folder}: cannot be locked ({error}); choose another folder") from None
+
+    def _check(self, identity: dict[str, Any]) -> None:
+        path = self.folder / RUN
+        if not path.exists():
+            write_atomic(path, [_json({"version": RUN_FORMAT.version, **identity})])
+            return
+        recorded = _read_record(path, RUN_FORMAT)
+        if recorded != identity:
+            told = differences(recorded, identity)
+            raise DataError(f"{self.folder}: holds a run with {told}; choose another folder")
+
+    def path(self, item: str) -> Path:
+        """Return the JSON file of an item.
+
+        Args:
+            item: Its name.
+
+        Raises:
+            DataError: If the name cannot be a file's.
+        """
+        if not _NAME.fullmatch(item):
+            raise DataError(f"item {item!r}: expected a name of letters, digits, '_', '.', '+' and '-'")
+        return self.folder / ITEMS / f"{item}.json"
+
+    def done(self, item: str) -> bool:
+        """Tell whether an item has an outcome that can be read, be it a failure.
+
+        Args:
+            item: Its name.
+        """
+        try:
+            with self._open(item):
+                return True
+        except DataError:
+            return False
+
+    def read(self, item: str) -> ItemResult:
+        """Read the outcome of an item that is done.
+
+        Args:
+            item: Its name.
+
+        Raises:
+            DataError: If its files are missing or damaged.
+        """
+        with self._open(item) as (held, stored):
+            arrays = {name: stored[name] for name in stored.files} if stored is not None else {}
+            return ItemResult(held["values"], arrays, held["error"])
+
+    @contextlib.contextmanager
+    def _open(self, item: str) -> Iterator[tuple[dict[str, Any], NpzFile | None]]:
+        """Give what an item's JSON holds, and its arrays, which are not read yet."""
+        path = self.path(item)
+        held = _read_record(path, ITEM_FORMAT)
+        if missing := {"values", "error"} - held.keys():
+            raise _damaged(path, f"without {', '.join(sorted(missing))}")
+        if not isinstance(held["values"], dict) or not isinstance(held["error"], str | None):
+            raise _damaged(path, "values or error of another type")
+        path = path.with_suffix(".npz")
+        names = held.get("arrays")  # absent in items of the first version
+        if names == [] or (names is None and not path.exists()):
+            yield held, None
+            return
+        try:
+            with path.open("rb") as handle:
+                check_npz(handle, str(path))
+                with np.load(handle, allow_pickle=False) as stored:
+                    if names is not None and sorted(stored.files) != names:
+                        raise ValueError(f"holds {', '.join(stored.files)}")
+                    yield held, stored
+        except _DAMAGE as error:
+            raise _damaged(path, error) from None
+
+    def write(self, item: str, outcome: ItemResult, seconds: float) -> None:
+        """Write the outcome of an item.
+
+        Args:
+            item: Its name.
+            outcome: What came out.
+            seconds: How long it took.
+
+        Raises:
+            WeightsError: If the disk is full or the folder protected.
+        """
+        path = self.path(item)
+        if outcome.arrays:
+            content = io.BytesIO()
+            np.savez_compressed(content, allow_pickle=False, **dict(outcome.arrays))
+            write_atomic(path.with_suffix(".npz"), [content.getvalue()])
+        record = {
+            "version": ITEM_FORMAT.version,
+            "item": item,
+            "error": outcome.error,
+            "seconds": seconds,
+            "arrays": sorted(outcome.arrays),
+            "values": dict(outcome.values),
+        }
+        write_atomic(path, [_json(record)])
+
+    def forget(self, item: str) -> None:
+        """Remove the outcome of an item, so that it is evaluated again.
+
+        Args:
+            item: Its name.
+        """
+        path = self.path(item)
+        path.unlink(missing_ok=True)
+        path.with_suffix(".npz").unlink(missing_ok=True)
+
+
+def _json(values: dict[str, Any]) -> bytes:
+    return json.dumps(values, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def _read_record(path: Path, versions: Format) -> dict[str, Any]:
+    """Read a file that holds an object, and bring it to the current version.
+
+    Raises:
+        DataError: If it is damaged or of a newer version.
+    """
+    try:
+        record = strict_json.parse_object(read_bounded(path))
+        return versions.upgrade(record, record.pop("version", 1))
+    except NewerVersion as error:
+        raise DataError(f"{path}: {error}, or choose another folder") from None
+    except ValueError as error:
+        raise _damaged(path, shorten(error)) from None
+
+
+def _damaged(path: Path, why: object) -> DataError:
+    return DataError(f"{path}: damaged ({why}); delete it and give the same command again")
+
+
+def differences(held: dict[str, Any], asked: dict[str, Any]) -> str:
+    """Tell in what two runs differ.
+
+    Args:
+        held: What one is a run of.
+        asked: What the other is.
+    """
+    told = []
+    for name in sorted(held | asked):
+        old, new = held.get(name), asked.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            told += [differences(old, new)] if old != new else []
+        elif old != new:
+            told.append(f"{name} = {old!r} (got {new!r})")
+    return ", ".join(told)
