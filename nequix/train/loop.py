@@ -207,10 +207,12 @@ class Run:
         if saved is not None:
             state, rest = saved
             self.state = everywhere(self.mesh, state)
-            self.loader.restore(rest["loader"])
             try:
-                self.best, self.waited = checked.number(rest, "best"), checked.count(rest, "waited")
+                self.loader.restore(checked.section(rest, "loader"))
+                self.best, self.waited = checked.number(rest, "best", 0.0), checked.count(rest, "waited")
                 self._saved_digests = checked.section(rest, "data")
+            except DataError:
+                raise
             except ValueError as error:
                 raise DataError(f"{self.folder}: the newest checkpoint is damaged ({error})") from None
         if not same_everywhere(self.loader.position):

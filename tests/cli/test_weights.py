@@ -1,4 +1,5 @@
 import json
+import signal
 import subprocess
 import sys
 
@@ -6,6 +7,7 @@ import pytest
 
 import nequix
 from nequix.io import catalogue
+from nequix.io.files import TEMPORARY
 from nequix.io.weights import read_weights
 from tests.graphs.gallery import PARAMETERS, PROVENANCE, SPEC, good, published
 from tests.io.origin import entry
@@ -51,6 +53,34 @@ def test_convert_replaces_only_by_force(run, tmp_path):
     assert (tmp_path / "good.safetensors").read_bytes() == good()
     assert run("convert", "small.nqx", "good.safetensors", "--force")[0] == 0
     assert read_weights(tmp_path / "good.safetensors").provenance.name == "small"
+
+
+KILLED = """
+import os, signal
+from nequix.cli import main
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+os.{call} = die
+main()
+"""
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_killed_convert_leaves_nothing_that_stays(run, tmp_path, call):
+    """Killed after the bytes are written, and after they are on the disk."""
+    command = [sys.executable, "-c", KILLED.format(call=call), "convert", "other.nqx", "out/new.safetensors"]
+    (tmp_path / "out").mkdir()
+    done = subprocess.run(command, timeout=120, check=False)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = (tmp_path / "out").iterdir()  # to be removed, and not the target
+    assert left.match(TEMPORARY)
+    for name in ("other", "new"):  # the next one in the folder cleans up, whatever it writes
+        assert run("convert", "other.nqx", f"out/{name}.safetensors")[0] == 0
+        assert not list((tmp_path / "out").glob(TEMPORARY))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"new.safetensors", "other.safetensors"}
+    assert read_weights(tmp_path / "out" / "new.safetensors").provenance.name == "other"
 
 
 @pytest.mark.parametrize(

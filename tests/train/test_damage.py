@@ -1,13 +1,18 @@
 """Damaged checkpoints and full disks: nothing that was saved is lost, and runs end as if nothing had been."""
 
+import json
+import math
 import os
 import resource
 import subprocess
 import sys
 
 import pytest
+import safetensors
+import safetensors.numpy
 
 from nequix.core.errors import DataError
+from nequix.train import checkpoint
 from nequix.train.checkpoint import DamagedCheckpoint, load_newest, save_checkpoint
 from nequix.train.config import read_config
 from nequix.train.loop import MODEL, Run
@@ -73,6 +78,63 @@ def test_a_checkpoint_of_another_shape_is_no_damage(saved):
     with pytest.raises(DataError, match="this configuration has") as caught:
         load_newest(paths, {**state, "a": state["a"][:5]})
     assert not isinstance(caught.value, DamagedCheckpoint)
+
+
+def tamper(path, **changes):
+    """Change values of a checkpoint's JSON, with the checksum that fits."""
+    with safetensors.safe_open(path, "numpy") as handle:
+        record = json.loads(handle.metadata()["json"])
+        arrays = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    rest = {**record["rest"], **changes}
+    rest = {name: value for name, value in rest.items() if value is not ...}
+    record |= {"rest": rest, "checksum": checkpoint._checksum(arrays, rest)}
+    # An infinity is written as a number that overflows: JSON has no other.
+    text = json.dumps(record).replace("-Infinity", "-1e999").replace("Infinity", "1e999")
+    path.write_bytes(safetensors.numpy.save(arrays, {"json": text}))
+
+
+POSITION = {"position": 0}
+TAMPERED = (
+    ({"best": math.nan}, "NaN is not a number of JSON"),
+    ({"best": math.inf}, "best = inf, expected a finite number"),
+    ({"best": -math.inf}, "best = -inf"),
+    ({"best": -1.0}, "best = -1.0, expected a finite number"),
+    ({"best": "0.1"}, "best = '0.1'"),
+    ({"best": None}, "best = None"),
+    ({"best": True}, "best = True"),
+    ({"best": ...}, "best"),
+    ({"waited": -1}, "waited = -1, expected a whole number"),
+    ({"waited": 1.5}, r"waited = 1\.5"),
+    ({"waited": "3"}, "waited = '3'"),
+    ({"waited": 10**30}, "waited = 10"),
+    ({"data": [1]}, "data"),
+    ({"loader": [POSITION]}, "loader"),
+    ({"loader": ...}, "loader"),
+    ({"loader": -1}, "position is -1"),
+    ({"loader": 0.5}, r"position is 0\.5"),
+    ({"loader": "0"}, "position is '0'"),
+    ({"loader": math.nan}, "NaN is not a number of JSON"),
+)
+"""Values of a checkpoint's JSON, and what the error says; a number as ``loader`` is its position."""
+
+
+def test_tampered_checkpoints_are_refused_with_the_name_of_the_value(tmp_path):
+    run = Run(read_config(write_config(tmp_path, 16)), tmp_path / "run")
+    run.checkpoint()
+    (path,) = (tmp_path / "run" / "checkpoints").iterdir()
+    whole = path.read_bytes()
+    run._restore()
+    assert (run.best, run.waited) == (1e300, 0)
+    for changes, message in TAMPERED:
+        path.write_bytes(whole)
+        if type(position := changes.get("loader")) in (int, float, str):
+            changes = {"loader": {**run.loader.state(), "position": position}}
+        tamper(path, **changes)
+        with pytest.raises(DataError, match=message) as raised:
+            run._restore()
+        assert "\n" not in str(raised.value)
+    path.write_bytes(whole)
+    run._restore()
 
 
 DRIVER = """
