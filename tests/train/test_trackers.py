@@ -9,7 +9,7 @@ import pytest
 
 from nequix.core.errors import BackendUnavailable
 from nequix.train import trackers
-from nequix.train.trackers import LogConfig, open_trackers
+from nequix.train.trackers import LogConfig, close_all, open_trackers
 
 DRIVER = """
 import sys
@@ -37,18 +37,50 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_tensorboard_has_the_values(folder):
-    from tensorboardX.proto.event_pb2 import Event
+def shown(folder):
+    """Return what TensorBoard shows: a session that begins at a step hides what earlier ones have from there.
 
-    (path,) = (folder / "tensorboard").iterdir()
-    data, seen = path.read_bytes(), {}
-    while data:  # length, checksum, record, checksum
-        (length,) = struct.unpack("<Q", data[:8])
-        event, data = Event.FromString(data[12 : 12 + length]), data[16 + length :]
-        seen |= {(value.tag, event.step): value.simple_value for value in event.summary.value}
-    assert seen == {
+    That is how its ``EventAccumulator`` treats the event that starts a session.
+    """
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+    values = {}
+    for path in sorted((folder / "tensorboard").iterdir(), key=lambda path: path.stat().st_mtime_ns):
+        data = path.read_bytes()
+        while data:  # length, checksum, record, checksum
+            (length,) = struct.unpack("<Q", data[:8])
+            event, data = Event.FromString(data[12 : 12 + length]), data[16 + length :]
+            if event.session_log.status == SessionLog.START:
+                values = {key: value for key, value in values.items() if key[1] < event.step}
+            values |= {(value.tag, event.step): value.simple_value for value in event.summary.value}
+    return values
+
+
+def test_tensorboard_has_the_values(folder):
+    assert shown(folder) == {
         ("train/loss", 1): 1.0, ("train/loss", 2): 0.5, ("valid/loss", 1): 2.0, ("valid/loss", 2): 1.0,
     }  # fmt: skip
+
+
+def test_tensorboard_forgets_steps_that_are_taken_again(tmp_path):
+    """A run that was killed after step 4 resumes from the checkpoint of step 2, then begins again."""
+    pytest.importorskip("tensorboardX")
+    for start, end, loss in ((0, 4, 1.0), (2, 3, 8.0), (0, 1, 0.25)):
+        (tracker,) = open_trackers(LogConfig(figures=False, tensorboard=True), tmp_path, start, {})
+        tracker.add(start, {"valid_loss": loss})
+        for step in range(start + 1, end + 1):
+            tracker.add(step, {"loss": loss})
+        close_all([tracker])
+        expected = {
+            4: {("valid/loss", 0): 1.0, **{("train/loss", step): 1.0 for step in (1, 2, 3, 4)}},
+            3: {("valid/loss", 0): 1.0, ("train/loss", 1): 1.0, ("train/loss", 2): 1.0,
+                ("valid/loss", 2): 8.0, ("train/loss", 3): 8.0},
+            1: {("valid/loss", 0): 0.25, ("train/loss", 1): 0.25},
+        }[end]  # fmt: skip
+        assert shown(tmp_path) == expected
+        for path in (tmp_path / "tensorboard").iterdir():  # names have the second: two may be the same
+            if not path.name.startswith("kept"):
+                path.rename(path.with_name(f"kept-{len(list(path.parent.iterdir()))}"))
 
 
 def test_wandb_keeps_an_offline_run_that_can_go_on(folder):
