@@ -23,6 +23,7 @@ SHOWN = 12
 """Gaps and structures that the tables show; results.json holds more."""
 
 _DRAWN = 6  # histograms
+_COLUMNS = 3
 _COLOURS = {"inside": "tab:green", "edge": "tab:orange", "outside": "tab:red"}
 
 
@@ -186,11 +187,14 @@ def draw_histograms(coverage: Coverage, reference: Reference) -> Figure:
     from matplotlib.figure import Figure
 
     kinds = _kinds(coverage)
-    n_rows = -(-len(kinds) // 3)
-    figure = Figure(figsize=(12, 2.6 * n_rows), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(n_rows, 3, squeeze=False)).ravel()
+    n_columns = min(len(kinds), _COLUMNS)
+    n_rows = -(-len(kinds) // n_columns)
+    figure = Figure(figsize=(max(4.2 * n_columns, 6.0), 2.8 * n_rows), layout="constrained")
+    axes = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
     for axis, kind in zip(axes, kinds, strict=False):
         _draw_kind(axis, *kind, coverage, reference)
+    for axis in axes[::n_columns]:
+        axis.set_ylabel("count (highest bin = 1)", fontsize=9)
     for axis in axes[len(kinds) :]:
         axis.set_axis_off()
     return figure
@@ -200,12 +204,14 @@ def _kinds(coverage: Coverage) -> list[tuple[str, str]]:
     """Choose what to draw."""
     from ase.data import chemical_symbols
 
-    found = [(gap.view, gap.name) for gap in coverage.gaps if gap.view in ("pairs", "angles")]
-    pairs = coverage.histograms["pairs"]
-    for place in np.argsort(-pairs.counts.sum(axis=1), kind="stable").tolist():
-        code = int(pairs.codes[place])
-        found.append(("pairs", f"{chemical_symbols[code // Z]}-{chemical_symbols[code % Z]}"))
-    return list(dict.fromkeys(found))[:_DRAWN] or [("pairs", "")]
+    kinds = [(gap.view, gap.name) for gap in coverage.gaps if gap.view in ("pairs", "angles")]
+    for view in ("pairs", "angles"):
+        histograms = coverage.histograms[view]
+        for place in np.argsort(-histograms.counts.sum(axis=1), kind="stable").tolist():
+            center, ends = divmod(int(histograms.codes[place]), Z**2)
+            numbers = [ends // Z, center, ends % Z] if view == "angles" else [ends // Z, ends % Z]
+            kinds.append((view, "-".join(chemical_symbols[number] for number in numbers)))
+    return list(dict.fromkeys(kinds))[:_DRAWN] or [("pairs", "")]
 
 
 def _draw_kind(axis: Axes, view: str, name: str, coverage: Coverage, reference: Reference) -> None:
@@ -217,7 +223,10 @@ def _draw_kind(axis: Axes, view: str, name: str, coverage: Coverage, reference: 
     numbers = [atomic_numbers[symbol] for symbol in name.split("-")]
     ends = sorted((numbers[0], numbers[-1]))
     code = ends[0] * Z + ends[1] + (numbers[1] * Z**2 if view == "angles" else 0)
-    width, unit = (BIN_WIDTH, "A") if view == "pairs" else (180 / ANGLE_BINS, "degrees")
+    if view == "pairs":
+        width, label = BIN_WIDTH, "distance (A)"
+    else:
+        width, label = 180 / ANGLE_BINS, "angle (degrees)"
     known, own = (held[view].row(code) for held in (reference.histograms, coverage.histograms))
     edges = width * np.arange(len(known) + 1)
     axis.stairs(known / max(known.max(), 1), edges, fill=True, color="0.75", label="training set")
@@ -225,9 +234,13 @@ def _draw_kind(axis: Axes, view: str, name: str, coverage: Coverage, reference: 
     for gap in coverage.gaps:
         if (gap.view, gap.name) == (view, name):
             axis.axvspan(gap.low, gap.high, color="tab:red", alpha=0.25, linewidth=0)
-    axis.set(title=f"{name} ({known.max():.0f} training structures at most)", xlabel=unit, yticks=[])
+    filled = np.flatnonzero(known + own)
+    axis.set_xlim(edges[filled[0]] - 2 * width if len(filled) else 0, edges[-1])
+    axis.set(title=f"{name}: at most {known.max():.0f} training structures in a bin", yticks=[])
+    axis.set_xlabel(label, fontsize=9)
     axis.title.set_fontsize(9)
-    axis.legend(fontsize=7)
+    axis.set_ylim(0, 1.25)
+    axis.legend(fontsize=7, loc="upper left", ncols=2)
 
 
 def draw_scores(coverage: Coverage, reference: Reference) -> Figure:
@@ -242,12 +255,22 @@ def draw_scores(coverage: Coverage, reference: Reference) -> Figure:
     figure = Figure(figsize=(7, 3), layout="constrained")
     axis = figure.subplots()
     scores = coverage.structure_score
-    bins: Sequence[float] = np.linspace(0, max(2.0, 1.05 * float(scores.max())), 41).tolist()
+    limits = {
+        f"{name} above {limit['score']:.2f}": (limit["score"], style)
+        for name, limit, style in (
+            ("edge", reference.calibration.edge, "--"),
+            ("outside", reference.calibration.outside, ":"),
+        )
+        if "score" in limit
+    }
+    highest = max([float(scores.max()), *(value for value, _ in limits.values())])
+    bins: Sequence[float] = np.linspace(0, 1.05 * highest, 41).tolist()
     groups = [scores[[verdict == name for verdict in coverage.verdicts]] for name in VERDICTS]
-    axis.hist(groups, bins, stacked=True, color=[_COLOURS[n] for n in VERDICTS], label=list(VERDICTS))
-    for limits, style in ((reference.calibration.edge, "--"), (reference.calibration.outside, ":")):
-        if "score" in limits:
-            axis.axvline(limits["score"], color="black", linestyle=style)
-    axis.set(xlabel="largest score of a structure (lines: edge, outside)", ylabel="structures")
-    axis.legend(fontsize=8)
+    labels = [f"{name}: {len(group)}" for name, group in zip(VERDICTS, groups, strict=True)]
+    axis.hist(groups, bins, stacked=True, color=[_COLOURS[name] for name in VERDICTS], label=labels)
+    for label, (value, style) in limits.items():
+        axis.axvline(value, color="black", linestyle=style, label=label)
+    axis.set(xlabel="largest score of an atom in a structure", ylabel="structures")
+    axis.yaxis.get_major_locator().set_params(integer=True)
+    figure.legend(fontsize=8, loc="outside right upper")
     return figure
