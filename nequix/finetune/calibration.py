@@ -183,6 +183,7 @@ def reliability(calibration: Calibration, forces: Pairs, energy: Pairs) -> Figur
         energy: eV/atom.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, StrMethodFormatter
 
     figure = Figure((11, 3.4), layout="constrained")
     covered, *binned = figure.subplots(1, 3)
@@ -202,7 +203,9 @@ def reliability(calibration: Calibration, forces: Pairs, energy: Pairs) -> Figur
         axes.loglog(1000 * scale * np.array(rms[0]), 1000 * np.array(rms[1]), "o-")
         ends = 1000 * np.array([min(min(rms[1]), scale * min(rms[0])), max(max(rms[1]), scale * max(rms[0]))])
         axes.plot(ends, ends, "0.6", lw=0.8)
-        axes.set(xlabel=f"RMS spread, calibrated: {unit}", ylabel="RMS error")
-        for axis in (axes.xaxis, axes.yaxis):  # labels of less than a decade would lie on one another
+        axes.set(xlabel=f"RMS spread, calibrated: {unit}", ylabel=f"RMS error: {unit}")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
             axis.set_minor_formatter("")
     return figure

@@ -149,7 +149,7 @@ def draw_curve(law: PowerLaw, rows: Sequence[dict], target: float | None) -> Fig
     axes.plot(n[~inside], law(n[~inside]), "C0--")
     axes.plot([r["n"] for r in rows], [r["forces_mae_meV_per_A"] for r in rows], "ko", ms=4)
     if target is not None:
-        axes.axhline(target, color="C1", lw=1, label=f"target: {target:g}")
+        axes.axhline(target, color="C1", lw=1, label=f"target: {target:g} meV/A")
         axes.legend(frameon=False)
     a, alpha, b = law.parameters
     axes.set(xscale="log", yscale="log", xlabel="training structures", ylabel="force MAE (meV/A)")

@@ -26,6 +26,7 @@ def dimer_curves(outcomes: Mapping[str, ItemResult]) -> Figure:
         outcomes: By symbol.
     """
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     n_rows = -(-len(outcomes) // _COLUMNS)
     figure = Figure(figsize=(1.5 * _COLUMNS, 1.35 * n_rows + 0.6), layout="constrained")
@@ -50,6 +51,11 @@ def dimer_curves(outcomes: Mapping[str, ItemResult]) -> Figure:
         axis.set_xlim(0, 6)
         axis.text(0.95, 0.8, symbol, transform=axis.transAxes, ha="right", fontsize=9)
         axis.tick_params(labelsize=6)
+    lines = [
+        Line2D([], [], color=color, label=label)
+        for label, color in {"DFT": "0.6", **{f"model: {v.value}": c for v, c in COLORS.items()}}.items()
+    ]
+    figure.legend(handles=lines, loc="outside upper center", ncols=len(lines), fontsize=8)
     figure.supxlabel("distance (A)", fontsize=9)
     figure.supylabel("energy (eV, logarithmic beyond 2)", fontsize=9)
     return figure
@@ -69,14 +75,14 @@ def cutoff_curves(outcome: ItemResult, cutoff: float) -> Figure:
     left, right = figure.subplots(1, 2)
     left.plot(a["height"], a["energy"] - a["energy"][-1], label="energy (eV)")
     left.plot(a["height"], a["force"], label="force (eV/A)")
-    left.set_xlabel("height above the slab (A)")
+    left.set(xlabel="height above the slab (A)", ylabel="energy (eV), force (eV/A)")
     left.legend()
     near = np.abs(a["distance"] - cutoff) < 0.15 * cutoff
     for name, label in (("pair_energy", "|energy| (eV)"), ("pair_force", "|force| (eV/A)")):
         values = np.abs(a[name] - a[name][-1])
         right.semilogy(a["distance"][near], np.maximum(values[near], 1e-12), label=label)
     right.axvline(cutoff, color="black", linewidth=0.5)
-    right.set_xlabel("distance of a pair (A)")
+    right.set(xlabel="distance of a pair (A)", ylabel="size of energy (eV), force (eV/A)")
     right.legend()
     return figure
 
@@ -129,11 +135,16 @@ def equations_of_state(outcomes: Mapping[str, ItemResult]) -> Figure:
     for axis, label in zip(axes, ("V0 (A^3/atom)", "B0 (GPa)"), strict=False):
         low, high = axis.get_xlim()
         axis.plot([low, high], [low, high], color="black", linewidth=0.5)
+        # A model without a minimum has a modulus near zero: a point on the edge, not an axis of 16 decades.
+        axis.set_ylim(low, high)
+        for line in axis.get_lines():
+            line.set_ydata(np.clip(line.get_ydata(), low, high))
+            line.set_clip_on(False)
         axis.set_xlabel(f"reference: {label}")
-        axis.set_ylabel("model")
+        axis.set_ylabel(f"model: {label}")
     axes[2].set_xlabel("Delta (meV/atom)")
     axes[2].set_ylabel("part of the crystals below")
-    axes[2].legend()
+    axes[2].legend(loc="lower right", fontsize=8)
     return figure
 
 
@@ -152,5 +163,5 @@ def elastic_moduli(outcomes: Mapping[str, ItemResult]) -> Figure:
         high = 1.05 * float(pairs.max())
         axis.plot([0, high], [0, high], color="black", linewidth=0.5)
         axis.set_xlabel(f"reference: {kind} modulus (GPa)")
-        axis.set_ylabel("model")
+        axis.set_ylabel(f"model: {kind} modulus (GPa)")
     return figure
