@@ -14,6 +14,7 @@ from nequix.core.parameters import Parameter, manifest
 from nequix.core.spec import ModelSpec
 from nequix.io import strict_json
 from nequix.io.header import Tensor, parse_tensor, shorten
+from nequix.io.run_files import describe_checkpoint, is_checkpoint
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -72,6 +73,8 @@ def parse_header(raw: bytes, where: str) -> tuple[dict[str, Any], dict[str, str]
     except ValueError as error:
         raise WeightsError(f"{where}: the header cannot be read ({shorten(error)}); {AGAIN}") from None
     metadata = entries.pop("__metadata__", None)
+    if is_checkpoint(metadata):
+        raise WeightsError(describe_checkpoint(where))
     if not isinstance(metadata, dict) or metadata.get("format") != "nequix":
         raise WeightsError(
             f"{where}: no nequix weight file (its metadata lacks format = 'nequix'); {NOT_OURS}"

@@ -18,6 +18,7 @@ from nequix.core.spec import ModelSpec
 from nequix.io import weight_checks
 from nequix.io.files import digest_file, open_regular, read_exactly, write_atomic
 from nequix.io.header import MAX_HEADER_BYTES, layout_header, read_header
+from nequix.io.run_files import describe_folder
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -87,6 +88,8 @@ def read_weights(path: str | os.PathLike[str]) -> Weights:
             or if its tensors are not those of its specification, finite, and of the recorded checksum.
     """
     where = os.fspath(path)
+    if os.path.isdir(path):
+        raise WeightsError(describe_folder(where))
     with open_regular(path) as handle:
         size = os.fstat(handle.fileno()).st_size
         raw = read_header(handle, size, where)
