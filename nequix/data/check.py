@@ -13,7 +13,8 @@ from nequix.data.check_energies import check_energies
 from nequix.data.check_forces import TRUSTED, ForceComparison, check_forces, fit_pairs
 from nequix.data.check_reference import check_reference
 from nequix.data.check_report import Finding, Report
-from nequix.data.check_stress import SHEAR, check_stress, judge_order
+from nequix.data.check_stress import check_stress, compare_order
+from nequix.data.check_symmetry import check_symmetry
 from nequix.data.check_units import check_fitted, check_spread, check_work
 from nequix.data.near_pairs import choose_pairs, moved_changes
 from nequix.data.scan_records import ISOLATED, Record, record
@@ -79,6 +80,7 @@ def check_source(
     check_spread(records, report)
     works = check_stress(records, source, report)
     _check_consistency(records, source, works, report)
+    check_symmetry(records, source, report)
     if potential is not None:
         check_reference(records, source, potential, evaluations, report)
     else:
@@ -102,17 +104,13 @@ def _check_consistency(
     check_fitted(pairs, compared.agreement, report)
     stressed = [(s, r) for s, r in pairs if s.stress is not None and np.isfinite(r.stress).all()]
     if stressed and compared.agreement >= TRUSTED:
-        expected, labels = (
-            np.array([[stress[place] for place in SHEAR] for stress in stresses])
-            for stresses in (
-                [r.stress[0] for _, r in stressed],
-                [s.stress for s, _ in stressed if s.stress is not None],
-            )
+        compare_order(
+            [r.stress[0] for _, r in stressed],
+            [s.stress for s, _ in stressed if s.stress is not None],
+            [s.name for s, _ in stressed],
+            "a pair potential fitted to the forces",
+            report,
         )
-        # Only the directions are compared: unit and sign are judged by the work.
-        factor = np.linalg.norm(labels) / max(float(np.linalg.norm(expected)), 1e-300) or 1.0
-        names = [s.name for s, _ in stressed]
-        judge_order(expected, None, labels / factor, names, "a pair potential fitted to the forces", report)
 
 
 def _read(source: Source, failures: list[tuple[str, str]]) -> Iterator[tuple[int, Structure]]:

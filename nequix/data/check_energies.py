@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nequix.data.atom_energies import least_squares
 from nequix.data.check_report import Report
 from nequix.data.scan_records import Record
 
@@ -21,7 +22,6 @@ SPREAD = 3.0
 
 _HUBER = 1.345
 _ITERATIONS = 30
-_SINGULAR = 1e-8
 _SAME_SIGN = 0.9
 
 
@@ -43,7 +43,7 @@ def baseline_residuals(
     residuals = per_atom
     for _ in range(_ITERATIONS):
         root = np.sqrt(weights)
-        energies = np.linalg.lstsq(fractions * root[:, None], per_atom * root, rcond=_SINGULAR)[0]
+        energies = least_squares(fractions * root[:, None], per_atom * root)
         residuals = per_atom - fractions @ energies
         weights = 1 / np.maximum(1, np.abs(residuals) / (_HUBER * spread(residuals)))
     return residuals

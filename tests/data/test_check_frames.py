@@ -11,6 +11,7 @@ from nequix.data.check_forces import JUDGED, spread_evenly
 from nequix.data.opening import open_source
 from nequix.data.pair_fit import PairFit
 from nequix.data.stats import compute
+from tests.data.planted import Listed
 from tests.data.sets import real, relabelled, saved, strained_copper
 from tests.data.test_check import Reference
 
@@ -100,24 +101,6 @@ def test_samples_are_spread_evenly():
 def structures_of(name, step):
     source = open_source(real(name))
     return [source[index] for index in range(0, len(source), step)]
-
-
-class Listed:
-    """A source of structures in memory."""
-
-    path = "set"
-
-    def __init__(self, structures):
-        self.structures = structures
-
-    def __len__(self):
-        return len(self.structures)
-
-    def __getitem__(self, index):
-        return self.structures[index]
-
-    def __iter__(self):
-        return iter(self.structures)
 
 
 def with_faults(structures, rng):

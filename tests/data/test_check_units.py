@@ -2,25 +2,15 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from nequix.data.check import check_source
 from nequix.data.check_units import UNITS, name_unit
 from nequix.data.opening import open_source
-from tests.data.sets import relabelled, saved, strained_copper
+from tests.data.planted import Listed, in_unit, in_vasp_order
+from tests.data.sets import saved, strained_copper
 from tests.data.test_check import Reference
-from tests.data.test_check_frames import Listed, structures_of
-
-
-def in_unit(structures, unit):
-    return [replace(s, energy=None if s.energy is None else s.energy / UNITS[unit]) for s in structures]
-
-
-def in_vasp_order(stress):
-    """Write the components as VASP does, xx yy zz xy yz zx, and read them as xx yy zz yz xz xy."""
-    xx, yy, zz, yz, xz, xy = stress
-    return np.array([xx, yy, zz, xy, yz, xz])
+from tests.data.test_check_frames import structures_of
 
 
 def errors(structures, reference=None):
@@ -64,10 +54,8 @@ def test_another_unit_of_real_energies_is_found_without_a_model(name, step, rule
 
 
 @pytest.mark.parametrize("reference", [None, Reference()])
-def test_stress_components_in_the_order_of_vasp_are_found(tmp_path, reference):
-    frames = [relabelled(a, stress=in_vasp_order(a.calc.results["stress"])) for a in strained_copper(40)]
-    report = check_source(open_source(saved(tmp_path / "set.extxyz", frames)), reference)
-    found = {item.rule: item for item in report.errors}
+def test_stress_components_in_the_order_of_vasp_are_found(copper, reference):
+    found = errors(in_vasp_order(copper), reference)
     assert "xy yz xz (VASP's order)" in found["stress-order"].message
     assert reference is None or "VASP's order" in found["stress-order-reference"].message
 
