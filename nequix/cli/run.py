@@ -149,29 +149,34 @@ def relax(
     def keep() -> str:
         if not reached:
             return f"there is no result yet, {target} was not written"
-        write_frames(target, [reached[0].atoms])
-        return f"{target} holds the structure after {reached[0].number} steps, which is NOT converged"
+        step = reached[0]
+        write_frames(target, [step.atoms])
+        state = "converged" if converged else "NOT converged"
+        return f"{target} holds the structure after {step.number} steps, which is {state}"
 
     def report(step: RelaxationStep) -> None:
-        reached[:] = [step]
+        reached[:] = [step]  # at once: a signal may come at any time
         volume = f"{'-':>13}" if step.volume is None else f"{step.volume:13.4f}"
         print(f"{step.number:5} {step.energy:16.6f} {step.fmax:12.6f} {volume}", flush=True)
 
     print(f"{'step':>5} {'energy (eV)':>16} {'fmax (eV/A)':>12} {'volume (A^3)':>13}")
-    try:
-        with on_interrupt(keep), _distance_warnings(f"{file}: frame {frame}"):
-            found = relaxation.relax(
-                atoms, calc, fmax=fmax, steps=steps, cell=cell, optimizer=optimizer.value, on_step=report
-            )
-    except GraphError as error:
-        raise DataError(f"{file}: frame {frame}: {error}") from None
-    write_frames(target, [found.atoms])
-    print(f"{target}: {'converged' if found.converged else f'NOT converged in {steps} steps'}")
+    converged = False
+    with on_interrupt(keep):
+        try:
+            with _distance_warnings(f"{file}: frame {frame}"):
+                found = relaxation.relax(
+                    atoms, calc, fmax=fmax, steps=steps, cell=cell, optimizer=optimizer.value, on_step=report
+                )
+        except GraphError as error:
+            raise DataError(f"{file}: frame {frame}: {error}") from None
+        converged = found.converged
+        write_frames(target, [found.atoms])
+    print(f"{target}: {'converged' if converged else f'NOT converged in {steps} steps'}")
     if ensemble:
         spread = found.atoms.arrays["forces_spread"].max()
         energy = found.atoms.info["energy_spread"]
         print(f"spread: energy {energy:.6f} eV, forces up to {spread:.6f} eV/A")
-    if not found.converged:
+    if not converged:
         raise typer.Exit(NOT_CONVERGED)
 
 

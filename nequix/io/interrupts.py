@@ -143,7 +143,8 @@ def _handlers(receive: Callable[[int, Any], None], previous: dict[int, Any] | No
         yield
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            if handler is not None:  # None: installed by other code than Python's
+                signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -154,18 +155,20 @@ def _watching(numbers: tuple[int, ...]) -> Iterator[None]:
         return
     woken, waking = socket.socketpair()
     waking.setblocking(False)
-    before = signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)
-    _watched.extend(numbers)
     thread = threading.Thread(target=_watch, args=(woken, os.getpid()), daemon=True)
-    thread.start()
-    try:
+    before = -1
+    try:  # from here on: a signal may interrupt what follows
+        before = signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)
+        _watched.extend(numbers)
+        thread.start()
         yield
     finally:
         signal.set_wakeup_fd(before)
         _watched.clear()
         waking.shutdown(socket.SHUT_RDWR)  # ends the thread, even if a forked child has the socket, too
         waking.close()
-        thread.join()
+        if thread.ident is not None:
+            thread.join()
         woken.close()
 
 
@@ -175,10 +178,21 @@ def _watch(woken: socket.socket, process: int) -> None:
         if number not in _watched or not _compilations or os.getpid() != process:
             continue
         deadline = time.monotonic() + GRACE
-        while _compilations and time.monotonic() < deadline:
+        while (busy := list(_compilations)) and time.monotonic() < deadline:
             time.sleep(0.05)
-        if _compilations:
-            kept = _reports[-1]() if _reports else "nothing was written"
-            during = f" while {_compilations[-1]}"
-            print(f"\n{_message(number, kept, during)}", file=sys.stderr, flush=True)
-            os._exit(128 + number)
+        if busy:
+            _end(number, busy[-1])
+
+
+def _end(number: int, what: str) -> None:
+    """Say what was kept and end the process, whose main thread is within a compilation."""
+    reports = list(_reports)
+    try:
+        kept = reports[-1]() if reports else "nothing was written"
+    except Exception as error:  # such as a full disk: the process ends all the same
+        kept = f"the result could not be written ({error})"
+    with contextlib.suppress(Exception):  # a closed pipe
+        sys.stdout.flush()
+    with contextlib.suppress(Exception):
+        print(f"\n{_message(number, kept, f' while {what}')}", file=sys.stderr, flush=True)
+    os._exit(128 + number)
