@@ -12,11 +12,11 @@ from nequix.backends import choose_backend, installed_backends, load_model, nati
 from nequix.core.errors import NequixError, WeightsError
 from nequix.graphs.graph import batch, graph_from_atoms
 from nequix.io.catalogue import load_weights
+from nequix.io.tables import format_table
 from nequix.io.weights import Weights
 
 if TYPE_CHECKING:
     from ase import Atoms
-    from rich.console import Console
 
     from nequix.graphs.results import Results
 
@@ -101,41 +101,37 @@ def _largest(atoms: Atoms) -> float:
     return float(np.linalg.norm(atoms.get_forces(), axis=1).max())
 
 
-def show_relaxations(weights: Weights, backends: list[str], console: Console) -> bool:
+def show_relaxations(weights: Weights, backends: list[str]) -> bool:
     """Relax both structures with every backend, print a table, and return whether all converged.
 
     Args:
         weights: The model.
         backends: Names of the backends.
-        console: Where to print.
     """
-    from rich import box
-    from rich.table import Table
-
-    columns = ("backend", "energy (eV)", "fmax (eV/A)", "volume", "steps", "start (s)", "call (ms)")
+    header = ("backend", "energy (eV)", "fmax (eV/A)", "volume", "steps", "start (s)", "call (ms)")
     converged = True
     for name, atoms in structures().items():
         kind = "cell and atoms relax" if atoms.pbc.all() else "atoms relax, lower layers held"
-        table = Table(title=f"{name}: {len(atoms)} atoms, {kind}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        for column in columns:
-            table.add_column(column, justify="left" if column == "engine" else "right", no_wrap=True)
+        rows = []
         for backend in backends:
             outcome = relax(atoms, weights, backend)
             converged = converged and outcome.converged
-            table.add_row(
+            row = (
                 backend,
-                "{:.3f} → {:.3f}".format(*outcome.energies),
-                "{:.2f} → {:.3f}".format(*outcome.forces),
+                "{:.3f} to {:.3f}".format(*outcome.energies),
+                "{:.2f} to {:.3f}".format(*outcome.forces),
                 f"{outcome.volume:.2f}",
                 f"{outcome.steps}" if outcome.converged else f"not in {outcome.steps}",
                 f"{outcome.start:.1f}",
                 f"{1000 * outcome.evaluation:.0f}",
             )
-        console.print(table)
+            rows.append(row)
+        print(f"\n{name}: {len(atoms)} atoms, {kind}")
+        print(format_table(header, rows))
     return converged
 
 
-def show_parity(weights: Weights, backends: list[str], console: Console) -> None:
+def show_parity(weights: Weights, backends: list[str]) -> None:
     """Print the largest differences between the backends, on the structures before relaxation.
 
     The plain kernel of the first engine is the reference: it is compared with the plain kernel of the other
@@ -144,15 +140,10 @@ def show_parity(weights: Weights, backends: list[str], console: Console) -> None
     Args:
         weights: The model.
         backends: Names of the backends, an engine among them.
-        console: Where to print.
     """
-    from rich import box
-    from rich.table import Table
-
     graph = batch([graph_from_atoms(atoms, weights.spec) for atoms in structures().values()])
-    table = Table(title="Largest differences", box=box.SIMPLE_HEAD)
-    for column in ("between", "precision", "energy (eV/atom)", "forces (eV/A)", "stress (eV/A³)"):
-        table.add_column(column, no_wrap=column == "between")
+    header = ("between", "precision", "energy (eV/atom)", "forces (eV/A)", "stress (eV/A^3)")
+    rows = []
     kernels = {name: "auto" if name == "native" else "plain" for name in backends}
     reference = next(name for name in backends if name != "native")
     for dtype in ("float32", "float64"):
@@ -163,8 +154,9 @@ def show_parity(weights: Weights, backends: list[str], console: Console) -> None
         expected = results.pop(reference)
         for name, result in results.items():
             values = (f"{value:.1e}" for value in _differences(expected, result))
-            table.add_row(f"{reference}, {name}", dtype, *values)
-    console.print(table)
+            rows.append((f"{reference}, {name}", dtype, *values))
+    print("\nLargest differences")
+    print(format_table(header, rows))
 
 
 def _differences(one: Results, other: Results) -> tuple[float, float, float]:
@@ -181,23 +173,18 @@ def main(arguments: list[str]) -> int:
     Args:
         arguments: A known name or a path, or nothing for ``nequix-nano``.
     """
-    from rich.console import Console
-
-    console = Console()
     model = arguments[0] if arguments else "nequix-nano"
     try:
         weights = load_weights(model)
         choose_backend(spec=weights.spec)  # raises if there is none
         supported = native_supports(weights.spec)
         backends = [name for name in installed_backends() if name != "native" or supported]
-        console.print(
-            f"{model}, trained on {weights.provenance.training_data}; backends: {', '.join(backends)}"
-        )
-        converged = show_relaxations(weights, backends, console)
+        print(f"{model}, trained on {weights.provenance.training_data}; backends: {', '.join(backends)}")
+        converged = show_relaxations(weights, backends)
         if len(backends) > 1:
-            show_parity(weights, backends, console)
+            show_parity(weights, backends)
         else:
-            console.print("Install another backend to see that both give the same numbers.")
+            print("Install another backend to see that both give the same numbers.")
     except WeightsError as error:
         print(
             f"The weights of {model} cannot be reached:\n  {error}\nTo go on, set NEQUIX_MIRROR to a folder "

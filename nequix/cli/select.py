@@ -60,6 +60,7 @@ def select(
     from nequix.data.frames import read_frames
     from nequix.data.opening import read_structures
     from nequix.data.structure import from_atoms
+    from nequix.io.tables import format_table
     from nequix.workflows.models import load_for
 
     require_files(candidates, known, reference and [reference])
@@ -99,8 +100,9 @@ def select(
         atoms = frames[choice.index]
         atoms.info.update(select_rank=rank, select_from=names[choice.index], select_reason=choice.reason)
         chosen.append(atoms)
-        print(f"{rank:4} {names[choice.index]}: {choice.reason}")
     write_frames(output, chosen)
+    rows = [(rank, names[choice.index], choice.reason) for rank, choice in enumerate(choices, 1)]
+    print(format_table(("rank", "structure", "reason"), rows))
     print(f"{output}: {len(chosen)} of {len(frames)} structures, {strategy}")
 
 

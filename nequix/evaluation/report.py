@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import platform
+import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,7 +74,9 @@ class Report:
             figure: The figure.
         """
         content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=120, bbox_inches="tight")
+        with warnings.catch_warnings():  # on a busy machine Matplotlib warns that it takes more than a second
+            warnings.filterwarnings("ignore", "Creating legend with loc", UserWarning)
+            figure.savefig(content, format="png", dpi=120, bbox_inches="tight")
         write_atomic(self.folder / f"{name}.png", [content.getvalue()])
         self._parts.append(f"![{caption}]({name}.png)\n\n{caption}")
 

@@ -11,6 +11,8 @@ def test_the_demo_compares_all_backends(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(demo, "FMAX", 100.0)  # the small model's minimum is far away
     assert demo.main([str(small.write_small(tmp_path))]) == 0
     printed = capsys.readouterr().out
+    assert "…" not in printed
+    assert max(map(len, printed.splitlines()[1:])) <= 80  # the first has the path of the model
     for word in ("jax, native", "jax, torch", "slab", "energy (eV)", "fmax", "call (ms)", "float64"):
         assert word in printed
 

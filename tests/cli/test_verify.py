@@ -85,6 +85,7 @@ def test_sound_engines_pass_and_the_certificate_tells_all(run, tmp_path):
     assert "all checks passed" in out.splitlines()[0]
     assert "; --thorough checks them" in out
     assert max(map(len, out.splitlines())) <= 80
+    assert "…" not in out
     assert sum(line.startswith(BACKENDS) for line in out.splitlines()) == len(made)
     assert "NOT" not in out
     assert "torch e3nn float32" in err
