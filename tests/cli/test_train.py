@@ -5,6 +5,7 @@ import re
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.train.emt import write_config
 
@@ -38,3 +39,15 @@ def test_a_dry_run_says_what_the_run_then_takes(tmp_path):
         r"\S+ structures/s  0 s left",
         lines[-1],
     ), lines
+
+
+def test_a_configuration_of_finetune_is_told_apart(run, tmp_path):
+    """Both commands take a configuration; the message has the command line that this one is for."""
+    config = Path(__file__).parents[2] / "configs" / "finetune.yml"
+    code, out, err = run("train", str(config), "-o", str(tmp_path / "run"))
+    assert (code, out) == (1, "")
+    assert err == (
+        f"error: {config}: a configuration of `nequix finetune`, which has other keys: "
+        f"nequix finetune DATA -o FOLDER --config {config}\n"
+    )
+    assert not (tmp_path / "run").exists()

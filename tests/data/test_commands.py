@@ -91,3 +91,22 @@ def test_stats_refuse_a_named_key_that_no_structure_has(run, frames, tmp_path):
     outcome = run("stats", data, "--energy-key", "pbe_energy")
     assert outcome.returncode == 1
     assert "has the key 'pbe_energy', named for energy" in outcome.stderr
+
+
+def test_stats_of_data_without_labels_say_what_is_not_fitted(run, tmp_path):
+    frames = strained_copper(3)
+    for atoms in frames:
+        atoms.calc = None
+    outcome = run("stats", saved(tmp_path / "bare.extxyz", frames), "--cutoff", 4)
+    assert outcome.returncode == 0, outcome.stderr
+    stats, said = json.loads(outcome.stdout), " ".join(outcome.stderr.split())
+    assert [stats[f"n_{label}"] for label in ("structures", "energies", "forces", "stresses")] == [3, 0, 0, 0]
+    assert (stats["shift"], stats["scale"], stats["atom_energies"]) == (0.0, 1.0, {"Cu": 0.0})
+    assert "none of the 3 structures has an energy: shift and atom_energies are not fitted" in said
+    assert "none of the 3 structures has forces: scale is a placeholder" in said
+    for option in ("--energy-key", "--forces-key"):
+        assert option in said
+    # A key that is named must be somewhere.
+    outcome = run("stats", tmp_path / "bare.extxyz", "--cutoff", 4, "--energy-key", "dft_energy")
+    assert (outcome.returncode, "dft_energy" in outcome.stderr) == (1, True)
+    assert "Traceback" not in outcome.stderr
