@@ -12,6 +12,7 @@
 #include "fuzz.h"
 #include "fuzz_file.h"
 #include "nequix.h"
+#include "parts.h"
 #include "specification.h"
 
 namespace {
@@ -80,6 +81,72 @@ void compare_members(const nequix_model* model, const Graph& g) {
       require(gradients[i] == slopes[i % slopes.size()], "the same forces");
     for (size_t i = 0; i < all.size(); i++) require(all[i] == others[i % others.size()], "the same energies");
   }
+}
+
+template <class T>
+void compare_parts(const nequix_model* model, const Graph& g) {
+  std::vector<double> energies, gradient, others, slopes;
+  require(!g.evaluate(model, energies, gradient, 1), "the undivided graph");
+  double largest = 1;
+  for (const double slope : gradient) largest = std::max(largest, std::abs(slope));
+  for (const int n_parts : {1, 2, 5}) {
+    Division<T> division(model, g, n_parts, generator);
+    for (const bool with_gradient : {true, false, true}) {
+      const std::string message = division.evaluate(with_gradient, others, slopes);
+      require(message.empty(), message);
+      for (size_t i = 0; i < energies.size(); i++) require(others[i] == energies[i], "the same energies");
+      for (size_t i = 0; i < slopes.size() && with_gradient; i++)
+        require(std::abs(slopes[i] - gradient[i]) <= (sizeof(T) == 8 ? 1e-12 : 1e-4) * largest,
+                "the same gradient");
+    }
+  }
+  const int refused_calls = ConfusedHost(model, Graph(5, generator), generator).run(200);
+  require(refused_calls > 50, "messages about calls out of order, and only about those");
+}
+
+void refuse_parts(const nequix_model* model) {
+  nequix_part* part = nullptr;
+  refused(nequix_part_create(nullptr, 1, &part), "model is null");
+  refused(nequix_part_create(model, 1, nullptr), "part is null");
+  refused(nequix_part_create(model, 0, &part), "n_threads = 0, expected 1 to 1024");
+  require(!part, "no part after a message");
+  refused(nequix_part_begin(nullptr, 0, 0, nullptr, nullptr, nullptr, nullptr, 0, nullptr, nullptr),
+          "part is null");
+  refused(nequix_part_forward(nullptr, 0), "part is null");
+  refused(nequix_part_backward(nullptr, 0), "part is null");
+  refused(nequix_part_read(nullptr, 0, 1, 0, nullptr, 0, nullptr), "part is null");
+  refused(nequix_part_write(nullptr, 0, 1, 0, nullptr, 0, nullptr), "part is null");
+  require(!nequix_part_layers(nullptr) && !nequix_part_width(nullptr, 1) && !nequix_part_bytes(nullptr),
+          "no part");
+  nequix_part_destroy(nullptr);
+  require(!nequix_part_create(model, 2, &part), "a part");
+  require(!nequix_part_width(part, INT32_MIN) && !nequix_part_width(part, 0) &&
+              !nequix_part_width(part, nequix_part_layers(part)),
+          "no exchange");
+  const int64_t first[] = {0, 1};
+  const int32_t senders[] = {1}, species[] = {0, 0};
+  const double vectors[] = {1, 0, 0};
+  double energies[1];
+  const auto begin = [&](int64_t n_receivers, int64_t n_nodes, const int64_t* edges, const double* r,
+                         bool gradient) {
+    return nequix_part_begin(part, n_receivers, n_nodes, edges, r, senders, species, gradient, energies,
+                             nullptr);
+  };
+  require(!begin(1, 2, first, vectors, false), "energies only");
+  refused(begin(1, 2, first, vectors, true), "gradient is null");
+  refused(begin(1, 2, nullptr, vectors, false), "first is null");
+  refused(begin(1, 2, first, nullptr, false), "vectors is null");
+  refused(begin(3, 2, first, vectors, false), "n_receivers = 3, expected 0 to 2");
+  refused(begin(-1, 2, first, vectors, false), "n_receivers = -1");
+  refused(begin(1, INT64_MAX, first, vectors, false), "n_nodes = 9223372036854775807");
+  require(!nequix_part_begin(part, 0, 0, nullptr, nullptr, nullptr, nullptr, 1, nullptr, nullptr),
+          "arrays of no elements");
+  require(!nequix_part_forward(part, 0), "a part without atoms");
+  if (nequix_part_layers(part) > 1) {
+    refused(nequix_part_read(part, 0, 1, INT64_MAX, nullptr, 1, nullptr), "n = 9223372036854775807");
+    refused(nequix_part_read(part, 0, 1, 1, nullptr, INT64_MAX, nullptr), "are not among the 0 nodes");
+  }
+  nequix_part_destroy(part);
 }
 
 void refuse_graphs(const nequix_model* model) {
@@ -212,8 +279,10 @@ void exercise(int bits, int degree, int lmax, const char* instructions) {
     int64_t n_features = 0;
     for (const nequix_layer& layer : made.layers) n_features += layer.out[0];
     compare_features(model, g, n_features);
+    bits == 64 ? compare_parts<double>(model, g) : compare_parts<float>(model, g);
   }
   refuse_graphs(model);
+  refuse_parts(model);
   const Graph g(20, generator);
   const auto work = [&] {
     std::vector<double> e, d;
