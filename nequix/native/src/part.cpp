@@ -1,5 +1,6 @@
 #include "part.h"
 
+#include <algorithm>
 #include <climits>
 
 #include "error.h"
@@ -38,10 +39,11 @@ template <class T>
 void Part<T>::begin(const PartGraph& graph, bool with_gradient, double* energies, double* gradient) {
   stages_.abandon();
   check_part(graph, model_.n_species, energies, with_gradient, gradient);
-  first_.assign(1, 0);
-  if (graph.n_receivers) first_.assign(graph.first, graph.first + graph.n_receivers + 1);
+  int64_t* first = first_.resize(graph.n_receivers + 1);
+  first[0] = 0;
+  if (graph.n_receivers) std::copy_n(graph.first, graph.n_receivers + 1, first);
   graph_ = graph;
-  graph_.first = first_.data();
+  graph_.first = first;
   order_.update(graph_, model_.cutoff, cells_);
   workplace_.prepare(model_, kernels_, graph_, with_gradient, n_threads_);
   evaluation_ = workplace_.bind(model_, graph_, order_, energies, with_gradient ? gradient : nullptr);
@@ -51,13 +53,14 @@ void Part<T>::begin(const PartGraph& graph, bool with_gradient, double* energies
 
 template <class T>
 void Part<T>::find_senders() {
-  written_.assign(n_ghosts(), UNREAD);
+  int* written = written_.resize(n_ghosts());
+  std::fill_n(written, n_ghosts(), UNREAD);
   const int* count = order_.count.get();
   for (int64_t a = 0; a < graph_.n_receivers; a++) {
-    const int* edges = order_.edges.get() + first_[a];
+    const int* edges = order_.edges.get() + graph_.first[a];
     for (int i = 0; i < count[a]; i++) {
       const int64_t ghost = graph_.senders[edges[i]] - graph_.n_receivers;
-      if (ghost >= 0) written_[ghost] = 0;
+      if (ghost >= 0) written[ghost] = 0;
     }
   }
 }
@@ -65,7 +68,7 @@ void Part<T>::find_senders() {
 template <class T>
 void Part<T>::check_features(int t) const {
   for (int64_t ghost = 0; ghost < n_ghosts(); ghost++)
-    if (written_[ghost] < t)
+    if (written_.get()[ghost] < t)
       fail("forward(" + text(t) + ") was called, but features " + text(t) + " of node " +
            text(graph_.n_receivers + ghost) + ", a ghost that sends to receivers, were not written");
 }
@@ -104,16 +107,16 @@ void Part<T>::write(bool derivatives, int t, const NodeList& nodes, const void* 
     return;
   }
   blocks(false, t).set_rows(nodes, static_cast<const char*>(buffer), n_threads_);
+  int* written = written_.get();
   for (int64_t i = 0; i < nodes.n; i++) {
     const int64_t ghost = nodes[i] - graph_.n_receivers;
-    if (ghost >= 0 && written_[ghost] != UNREAD) written_[ghost] = t;
+    if (ghost >= 0 && written[ghost] != UNREAD) written[ghost] = t;
   }
 }
 
 template <class T>
 int64_t Part<T>::bytes() const {
-  const int64_t lists = first_.capacity() * sizeof(int64_t) + written_.capacity() * sizeof(int);
-  return workplace_.bytes() + order_.bytes() + lists;
+  return workplace_.bytes() + order_.bytes() + first_.bytes() + written_.bytes();
 }
 
 template class Part<float>;

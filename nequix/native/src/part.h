@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "array.h"
 #include "evaluation.h"
 #include "graph.h"
 #include "instructions.h"
@@ -66,11 +67,11 @@ class Part : public PartBase {
   const int n_threads_;
   StageOrder stages_;
   PartGraph graph_ = {};
-  std::vector<int64_t> first_;
+  ReusableArray<int64_t> first_;
   EdgeOrder order_;
   Workplace<T> workplace_;
   Evaluation<T> evaluation_ = {};
-  std::vector<int> written_;  // of each ghost: the layer whose features were written last
+  ReusableArray<int> written_;  // of each ghost: the layer whose features were written last
 };
 
 }  // namespace nequix
