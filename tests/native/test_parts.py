@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-from nequix.core.errors import GraphError
+from nequix.core.errors import GraphError, SpecError
 from nequix.graphs.graph import batch
 from nequix.native import library
 from nequix.native.model import NativeModel
@@ -60,7 +60,10 @@ def reordering_noise(model, graph, gradient, rng):
 def test_random_models_and_structures(data, n_layers, dtype, n_parts, seed):
     spec = data.draw(native_specifications(n_layers))
     graph, rng = data.draw(systems(spec)), np.random.default_rng(seed)
-    model = NativeModel(random_weights(spec, seed), dtype)
+    try:
+        model = NativeModel(random_weights(spec, seed), dtype)
+    except SpecError:  # a rare model that the library rejects, with radial functions that are too steep
+        reject()
     expected = model.evaluate(*whole(graph), threads=1)
     noise = reordering_noise(model, graph, expected[1], rng)
     parts = make_parts(model, n_parts, rng)
