@@ -104,6 +104,26 @@ void compare_parts(const nequix_model* model, const Graph& g) {
   require(refused_calls > 50, "messages about calls out of order, and only about those");
 }
 
+// Exchanges that are large enough for several threads, with nodes that are listed many times.
+void copy_many_rows(const nequix_model* model) {
+  Share share(Graph(5, generator), {0, 2, 3}, generator);
+  require(!nequix_part_create(model, 3, &share.part) && !share.begin(), "a part");
+  require(!nequix_part_forward(share.part, 0), "the first layer");
+  const int64_t bytes = nequix_part_width(share.part, 1);
+  const int64_t n = (3 << 20) / bytes + 1;
+  std::vector<int32_t> nodes(n);
+  for (int32_t& node : nodes) node = generator.below(static_cast<int>(share.species.size()));
+  std::vector<char> rows(n * bytes), again(n * bytes);
+  const auto copy = [&](auto* function, void* buffer) {
+    require(!function(share.part, 0, 1, n, nodes.data(), 0, buffer), "a large exchange");
+  };
+  copy(nequix_part_read, rows.data());
+  copy(nequix_part_write, rows.data());
+  copy(nequix_part_read, again.data());
+  require(rows == again, "the same rows");
+  nequix_part_destroy(share.part);
+}
+
 void refuse_parts(const nequix_model* model) {
   nequix_part* part = nullptr;
   refused(nequix_part_create(nullptr, 1, &part), "model is null");
@@ -279,10 +299,12 @@ void exercise(int bits, int degree, int lmax, const char* instructions) {
     int64_t n_features = 0;
     for (const nequix_layer& layer : made.layers) n_features += layer.out[0];
     compare_features(model, g, n_features);
+    if (n > 9) continue;
     bits == 64 ? compare_parts<double>(model, g) : compare_parts<float>(model, g);
   }
   refuse_graphs(model);
   refuse_parts(model);
+  copy_many_rows(model);
   const Graph g(20, generator);
   const auto work = [&] {
     std::vector<double> e, d;
