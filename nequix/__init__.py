@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from nequix.io.weights import Provenance, Weights, read_weights, write_weights
     from nequix.potential import EnsemblePotential, Potential
     from nequix.workflows.evaluation import Evaluation, evaluate
+    from nequix.workflows.fine_tuning import FineTuned, fine_tune
     from nequix.workflows.prediction import predict
     from nequix.workflows.relaxation import Relaxation, RelaxationStep, relax
 
@@ -53,6 +54,7 @@ __all__ = [
     "Errors",
     "Evaluation",
     "Execution",
+    "FineTuned",
     "Graph",
     "GraphError",
     "ItemResult",
@@ -78,6 +80,7 @@ __all__ = [
     "__version__",
     "batch",
     "evaluate",
+    "fine_tune",
     "graph_from_atoms",
     "installed_backends",
     "list_models",
@@ -117,6 +120,7 @@ _HOMES = {
     "nequix.io.weights": ("Provenance", "Weights", "read_weights", "write_weights"),
     "nequix.potential": ("EnsemblePotential", "Potential"),
     "nequix.workflows.evaluation": ("Evaluation", "evaluate"),
+    "nequix.workflows.fine_tuning": ("FineTuned", "fine_tune"),
     "nequix.workflows.prediction": ("predict",),
     "nequix.workflows.relaxation": ("Relaxation", "RelaxationStep", "relax"),
 }

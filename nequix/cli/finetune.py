@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nequix.cli.inputs import require_files
-from nequix.cli.train import follow, training_packages
+from nequix.cli.train import follow
 from nequix.core.errors import DataError
+from nequix.io.installation import needs_extra
 
 if TYPE_CHECKING:
-    from nequix.finetune.config import FinetuneConfig
-    from nequix.io.weights import Weights
+    from nequix.workflows.fine_tuning import Setup
 
 
 TEACHER = "teacher"
@@ -103,56 +103,38 @@ def finetune(
             raise DataError(f"{option} does nothing without {needed}; give that as well, or leave it out")
     labelled = [name for name in replay or () if name != TEACHER]
     require_files(data, valid, phonons, valid_phonons, labelled, config and [config])
-    with training_packages():
-        from nequix.finetune.config import PhononsConfig, ReplayConfig, configure
-        from nequix.finetune.run import FineTuning
+    with needs_extra("train", "training"):
         from nequix.train.processes import join_processes
-    from nequix.io.catalogue import load_weights
+    from nequix.workflows.fine_tuning import prepare, train_one
 
     join_processes()
-    weights = load_weights(parent)
-    if not data and not replay:
-        raise DataError("no data: name labelled structures, or --replay some of the parent's training")
-    if replay and TEACHER in replay:
-        from nequix.finetune.teacher import write_teacher_data
-
-        # In a dry run, too: what a step takes depends on them, and the run finds them made.
-        made = str(write_teacher_data(weights, output / "replay.extxyz"))
-        replay = [made if name == TEACHER else name for name in replay]
-    named, held = ([str(path) for path in paths or ()] for paths in (phonons, valid_phonons))
-    read = configure(
-        weights,
-        parent,
-        mode.value,
+    setup = prepare(
         data or (),
-        valid or (),
-        path=config,
+        output,
+        parent,
+        mode=mode.value,
+        valid=valid or (),
+        config=config,
         epochs=epochs,
         refit_atom_energies=refit,
-        phonons=PhononsConfig(named, held or None) if named else None,
-        replay=ReplayConfig(replay) if replay else None,
+        phonons=phonons or (),
+        valid_phonons=valid_phonons or (),
+        replay=replay or (),
         replay_share=replay_share,
     )
     if curve is not None:
-        _train_curve(read, weights, output, curve, draws or DRAWS, target, dry_run)
-    elif ensemble is None:
-        follow(lambda progress: FineTuning(read, weights, output, progress), dry_run)
+        _train_curve(setup, curve, draws or DRAWS, target, dry_run)
+    elif ensemble is not None:
+        _train_ensemble(setup, ensemble, dry_run)
     else:
-        _train_ensemble(read, weights, output, ensemble, dry_run)
+        train_one(setup, partial(follow, dry_run=dry_run))
 
 
-def _train_curve(
-    config: FinetuneConfig,
-    parent: Weights,
-    folder: Path,
-    curve: str,
-    draws: int,
-    target: float | None,
-    dry_run: bool,
-) -> None:
-    """Train on every part that is not complete yet, and fit the errors."""
-    from nequix.finetune.curve import check_curve, conclude, curve_configs, sentence
+def _train_curve(setup: Setup, curve: str, draws: int, target: float | None, dry_run: bool) -> None:
+    """Train on every part that is not complete yet, and print the fit of the errors."""
+    from nequix.finetune.curve import sentence
     from nequix.finetune.power_law import LEAST_SIZES
+    from nequix.workflows.fine_tuning import train_curve
 
     parts = curve.split(",")
     sizes = sorted({int(part) for part in parts if part.strip().isdigit() and int(part)})
@@ -161,42 +143,31 @@ def _train_curve(
             f"--curve {curve}: expected {LEAST_SIZES} different numbers at least, as 10,20,50,100: a power "
             "law with a floor has three parameters"
         )
-    check_curve(config, sizes)
-    if not _train_all(curve_configs(config, sizes, draws), parent, folder, dry_run):
-        return
-    print(sentence(*conclude(config, folder, sizes, draws, target)))
+    fitted = train_curve(setup, sizes, draws, target, partial(follow, dry_run=dry_run), _say_complete)
+    print(f"one of {draws * len(sizes)} runs" if fitted is None else sentence(*fitted))
 
 
-def _train_all(configs: dict[str, FinetuneConfig], parent: Weights, folder: Path, dry_run: bool) -> bool:
-    """Train every run that is not complete yet."""
-    from nequix.finetune.run import FineTuning, finished
+def _train_ensemble(setup: Setup, n: int, dry_run: bool) -> None:
+    """Train every member that is not complete yet, and print how they are calibrated."""
+    from nequix.workflows.fine_tuning import train_ensemble, why_uncalibrated
 
-    for name, config in configs.items():
-        if finished(config, folder / name):
-            print(f"{folder / name}: complete")
-            continue
-        follow(partial(FineTuning, config, parent, folder / name), dry_run)
-        if dry_run:
-            print(f"one of {len(configs)} runs")
-            return False
-    return True
-
-
-def _train_ensemble(config: FinetuneConfig, parent: Weights, folder: Path, n: int, dry_run: bool) -> None:
-    """Train every member that is not complete yet, and calibrate them."""
-    from nequix.finetune.ensemble import conclude, member_configs, why_uncalibrated
-
-    why = why_uncalibrated(config)
+    why = why_uncalibrated(setup)
     if why is not None:
         print(f"warning: the ensemble will not be calibrated: {why}", file=sys.stderr)
-    if not _train_all(member_configs(config, n), parent, folder, dry_run):
-        return
-    told, why = conclude(config, folder, n)
-    if told is None:
-        print(f"{folder}: {n} members, not calibrated: {why}, and train in another folder")
-        return
-    print(
-        f"{folder}: {n} members, calibrated on {told.data}: spreads of forces times {told.forces_scale:.3g} "
-        f"(miscalibration area {told.forces_area:.3f}, {told.forces_area_scaled:.3f} with it), of energies "
-        f"times {told.energy_scale:.3g} ({told.energy_area:.3f}, {told.energy_area_scaled:.3f})"
-    )
+    tuned = train_ensemble(setup, n, partial(follow, dry_run=dry_run), _say_complete)
+    folder, told = setup.folder, tuned.calibration
+    if not tuned.complete:
+        print(f"one of {n} runs")
+    elif told is None:
+        print(f"{folder}: {n} members, not calibrated: {tuned.reason}, and train in another folder")
+    else:
+        print(
+            f"{folder}: {n} members, calibrated on {told.data}: spreads of forces times "
+            f"{told.forces_scale:.3g} (miscalibration area {told.forces_area:.3f}, "
+            f"{told.forces_area_scaled:.3f} with it), of energies times {told.energy_scale:.3g} "
+            f"({told.energy_area:.3f}, {told.energy_area_scaled:.3f})"
+        )
+
+
+def _say_complete(folder: Path) -> None:
+    print(f"{folder}: complete")

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nequix.core.errors import BackendUnavailable
-from nequix.io.installation import install_command
+from nequix.io.installation import needs_extra
 from nequix.io.interrupts import on_interrupt
 from nequix.io.progress import progress_bar
 
 if TYPE_CHECKING:
     from nequix.train.loop import Run
+    from nequix.workflows.fine_tuning import OpenRun
 
 STOPPED = 3
 """Exit code of a run that a signal ended after a checkpoint; the same command goes on."""
@@ -32,7 +30,7 @@ def train(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and stop.")] = False,
 ) -> None:
     """Train a model; interrupted, the same command goes on where it was."""
-    with training_packages():
+    with needs_extra("train", "training"):
         from nequix.train.config import read_config
         from nequix.train.loop import Run
         from nequix.train.processes import join_processes
@@ -40,15 +38,6 @@ def train(
     join_processes()
     read = read_config(config)
     follow(lambda progress: Run(read, output, progress), dry_run)
-
-
-@contextlib.contextmanager
-def training_packages() -> Iterator[None]:
-    """Name the remedy for a package of training that is not installed."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise BackendUnavailable(f"training needs {error.name}: {install_command('train')}") from None
 
 
 class Pace:
@@ -96,12 +85,15 @@ def errors_told(values: dict[str, float]) -> str:
     return told + (f"  atoms {1000 * values['energies']:.3g} meV" if "energies" in values else "")
 
 
-def follow(make: Callable[[Callable[[int], None]], Run], dry_run: bool) -> None:
+def follow(make: OpenRun, dry_run: bool) -> bool:
     """Begin a run and show its progress to the end.
 
     Args:
         make: Makes the run; takes what counts the structures that are read meanwhile.
         dry_run: Say what it would take, and stop.
+
+    Returns:
+        Whether the run is complete: not in a dry run.
     """
     with progress_bar("structures") as bar:
         run = make(bar.advance)
@@ -112,17 +104,17 @@ def follow(make: Callable[[Callable[[int], None]], Run], dry_run: bool) -> None:
         return f"{run.folder} keeps the last checkpoint; the same command continues"
 
     with on_interrupt(kept):
-        _train(run, dry_run)
+        return _train(run, dry_run)
 
 
-def _train(run: Run, dry_run: bool) -> None:
-    """Train, showing the progress, or estimate what it would take."""
+def _train(run: Run, dry_run: bool) -> bool:
+    """Train, showing the progress, or estimate what it would take; return whether the run is complete."""
     from nequix.train.loop import MODEL
 
     print(run.describe())
     if dry_run:
         print(run.estimate())
-        return
+        return False
     with progress_bar("train", run.n_steps, run.loader.position, keep=True) as bar:
         pace = Pace()
 
@@ -139,3 +131,4 @@ def _train(run: Run, dry_run: bool) -> None:
         print(f"{run.folder}: stopped after a checkpoint; the same command goes on", file=sys.stderr)
         raise typer.Exit(STOPPED)
     print(f"{run.folder / MODEL}: trained, {run.loader.position} of {run.n_steps} steps")
+    return True

@@ -65,11 +65,12 @@ def _from_record(record: dict[str, object], extra: str) -> str:
 
 
 @contextmanager
-def needs_extra(extra: str = "evaluate") -> Iterator[None]:
-    """Name the command that installs what an evaluation needs.
+def needs_extra(extra: str = "evaluate", what: str = "this evaluation") -> Iterator[None]:
+    """Name the command that installs what an evaluation or a training needs.
 
     Args:
         extra: The extra that has it.
+        what: What needs it.
 
     Raises:
         BackendUnavailable: If a module is missing within the context.
@@ -77,4 +78,4 @@ def needs_extra(extra: str = "evaluate") -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise BackendUnavailable(f"this evaluation needs {error.name}: {install_command(extra)}") from None
+        raise BackendUnavailable(f"{what} needs {error.name}: {install_command(extra)}") from None

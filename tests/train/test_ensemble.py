@@ -25,6 +25,7 @@ from nequix.graphs.results import EnsembleResults, Results
 from nequix.io.ensemble import read_ensemble
 from nequix.io.weights import Provenance, Weights, read_weights, write_weights
 from nequix.train.loop import MODEL
+from nequix.workflows import fine_tuning
 from tests.train.emt import write_data
 from tests.train.test_finetune import SPEC
 
@@ -186,8 +187,7 @@ def test_an_ensemble_that_cannot_be_calibrated_is_kept(tmp_path, monkeypatch, ca
     write_weights("parent.safetensors", SPEC, initialise(SPEC, 3), Provenance(name="little"))
     finished_members()
     begun = []
-    module = sys.modules["nequix.cli.finetune"]  # the package's attribute is the command
-    monkeypatch.setattr(module, "_train_all", lambda *_: begun.append(capsys.readouterr().err) or True)
+    monkeypatch.setattr(fine_tuning, "_train_all", lambda *_: begun.append(capsys.readouterr().err) or True)
     command = ["nequix", "finetune", "data.extxyz", "-o", "run", "--from", "parent.safetensors"]
     monkeypatch.setattr(sys, "argv", [*command, "--config", "config.yml", "--ensemble", "2"])
     with pytest.raises(SystemExit) as caught:
