@@ -65,8 +65,8 @@ class NequixCalculator(Calculator):
             cannot take, others than a potential's own, or another guard.
     """
 
-    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
-    ignored_changes = {"initial_charges", "initial_magmoms"}  # noqa: RUF012 - declared by ASE
+    implemented_properties: list[str] = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
+    ignored_changes: set[str] = {"initial_charges", "initial_magmoms"}  # noqa: RUF012 - declared by ASE
 
     def __init__(
         self,
@@ -82,6 +82,8 @@ class NequixCalculator(Calculator):
     ) -> None:
         super().__init__()
         check_guard(guard)
+        self.atoms: Atoms | None
+        self.results: dict[str, Any]
         self._locks: dict[int, contextlib.AbstractContextManager[Any]] = {}
         self.guard: DistanceGuard | None = None
         if not 0 <= skin < math.inf:
@@ -100,9 +102,9 @@ class NequixCalculator(Calculator):
         else:
             _refuse_others(model, backend, kernel, dtype, device, threads)
         self.potential = model
-        self.backend = model.backend
+        self.backend: str = model.backend
         chosen = {"model": name, "backend": self.backend, "kernel": self.kernel}
-        self.parameters = Parameters(chosen, dtype=self.dtype, device=self.device)
+        self.parameters: Parameters = Parameters(chosen, dtype=self.dtype, device=self.device)
 
     @property
     def kernel(self) -> str:

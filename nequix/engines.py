@@ -15,7 +15,7 @@ from nequix.io.weights import Weights
 if TYPE_CHECKING:
     from nequix.potential import Potential
 
-ENGINES = {"jax": ("jax", "equinox"), "torch": ("torch",)}
+ENGINES: dict[str, tuple[str, ...]] = {"jax": ("jax", "equinox"), "torch": ("torch",)}
 """Every engine, in the order of preference, and the packages that it imports."""
 
 

@@ -180,12 +180,13 @@ class SpreadGuard:
             if known is None
             else (known.forces_scale * known.forces_limit, known.energy_scale * known.energy_limit)
         )
-        self.limit = float(ends[0] if limit is None else limit)
-        self.energy_limit = float(ends[1] if energy_limit is None else energy_limit)
+        self.limit: float = float(ends[0] if limit is None else limit)
+        self.energy_limit: float = float(ends[1] if energy_limit is None else energy_limit)
         self._calibrated = (np.nan, np.nan) if known is None else ends
-        self.atoms, self.action = atoms, action
+        self.atoms: Atoms = atoms
+        self.action = action
         self._calculator = calculator
-        self.exceeded = 0
+        self.exceeded: int = 0
         self._outside = False
 
     def __call__(self) -> None:

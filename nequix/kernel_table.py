@@ -65,7 +65,7 @@ class KernelTable(Generic[K]):
 
     def __init__(self, classes: Sequence[type[K]]) -> None:
         self._classes = {kernel.name: kernel for kernel in classes}
-        self.names = tuple(self._classes)
+        self.names: tuple[str, ...] = tuple(self._classes)
 
     def select(self, name: str, platform: str, spec: ModelSpec | None = None) -> K:
         """Make a convolution kernel.

@@ -160,6 +160,10 @@ class EnsemblePotential(ABC):
     """
 
     backend: str
+    spec: ModelSpec
+    kernel: Any  # a Kernel
+    dtype: str
+    device: Any
     _member: type[Potential]
 
     def __init__(

@@ -27,10 +27,10 @@ from nequix.io.interrupts import Interrupted, interruptible
 COMMANDS = (predict, relax, train, finetune, select, assess, verify, convert, info, models)
 """Every command; its name is the function's."""
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app: typer.Typer = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
-for command in COMMANDS:
-    app.command()(command)
+for _command in COMMANDS:
+    app.command()(_command)
 app.add_typer(data.app, name="data")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(coverage.app, name="coverage")

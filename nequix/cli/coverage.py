@@ -35,7 +35,7 @@ class _Group(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from nequix.data.sources import Source
     from nequix.data.stats import Statistics
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Fetch, convert, measure and check data.")
+app: typer.Typer = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Fetch, convert, measure and check data."
+)
 
 _Sources = Annotated[list[Path], typer.Argument(help="Files or folders of structures; see docs/data.md.")]
 _Workers = Annotated[int, typer.Option(min=0, help="Worker processes; 0 for none.")]

@@ -19,7 +19,7 @@ from nequix.io.tables import format_fields, format_table
 if TYPE_CHECKING:
     from nequix.evaluation.run_directory import RunDirectory
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Compare a model with references; see docs/evaluate.md."
 )
 

@@ -10,7 +10,7 @@ import typer
 
 from nequix.core.errors import WeightsError
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Use models in LAMMPS and other C and C++ programs; see docs/native-c.md.",

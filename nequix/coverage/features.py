@@ -75,7 +75,7 @@ class FeatureSums:
     """Sums from which a :class:`FeatureReference` follows."""
 
     def __init__(self) -> None:
-        self.n = 0
+        self.n: int = 0
         self.first: np.ndarray | float = 0.0
         self.second: np.ndarray | float = 0.0
 

@@ -33,7 +33,7 @@ class AseSource(Source):
     """
 
     def __init__(self, path: str | os.PathLike[str], keys: LabelKeys) -> None:
-        self.path = os.fspath(path)
+        self.path: str = os.fspath(path)
         self.keys = keys
         self._atoms: list[Atoms] | None = None
         file_format(Path(path))

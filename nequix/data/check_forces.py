@@ -154,18 +154,19 @@ class ForceComparison:
             directed = sizes > SIGNIFICANT * usual
             large &= directed | (not fitted)
         kept = np.flatnonzero(large)
-        self.structures = [labelled[index][0] for index in kept]
-        self.cosines = np.array(
+        self.structures: list[Structure] = [labelled[index][0] for index in kept]
+        self.cosines: np.ndarray = np.array(
             [
                 float((labelled[i][1] * labelled[i][2]).mean()) / (sizes[i] * expected[i])
                 for i in kept.tolist()
             ]
         )
-        self.ratios, self.directed = sizes[kept] / expected[kept], directed[kept]
+        self.ratios: np.ndarray = sizes[kept] / expected[kept]
+        self.directed: np.ndarray = directed[kept]
         middle = float(np.median(self.cosines)) if kept.size else 0.0
-        self.sign = -1.0 if middle < 0 else 1.0
-        self.agreement = abs(middle)
-        self.factor = self.sign * float(np.median(self.ratios)) if kept.size else 1.0
+        self.sign: float = -1.0 if middle < 0 else 1.0
+        self.agreement: float = abs(middle)
+        self.factor: float = self.sign * float(np.median(self.ratios)) if kept.size else 1.0
 
     def judge(self, report: Report, reference: str, suffix: str = "") -> None:
         """Find single structures whose forces are not those of their atoms.

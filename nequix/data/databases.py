@@ -30,7 +30,7 @@ class DatabaseSource(Source):
     """
 
     def __init__(self, path: str | os.PathLike[str], keys: LabelKeys) -> None:
-        self.path = os.fspath(path)
+        self.path: str = os.fspath(path)
         self.keys = keys
 
     def __len__(self) -> int:

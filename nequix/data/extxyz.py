@@ -40,7 +40,7 @@ class XyzSource(Source):
     """
 
     def __init__(self, path: str | os.PathLike[str], keys: LabelKeys) -> None:
-        self.path = os.fspath(path)
+        self.path: str = os.fspath(path)
         self.keys = keys
         self._offsets: np.ndarray | None = None
         self._held: bytes | None = None
@@ -96,7 +96,7 @@ class ZipSource(Source):
     """
 
     def __init__(self, path: str | os.PathLike[str], keys: LabelKeys) -> None:
-        self.path = os.fspath(path)
+        self.path: str = os.fspath(path)
         self.keys = keys
         self._starts: np.ndarray | None = None
 

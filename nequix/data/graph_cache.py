@@ -29,7 +29,9 @@ class GraphCache:
     """
 
     def __init__(self, source: Source, spec: ModelSpec, size: float) -> None:
-        self.source, self.spec, self.size = source, spec, size
+        self.source: Source = source
+        self.spec: ModelSpec = spec
+        self.size: float = size
         self._kept: dict[int, tuple[Structure, Graph]] = {}
         self._left = size
 

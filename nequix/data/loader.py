@@ -86,20 +86,24 @@ class Loader:
                 f"sizes of {len(sizes)} structures at {sizes.cutoff} A, expected {len(source)} at "
                 f"{spec.cutoff} A"
             )
-        self.budget = budget or choose_budget(sizes, batch_size or 0)
+        self.budget: Budget = budget or choose_budget(sizes, batch_size or 0)
         refuse_huge_budget(self.budget.n_tiles, self.budget.n_graphs - 1)
         self.skipped: list[str] = []
+        self.source: Source
+        self.sizes: Sizes
         self.source, self.sizes = self._fitting(source, sizes, skip_oversized)
-        self.spec, self.epochs, self._n_workers = spec, epochs, n_workers
+        self.spec: ModelSpec = spec
+        self.epochs: int | None = epochs
+        self._n_workers = n_workers
         self._packing = Packing(self.sizes, self.budget, seed, shards, shuffle)
         kept = GraphCache(self.source, spec, memory * 2**30 / max(1, n_workers))
         self._build = partial(_build_step, self._packing, kept, self.budget, shards, tuple(mine))
-        self.steps_per_epoch = self._packing.n_batches // shards
+        self.steps_per_epoch: int = self._packing.n_batches // shards
         self._identity = {
             "seed": seed, "shards": shards, "shuffle": shuffle, "n_structures": len(self.source),
             "budget": [self.budget.n_nodes, self.budget.n_tiles, self.budget.n_graphs],
         }  # fmt: skip
-        self.position = 0
+        self.position: int = 0
         self._steps: Iterator[list[Batch]] | None = None
 
     def _fitting(self, source: Source, sizes: Sizes, skip: bool) -> tuple[Source, Sizes]:

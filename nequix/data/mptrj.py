@@ -50,7 +50,7 @@ class MPtrjSource(Source):
     """
 
     def __init__(self, path: str | os.PathLike[str], keys: LabelKeys) -> None:
-        self.path = os.fspath(path)
+        self.path: str = os.fspath(path)
         usual = LabelKeys()
         self._energy = ENERGY if keys.energy == usual.energy else keys.energy[0]
         self._forces = "force" if keys.forces == usual.forces else keys.forces[0]

@@ -95,8 +95,8 @@ class Subset(Source):
 
     def __init__(self, source: Source, indices: Sequence[int] | np.ndarray) -> None:
         self.source = source
-        self.indices = np.asarray(indices, np.int64)
-        self.path = source.path
+        self.indices: np.ndarray = np.asarray(indices, np.int64)
+        self.path: str = source.path
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -114,7 +114,7 @@ class Joined(Source):
     """
 
     def __init__(self, sources: Sequence[Source], path: str) -> None:
-        self.sources = tuple(sources)
+        self.sources: tuple[Source, ...] = tuple(sources)
         self.path = path
         self._ends: list[int] | None = None
 

@@ -38,11 +38,11 @@ class PhononSource(Source):
     """
 
     def __init__(self, paths: Sequence[str | os.PathLike[str]]) -> None:
-        self.path = ", ".join(os.fspath(path) for path in paths)
+        self.path: str = ", ".join(os.fspath(path) for path in paths)
         found = [item for path in paths for item in _references(Path(path))]
         if not found:
             raise DataError("no phonons: give at least one phonopy file or folder")
-        self.names = tuple(name for name, _ in found)
+        self.names: tuple[str, ...] = tuple(name for name, _ in found)
         self._materials = [_read(path) for _, path in found]
         self._n_columns = max(3 * len(columns) for _, columns in self._materials)
 

@@ -43,7 +43,7 @@ class VerletNeighborList:
 
     def __init__(self, skin: float) -> None:
         self.skin = skin
-        self.searches = 0
+        self.searches: int = 0
         self.squares: Float[np.ndarray, " e"] = np.empty(0)
         # One value: an interrupt, or another thread, must find no edges beside a structure that has others.
         self._last: _Search | None = None

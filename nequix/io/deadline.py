@@ -25,7 +25,8 @@ class Deadline:
     """
 
     def __init__(self, seconds: float, least_rate: float = 0.0) -> None:
-        self.seconds, self._rate = seconds, least_rate
+        self.seconds: float = seconds
+        self._rate = least_rate
         self._start, self._n_bytes = time.monotonic(), 0
         self._sockets: list[socket.socket] = []
         self._done = threading.Event()

@@ -40,7 +40,8 @@ class Interrupted(BaseException):
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
-        self.number, self.kept = number, ""
+        self.number: int = number
+        self.kept: str = ""
 
     @property
     def exit_code(self) -> int:

@@ -23,7 +23,7 @@ class Bar:
 
     def __init__(self, display: Progress | None = None, task: TaskID | None = None) -> None:
         self._display, self._task = display, task
-        self.visible = display is not None
+        self.visible: bool = display is not None
 
     def advance(self, count: float = 1) -> None:
         """Count what is done.

@@ -25,7 +25,7 @@ WEIGHT_FILE = Format("weight file")
 MAX_BYTES = 1 << 30
 """Models of more bytes are refused; the published shape has 2.8 MB."""
 
-DTYPES = {np.dtype(np.float32): "F32", np.dtype(np.float64): "F64"}
+DTYPES: dict[np.dtype[Any], str] = {np.dtype(np.float32): "F32", np.dtype(np.float64): "F64"}
 """The allowed dtypes, and safetensors' names for them."""
 
 AGAIN = "the file is damaged or was edited; fetch, convert or write it anew"

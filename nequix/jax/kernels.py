@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 
 from nequix.core.errors import BackendUnavailable
 from nequix.devices import parse_device
-from nequix.jax.convolution import PlainKernel
+from nequix.jax.convolution import Kernel, PlainKernel
 from nequix.jax.e3nn_kernel import E3nnKernel
 from nequix.jax.isolation import check_fork
 from nequix.jax.native_kernel import NativeKernel
@@ -15,8 +17,9 @@ from nequix.kernel_table import KernelTable
 
 # Register new kernels here.
 TABLE = KernelTable((PlainKernel, NativeKernel, E3nnKernel, OpenEquivarianceKernel))
-KERNELS = TABLE.names
-select_kernel, available_kernels = TABLE.select, TABLE.available
+KERNELS: tuple[str, ...] = TABLE.names
+select_kernel: Callable[..., Kernel] = TABLE.select
+available_kernels: Callable[[str], tuple[str, ...]] = TABLE.available
 
 
 def find_device(name: str | None) -> jax.Device:  # pyright: ignore[reportInvalidTypeForm]

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from nequix.core.parameters import cast_parameters
+from nequix.core.spec import ModelSpec
 from nequix.graphs.graph import Graph
 from nequix.graphs.tiling import CHUNK_TILES, TiledGraph, round_up, tile_edges, tiles_needed
 from nequix.io.interrupts import compiling
@@ -188,13 +189,13 @@ class Potential(BasePotential):
     ) -> None:
         parameters = cast_parameters(weights.parameters, dtype)
         self.dtype = dtype
-        self.spec = weights.spec
-        self.device = find_device(device)
+        self.spec: ModelSpec = weights.spec
+        self.device: Any = find_device(device)
         self._sizes: list[tuple[int, int, int]] = []
         self._compile()
         with self._precision():
             self.model = Model(weights.spec, jax.device_put(parameters, self.device))
-        self.kernel = TABLE.bound(kernel, self.platform, weights, dtype, threads)
+        self.kernel: Any = TABLE.bound(kernel, self.platform, weights, dtype, threads)
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies find the device by its name and compile anew; parameters travel as NumPy's, in full."""

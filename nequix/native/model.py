@@ -146,7 +146,8 @@ class NativeModel:
         self._key = _digest(weights, dtype)
         with usual_errors():
             packed = Packed(weights, dtype, _TABLES.get(self._key))
-        self.tables, self.spec = packed.tables, weights.spec
+        self.tables: Tables = packed.tables
+        self.spec: ModelSpec = weights.spec
         _TABLES[self._key] = self.tables
         handle = ctypes.c_void_p()
         name = instructions.encode() if instructions else None

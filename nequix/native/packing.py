@@ -55,7 +55,7 @@ class Packed:
             [radial[str(index)] for index in range(spec.radial_mlp_layers + 1)]
             for radial in (self._groups[f"layers.{t}"]["radial"] for t in range(spec.n_layers))
         ]
-        self.tables = tables or tabulate(mlps, spec, dtype)
+        self.tables: Tables = tables or tabulate(mlps, spec, dtype)
         layers = (LayerStruct * spec.n_layers)()
         for t, layer in enumerate(plan(spec)):
             self._pack_layer(layers[t], layer, t, spec)
@@ -63,7 +63,7 @@ class Packed:
         scalars = spec.hidden[0]
         readout = _pad(self._groups["readout"]["0e"] * spec.scale / math.sqrt(scalars), 0)
         tables = self.tables
-        self.struct = SpecStruct(
+        self.struct: SpecStruct = SpecStruct(
             n_species=spec.n_species,
             lmax=spec.lmax,
             n_layers=spec.n_layers,

@@ -94,7 +94,8 @@ class Part:
             _array(senders, np.int32, (n_edges,)),
             _array(species, np.int32, (len(species),)),
         ]
-        self.energies, self.gradient = np.empty(n_receivers), np.empty((n_edges, 3))
+        self.energies: np.ndarray = np.empty(n_receivers)
+        self.gradient: np.ndarray = np.empty((n_edges, 3))
         arrays = [_address(array) for array in self._arrays]
         results = [_address(self.energies), _address(self.gradient)]
         _check(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 
 from nequix import engines
 from nequix.core.errors import BackendUnavailable
 from nequix.core.parameters import check_dtype
+from nequix.core.spec import ModelSpec
 from nequix.graphs.graph import Graph
 from nequix.io.weights import Weights
 from nequix.native.model import NativeModel, check_threads, shared_model
@@ -26,7 +28,7 @@ class NativeKernel:
 
     def __init__(self, model: NativeModel, threads: int | None = None) -> None:
         self.model = model
-        self.threads = None if threads is None else check_threads(threads)
+        self.threads: int | None = None if threads is None else check_threads(threads)
         self.n_calls = 0
 
 
@@ -84,8 +86,9 @@ class Potential(BasePotential):
                 "or backend='torch'"
             )
         check_dtype(dtype)
-        self.spec, self.dtype = weights.spec, dtype
-        self.kernel = NativeKernel(shared_model(weights, dtype), threads)
+        self.spec: ModelSpec = weights.spec
+        self.dtype: str = dtype
+        self.kernel: Any = NativeKernel(shared_model(weights, dtype), threads)
         self._weights = weights
         self._engine: tuple[int, BasePotential] | None = None
 

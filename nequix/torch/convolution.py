@@ -55,7 +55,7 @@ class Kernel:
     then: str = ""
 
     def __init__(self) -> None:
-        self.n_calls = 0
+        self.n_calls: int = 0
 
     def bind(self, weights: Weights, dtype: str) -> None:
         """Prepare for a model; most kernels need nothing.

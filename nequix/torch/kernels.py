@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from nequix.core.errors import BackendUnavailable
 from nequix.devices import parse_device
 from nequix.kernel_table import KernelTable
-from nequix.torch.convolution import PlainKernel
+from nequix.torch.convolution import Kernel, PlainKernel
 from nequix.torch.e3nn_kernel import E3nnKernel
 from nequix.torch.isolation import check_fork
 from nequix.torch.native_kernel import NativeKernel
@@ -15,8 +17,9 @@ from nequix.torch.openequivariance_kernel import OpenEquivarianceKernel
 
 # Register new kernels here.
 TABLE = KernelTable((PlainKernel, NativeKernel, E3nnKernel, OpenEquivarianceKernel))
-KERNELS = TABLE.names
-select_kernel, available_kernels = TABLE.select, TABLE.available
+KERNELS: tuple[str, ...] = TABLE.names
+select_kernel: Callable[..., Kernel] = TABLE.select
+available_kernels: Callable[[str], tuple[str, ...]] = TABLE.available
 
 
 def find_device(name: str | None) -> torch.device:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from nequix.core.parameters import cast_parameters
+from nequix.core.spec import ModelSpec
 from nequix.graphs.graph import Graph
 from nequix.graphs.tiling import TiledGraph, tile_edges
 from nequix.io.weights import Weights
@@ -166,12 +167,12 @@ class Potential(BasePotential):
     ) -> None:
         parameters = cast_parameters(weights.parameters, dtype)
         self.dtype = dtype
-        self.spec = weights.spec
-        self.device = find_device(device)
+        self.spec: ModelSpec = weights.spec
+        self.device: Any = find_device(device)
         with self._precision():
             put = {name: self._put(values) for name, values in parameters.items()}
             self.model = Model(weights.spec, put).requires_grad_(False)
-        self.kernel = TABLE.bound(kernel, self.platform, weights, dtype, threads)
+        self.kernel: Any = TABLE.bound(kernel, self.platform, weights, dtype, threads)
 
     @property
     def platform(self) -> str:

@@ -35,7 +35,7 @@ class Folder:
 
     def __init__(self, path: Path, config: TrainConfig) -> None:
         self._path = path
-        self.text = to_json(config)
+        self.text: str = to_json(config)
         make_folder(path)
         noted = path / CONFIG
         changed = changes(noted.read_text(), config) if noted.exists() else []

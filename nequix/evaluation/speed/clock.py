@@ -74,13 +74,13 @@ class Runner:
     """
 
     def __init__(self, calculator: Calculator, n_atoms: int) -> None:
-        self.atoms = diamond(n_atoms)
+        self.atoms: Atoms = diamond(n_atoms)
         self.atoms.calc = calculator
-        self.dynamics = VelocityVerlet(self.atoms, timestep=STEP * units.fs)
-        self.first = self._time(1)
+        self.dynamics: VelocityVerlet = VelocityVerlet(self.atoms, timestep=STEP * units.fs)
+        self.first: float = self._time(1)
         self.n_steps = 1
         again = min(self._time(1), self._time(1))
-        self.n_steps = int(min(max(LEAST / again, 1), 100))
+        self.n_steps: int = int(min(max(LEAST / again, 1), 100))
 
     def turn(self) -> float:
         """Run some steps and return the seconds of one."""
