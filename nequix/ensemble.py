@@ -94,7 +94,7 @@ class NequixEnsembleCalculator(NequixCalculator):
         )
         super().__init__(self._ensemble, skin=skin)
         if guard is not None:
-            self.guard = DistanceGuard(guard, weights[0])
+            self.guard: DistanceGuard | None = DistanceGuard(guard, weights[0])
         self.parameters.update(model=f"{len(weights)} members of {weights[0].provenance.name}")
 
     def reset(self) -> None:

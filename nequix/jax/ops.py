@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +10,12 @@ import numpy as np
 
 Array = jax.Array
 
-concatenate: Callable[..., Array] = jnp.concatenate
-ones_like: Callable[..., Array] = jnp.ones_like
-sigmoid: Callable[..., Array] = jax.nn.sigmoid
-sin: Callable[..., Array] = jnp.sin
-sqrt: Callable[..., Array] = jnp.sqrt
-where: Callable[..., Array] = jnp.where
+concatenate = jnp.concatenate
+ones_like = jnp.ones_like
+sigmoid = jax.nn.sigmoid
+sin = jnp.sin
+sqrt = jnp.sqrt
+where = jnp.where
 
 
 def constant(values: np.ndarray, like: Array) -> Array:

@@ -170,11 +170,11 @@ class Interaction(nn.Module):
 
     def __init__(self, groups: Mapping[str, dict[str, Array]], plan: LayerPlan, spec: ModelSpec) -> None:
         super().__init__()
-        self.radial: nn.ParameterDict = nn.ParameterDict(groups["radial"])
-        self.linear_1: nn.ParameterDict = nn.ParameterDict(groups["linear_1"])
-        self.linear_2: nn.ParameterDict = nn.ParameterDict(groups["linear_2"])
-        self.skip: nn.ParameterDict = nn.ParameterDict(groups["skip"])
-        self.norm: nn.ParameterDict = nn.ParameterDict(groups.get("norm", {}))
+        self.radial = nn.ParameterDict(groups["radial"])
+        self.linear_1 = nn.ParameterDict(groups["linear_1"])
+        self.linear_2 = nn.ParameterDict(groups["linear_2"])
+        self.skip = nn.ParameterDict(groups["skip"])
+        self.norm = nn.ParameterDict(groups.get("norm", {}))
         self.plan = plan
         self.spec = spec
 

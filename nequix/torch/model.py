@@ -35,9 +35,9 @@ class Model(nn.Module):
         super().__init__()
         groups = group(spec, parameters)
         layers = [Interaction(groups[f"layers.{i}"], layer, spec) for i, layer in enumerate(plan(spec))]
-        self.layers: nn.ModuleList = nn.ModuleList(layers)
-        self.readout: nn.ParameterDict = nn.ParameterDict(groups["readout"])
-        self.atom_energies: nn.Buffer = nn.Buffer(parameters["atom_energies"])
+        self.layers = nn.ModuleList(layers)
+        self.readout = nn.ParameterDict(groups["readout"])
+        self.atom_energies = nn.Buffer(parameters["atom_energies"])
         self.spec = spec
 
     def begin(

@@ -9,12 +9,12 @@ import torch
 
 Array = torch.Tensor
 
-concatenate: Callable[..., Array] = torch.concatenate
-ones_like: Callable[..., Array] = torch.ones_like
-sigmoid: Callable[..., Array] = torch.sigmoid
-sin: Callable[..., Array] = torch.sin
-sqrt: Callable[..., Array] = torch.sqrt
-where: Callable[..., Array] = torch.where
+concatenate = torch.concatenate
+ones_like = torch.ones_like
+sigmoid = torch.sigmoid
+sin = torch.sin
+sqrt = torch.sqrt
+where = torch.where
 
 
 def constant(values: np.ndarray, like: Array) -> Array:
