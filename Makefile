@@ -21,7 +21,7 @@ lint: .venv/stamp-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tests/language/check.py
-	$(BIN)/clang-format --dry-run --Werror $(SOURCES) $(wildcard tests/native/*.h tests/native/*.cpp)
+	$(BIN)/clang-format --dry-run --Werror $(SOURCES) $(HOSTS) $(wildcard tests/native/*.h tests/native/*.cpp)
 	$(BIN)/pyright
 
 sanitize: .venv/stamp-dev
@@ -29,11 +29,12 @@ sanitize: .venv/stamp-dev
 
 format: .venv/stamp-dev
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $(SOURCES) $(wildcard tests/native/*.h tests/native/*.cpp)
+	$(BIN)/clang-format -i $(SOURCES) $(HOSTS) $(wildcard tests/native/*.h tests/native/*.cpp)
 	$(BIN)/ruff check --fix .
 
 # Recompile when a source changes.
 SOURCES := $(wildcard nequix/native/src/*.cpp nequix/native/src/*.h nequix/native/src/kernels/*)
+HOSTS := $(wildcard nequix/lammps/src/*.cpp nequix/lammps/src/*.h examples/native/*.cpp)
 NATIVE := $(SOURCES) nequix/native/src/CMakeLists.txt \
           nequix/native/generate.py nequix/native/sources.py nequix/core/coupling.py
 
