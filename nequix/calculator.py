@@ -63,6 +63,16 @@ class NequixCalculator(Calculator):
             if it has no coverage reference.
         ValueError: For another backend, kernel or precision than there are, threads that the kernel
             cannot take, others than a potential's own, or another guard.
+
+    Example:
+        >>> from ase.build import bulk
+        >>> from nequix import NequixCalculator
+        >>> atoms = bulk("Si", a=5.4)
+        >>> atoms.calc = NequixCalculator("nequix-nano")
+        >>> atoms.get_forces().shape
+        (2, 3)
+        >>> atoms.get_stress().shape  # xx, yy, zz, yz, xz, xy, eV/A^3
+        (6,)
     """
 
     implemented_properties: list[str] = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012

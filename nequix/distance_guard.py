@@ -26,7 +26,18 @@ class DistanceError(GraphError):
 
 
 class DistanceWarning(RuntimeWarning):
-    """Atoms are closer than any of their kind in the training data of a model."""
+    """Atoms are closer than any of their kind in the training data of a model.
+
+    Example:
+        >>> import warnings
+        >>> from ase import Atoms
+        >>> from nequix import DistanceWarning, predict
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     _ = predict(Atoms("Si2", [[0, 0, 0], [0, 0, 0.9]]), "nequix-nano")
+        >>> [one.category is DistanceWarning for one in caught]
+        [True]
+    """
 
 
 class DistanceGuard:

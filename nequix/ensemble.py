@@ -66,6 +66,14 @@ class NequixEnsembleCalculator(NequixCalculator):
         WeightsError: If it is no ensemble, or a file is damaged.
         ValueError: For another backend, kernel or precision than there are, or threads that the kernel
             cannot take.
+
+    Example:
+        >>> from ase.build import bulk
+        >>> from nequix import NequixEnsembleCalculator
+        >>> atoms = bulk("Si", a=5.4)
+        >>> atoms.calc = NequixEnsembleCalculator(["nequix-nano", "nequix-nano"])
+        >>> float(atoms.calc.get_property("energy_spread", atoms))  # of a model with itself
+        0.0
     """
 
     def __init__(
@@ -155,6 +163,16 @@ class SpreadGuard:
     Raises:
         ValueError: If there is neither a limit nor a calibration, if a limit is not positive, or if the
             calculator is no ensemble.
+
+    Example:
+        >>> from ase.build import bulk
+        >>> from nequix import NequixEnsembleCalculator, SpreadGuard
+        >>> atoms = bulk("Si", a=5.4)
+        >>> atoms.calc = NequixEnsembleCalculator(["nequix-nano", "nequix-nano"])
+        >>> guard = SpreadGuard(atoms, limit=0.1, action="stop")
+        >>> guard()  # dynamics.attach(guard, interval=10) calls it
+        >>> guard.exceeded
+        0
     """
 
     def __init__(

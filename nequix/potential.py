@@ -38,6 +38,14 @@ class Potential(ABC):
         kernel: Computes the messages.
         dtype: Precision of the layers, ``float32`` or ``float64``.
         device: Where it runs, as the backend calls it.
+
+    Example:
+        >>> from ase.build import bulk
+        >>> from nequix import graph_from_atoms, load_model
+        >>> potential = load_model("nequix-nano", "native", dtype="float64")
+        >>> graph = graph_from_atoms(bulk("Si", a=5.4), potential.spec)
+        >>> bool(abs(potential.evaluate(graph).forces.sum()) < 1e-9)
+        True
     """
 
     backend: str

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 
 class NequixError(Exception):
-    """Base of every error that nequix raises on purpose."""
+    """Base of every error that nequix raises on purpose.
+
+    Example:
+        >>> import nequix
+        >>> try:
+        ...     nequix.load_weights("nequix-mini")
+        ... except nequix.NequixError as error:
+        ...     print(type(error).__name__, "did you mean 'nequix-nano'" in str(error))
+        WeightsError True
+    """
 
 
 class SpecError(NequixError, ValueError):
@@ -16,7 +25,17 @@ class WeightsError(NequixError, ValueError):
 
 
 class GraphError(NequixError, ValueError):
-    """A structure that cannot become a graph: no atoms, bad numbers, a singular periodic cell."""
+    """A structure that cannot become a graph: no atoms, bad numbers, a singular periodic cell.
+
+    Example:
+        >>> from ase import Atoms
+        >>> import nequix
+        >>> try:
+        ...     nequix.predict(Atoms("Og"), "nequix-nano")
+        ... except nequix.GraphError as error:
+        ...     print("atom 0 is Og" in str(error))
+        True
+    """
 
 
 class DataError(NequixError, ValueError):

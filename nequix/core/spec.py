@@ -63,6 +63,12 @@ class ModelSpec:
 
     Raises:
         SpecError: For any value outside its range, naming the field.
+
+    Example:
+        >>> import nequix
+        >>> spec = nequix.load_weights("nequix-nano").spec
+        >>> spec.cutoff, spec.n_layers
+        (5.0, 2)
     """
 
     atomic_numbers: tuple[int, ...]

@@ -25,6 +25,11 @@ class ItemResult:
         values: Numbers and words by name, for JSON; None where a number does not exist.
         arrays: Arrays by name, for NumPy's format.
         error: Why the item failed; None if it did not.
+
+    Example:
+        >>> from nequix import ItemResult
+        >>> ItemResult({"energy": -1.5}).error is None
+        True
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -33,7 +38,29 @@ class ItemResult:
 
 
 class Task(Protocol):
-    """An evaluation. It goes to worker processes: keep it small, and read large data where it is used."""
+    """An evaluation. It goes to worker processes: keep it small, and read large data where it is used.
+
+    Example:
+        >>> import nequix
+        >>> class Atom:
+        ...     name = "atom"
+        ...
+        ...     def settings(self):
+        ...         return {}
+        ...
+        ...     def items(self):
+        ...         return ["Si", "O"]
+        ...
+        ...     def evaluate(self, item, calculator):
+        ...         from ase import Atoms
+        ...
+        ...         return nequix.ItemResult({"energy": calculator.get_potential_energy(Atoms(item))})
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     results = nequix.evaluate(Atom(), f"{folder}/run", "nequix-nano").results()
+        >>> sorted(results)
+        ['O', 'Si']
+    """
 
     @property
     def name(self) -> str:

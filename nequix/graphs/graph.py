@@ -232,6 +232,14 @@ def graph_from_atoms(atoms: Any, spec: ModelSpec, search: Callable = neighbor_li
 
     Raises:
         GraphError: As :func:`build_graph`.
+
+    Example:
+        >>> from ase.build import bulk
+        >>> from nequix import graph_from_atoms, load_model
+        >>> potential = load_model("nequix-nano")
+        >>> graph = graph_from_atoms(bulk("Si", a=5.4), potential.spec)
+        >>> graph.n_nodes, graph.n_edges
+        (2, 56)
     """
     missing = [name for name in ("numbers", "positions", "cell", "pbc") if not hasattr(atoms, name)]
     if missing:
@@ -247,6 +255,14 @@ def batch(graphs: Sequence[Graph]) -> Graph:
 
     Raises:
         GraphError: For no graphs, graphs of different specifications, or more edges than the memory holds.
+
+    Example:
+        >>> from ase.build import bulk
+        >>> from nequix import batch, graph_from_atoms, load_model
+        >>> potential = load_model("nequix-nano")
+        >>> graphs = [graph_from_atoms(bulk("Si", a=a), potential.spec) for a in (5.3, 5.4)]
+        >>> potential.evaluate(batch(graphs)).energy.shape
+        (2,)
     """
     if not graphs:
         raise GraphError("cannot batch no graphs; give at least one")

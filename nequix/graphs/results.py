@@ -25,6 +25,14 @@ class Results:
         forces: eV/A.
         stress: eV/A^3, ``(1/V) dE/d(strain)``, positive under tension (ASE's sign); NaN for a
             structure without a volume.
+
+    Example:
+        >>> from ase.build import bulk
+        >>> from nequix import graph_from_atoms, load_model
+        >>> potential = load_model("nequix-nano")
+        >>> results = potential.evaluate(graph_from_atoms(bulk("Si", a=5.4), potential.spec))
+        >>> results.forces.shape, results.stress.shape
+        ((2, 3), (1, 3, 3))
     """
 
     energy: Float[np.ndarray, " n_graphs"]

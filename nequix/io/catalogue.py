@@ -145,7 +145,13 @@ REFERENCES = {
 
 
 def list_models() -> list[str]:
-    """List the names that :func:`load_weights` knows."""
+    """List the names that :func:`load_weights` knows.
+
+    Example:
+        >>> from nequix import list_models
+        >>> list_models()[0]
+        'nequix-nano'
+    """
     return [*BUNDLED, *ENTRIES]
 
 
@@ -161,6 +167,12 @@ def load_weights(name_or_path: str | os.PathLike[str]) -> Weights:
 
     Raises:
         WeightsError: If there is no such model or file, it cannot be downloaded, or is damaged.
+
+    Example:
+        >>> from nequix import load_weights
+        >>> weights = load_weights("nequix-nano")
+        >>> weights.provenance.name
+        'nequix-nano'
     """
     entry = _lookup(name_or_path)
     if entry is not None:

@@ -38,6 +38,11 @@ class Provenance:
         citation: What to cite.
         source: Address and digest of the file that it was made from.
         extra: Any more metadata, kept as it is.
+
+    Example:
+        >>> from nequix import Provenance
+        >>> Provenance(name="mine", licence="MIT").to_metadata()["theory"]
+        'unknown'
     """
 
     name: str = "unknown"
@@ -67,6 +72,12 @@ class Weights:
         parameters: One array for each entry of the manifest, by name, float32 or float64.
         provenance: Where it comes from.
         digest: SHA-256 of the file, or None for a model that was never in one.
+
+    Example:
+        >>> from nequix import load_weights
+        >>> weights = load_weights("nequix-nano")
+        >>> weights.parameters["atom_energies"].shape == (weights.spec.n_species,)
+        True
     """
 
     spec: ModelSpec
@@ -136,6 +147,16 @@ def write_weights(
     Raises:
         WeightsError: If the parameters are not those of the specification, not finite or of mixed dtype,
             if the metadata is not text, or if the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from nequix import load_weights, read_weights, write_weights
+        >>> weights = load_weights("nequix-nano")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = f"{folder}/copy.safetensors"
+        ...     write_weights(path, weights.spec, weights.parameters, weights.provenance)
+        ...     read_weights(path).spec == weights.spec
+        True
     """
     where = os.fspath(path)
     arrays = _checked(spec, parameters, where)

@@ -36,6 +36,12 @@ def open_calculator(
         WeightsError: If there is no such model, or it cannot be downloaded or read.
         ValueError: For an unknown backend, kernel or precision, or for a calculator with another execution
             than the default.
+
+    Example:
+        >>> from nequix import Execution
+        >>> from nequix.workflows.models import open_calculator
+        >>> open_calculator("nequix-nano", Execution("native")).backend
+        'native'
     """
     if isinstance(model, NequixCalculator):
         if execution != DEFAULT:

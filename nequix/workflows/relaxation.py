@@ -108,7 +108,7 @@ def relax(
         >>> relaxed = nequix.relax(crystal, "nequix-nano", cell=True)
         >>> relaxed.converged, relaxed.fmax < 0.02
         (True, True)
-        >>> relaxed.atoms.get_volume() < crystal.get_volume()
+        >>> bool(relaxed.atoms.get_volume() < crystal.get_volume())
         True
     """
     check_limits(fmax, steps)

@@ -35,6 +35,11 @@ class Errors:
         paths: What :func:`nequix.data.opening.open_source` opens.
         keys: Where the labels are.
         max_atoms: Atoms evaluated at once; at least one structure is.
+
+    Example:
+        >>> from nequix import Errors
+        >>> Errors(("labelled.extxyz",)).name
+        'errors'
     """
 
     paths: tuple[str, ...]

@@ -38,6 +38,11 @@ class Physics:
             left out.
         n_elastic: Crystals whose elastic constants are computed.
         picoseconds: Length of the dynamics.
+
+    Example:
+        >>> from nequix import Physics
+        >>> Physics(("cutoff",), ("Si", "O")).items()
+        ['cutoff']
     """
 
     checks: tuple[str, ...]
