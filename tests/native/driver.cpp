@@ -100,7 +100,7 @@ void compare_parts(const nequix_model* model, const Graph& g) {
                 "the same gradient");
     }
   }
-  const int refused_calls = ConfusedHost(model, Graph(5, generator), generator).run(200);
+  const int refused_calls = RandomCaller(model, Graph(5, generator), generator).run(200);
   require(refused_calls > 50, "messages about calls out of order, and only about those");
 }
 

@@ -98,7 +98,7 @@ class Fuzz {
       const int n = static_cast<int>(graph.species.size());
       const char* message = graph.evaluate(model, energies, gradient, sound ? 2 : value() % 2000 % 5);
       if (sound && message) std::abort();
-      if (sound && n > 3 && ConfusedHost(model, graph, random_).run(20) < 0) std::abort();
+      if (sound && n > 3 && RandomCaller(model, graph, random_).run(20) < 0) std::abort();
       const nequix_model* members[] = {model, model};
       energies.resize(2 * energies.size());
       gradient.resize(2 * gradient.size());

@@ -134,17 +134,17 @@ class Division {
 
 // Calls in any order, with any layers and nodes, between the right ones: each must give a message or be the
 // one that comes next.
-class ConfusedHost {
+class RandomCaller {
  public:
-  ConfusedHost(const nequix_model* model, const Graph& g, Random& random)
+  RandomCaller(const nequix_model* model, const Graph& g, Random& random)
       : random_(random), share_(g, {0, 2, 3}, random) {
     nequix_part_create(model, 2, &share_.part);
     n_layers_ = nequix_part_layers(share_.part);
     n_nodes_ = static_cast<int>(share_.species.size());
   }
-  ~ConfusedHost() { nequix_part_destroy(share_.part); }
-  ConfusedHost(const ConfusedHost&) = delete;
-  ConfusedHost& operator=(const ConfusedHost&) = delete;
+  ~RandomCaller() { nequix_part_destroy(share_.part); }
+  RandomCaller(const RandomCaller&) = delete;
+  RandomCaller& operator=(const RandomCaller&) = delete;
 
   // Returns the number of random calls that gave a message, or -1 if a right call failed or a wrong one ran.
   int run(int n_calls) {

@@ -19,8 +19,8 @@ void run_stages(const Evaluation<T>& e, const Kernels<T>& kernels, int thread) {
 }  // namespace
 
 template <class T>
-void Workplace<T>::prepare(const Model<T>& model, const Kernels<T>& kernels, const PartGraph& graph,
-                           bool with_gradient, int n_threads) {
+void EvaluationContext<T>::prepare(const Model<T>& model, const Kernels<T>& kernels, const PartGraph& graph,
+                                   bool with_gradient, int n_threads) {
   n_threads = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(n_threads, graph.n_receivers)));
   bounds_ = partition_receivers(graph, n_threads);
   if (with_gradient) rows_.update(graph, bounds_);
@@ -29,8 +29,8 @@ void Workplace<T>::prepare(const Model<T>& model, const Kernels<T>& kernels, con
 }
 
 template <class T>
-Evaluation<T> Workplace<T>::bind(const Model<T>& model, const PartGraph& graph, const EdgeOrder& order,
-                                 double* energies, double* gradient) {
+Evaluation<T> EvaluationContext<T>::bind(const Model<T>& model, const PartGraph& graph,
+                                         const EdgeOrder& order, double* energies, double* gradient) {
   Evaluation<T> e = {};
   memory_.bind(e);
   e.model = &model;
@@ -58,22 +58,22 @@ void evaluate_members(const std::vector<Member<T>>& members, const Kernels<T>& k
                       const PartGraph& graph, const Outputs& outputs, int n_threads) {
   const Model<T>& model = *members[0].model;
   n_shared = std::min(n_shared, model.n_layers - 1);
-  Workplace<T> workplace;
-  workplace.prepare(model, kernels, graph, outputs.gradient != nullptr, n_threads);
-  if (members.size() > 1) workplace.memory().keep_input(model, graph.n_receivers, n_shared);
+  EvaluationContext<T> context;
+  context.prepare(model, kernels, graph, outputs.gradient != nullptr, n_threads);
+  if (members.size() > 1) context.memory().keep_input(model, graph.n_receivers, n_shared);
   std::vector<Evaluation<T>> evaluations;
   for (size_t m = 0; m < members.size(); m++) {
     const int64_t n_edges = graph.first[graph.n_receivers];
-    evaluations.push_back(workplace.bind(*members[m].model, graph, members[m].order,
-                                         outputs.energies + m * graph.n_receivers,
-                                         outputs.gradient ? outputs.gradient + 3 * m * n_edges : nullptr));
+    evaluations.push_back(context.bind(*members[m].model, graph, members[m].order,
+                                       outputs.energies + m * graph.n_receivers,
+                                       outputs.gradient ? outputs.gradient + 3 * m * n_edges : nullptr));
     Evaluation<T>& e = evaluations.back();
     e.start = m ? n_shared : 0;
     e.seed = outputs.seed;
     e.features = m ? nullptr : outputs.features;
     for (int t = 0; t < model.n_layers; t++) e.n_features += model.layers[t].out[0];
   }
-  run_threads(workplace.n_threads(), [&](int thread) {
+  run_threads(context.n_threads(), [&](int thread) {
     for (const Evaluation<T>& e : evaluations) {
       run_stages(e, kernels, thread);
       e.wait(e.barrier);  // the next one has the same memory
@@ -81,8 +81,8 @@ void evaluate_members(const std::vector<Member<T>>& members, const Kernels<T>& k
   });
 }
 
-template class Workplace<float>;
-template class Workplace<double>;
+template class EvaluationContext<float>;
+template class EvaluationContext<double>;
 template void evaluate_members(const std::vector<Member<float>>&, const Kernels<float>&, int,
                                const PartGraph&, const Outputs&, int);
 template void evaluate_members(const std::vector<Member<double>>&, const Kernels<double>&, int,

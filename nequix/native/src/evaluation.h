@@ -17,7 +17,7 @@ namespace nequix {
 // What evaluations of one graph share. It may be prepared for one graph after the other, and keeps its
 // memory.
 template <class T>
-class Workplace {
+class EvaluationContext {
  public:
   // Start for a checked graph, with at most this many threads.
   void prepare(const Model<T>& model, const Kernels<T>& kernels, const PartGraph& graph, bool with_gradient,

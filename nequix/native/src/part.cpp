@@ -28,7 +28,7 @@ template <class T>
 RowBlocks<T> Part<T>::blocks(bool derivatives, int t) const {
   RowBlocks<T> blocks;
   const Layer<T>& layer = model_.layers[t];
-  const Memory<T>& memory = workplace_.memory();
+  const Memory<T>& memory = context_.memory();
   for (int l = 0; l < DEGREES; l++)
     if (layer.linear_1[l])
       blocks.add(derivatives ? memory.derivatives(l) : memory.features(t, l), (2 * l + 1) * layer.in[l]);
@@ -45,8 +45,8 @@ void Part<T>::begin(const PartGraph& graph, bool with_gradient, double* energies
   graph_ = graph;
   graph_.first = first;
   order_.update(graph_, model_.cutoff, cells_);
-  workplace_.prepare(model_, kernels_, graph_, with_gradient, n_threads_);
-  evaluation_ = workplace_.bind(model_, graph_, order_, energies, with_gradient ? gradient : nullptr);
+  context_.prepare(model_, kernels_, graph_, with_gradient, n_threads_);
+  evaluation_ = context_.bind(model_, graph_, order_, energies, with_gradient ? gradient : nullptr);
   find_senders();
   stages_.begin(with_gradient);
 }
@@ -77,7 +77,7 @@ template <class T>
 void Part<T>::forward(int t) {
   stages_.check_forward(t);
   check_features(t);
-  run_threads(workplace_.n_threads(), [&](int thread) { kernels_.forward(evaluation_, t, thread); });
+  run_threads(context_.n_threads(), [&](int thread) { kernels_.forward(evaluation_, t, thread); });
   stages_.advance();
   if (t == model_.n_layers - 1) calls_++;
 }
@@ -85,7 +85,7 @@ void Part<T>::forward(int t) {
 template <class T>
 void Part<T>::backward(int t) {
   stages_.check_backward(t);
-  run_threads(workplace_.n_threads(), [&](int thread) { kernels_.backward(evaluation_, t, thread); });
+  run_threads(context_.n_threads(), [&](int thread) { kernels_.backward(evaluation_, t, thread); });
   stages_.advance();
 }
 
@@ -116,7 +116,7 @@ void Part<T>::write(bool derivatives, int t, const NodeList& nodes, const void* 
 
 template <class T>
 int64_t Part<T>::bytes() const {
-  return workplace_.bytes() + order_.bytes() + first_.bytes() + written_.bytes();
+  return context_.bytes() + order_.bytes() + first_.bytes() + written_.bytes();
 }
 
 template class Part<float>;

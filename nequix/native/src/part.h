@@ -69,7 +69,7 @@ class Part : public PartBase {
   PartGraph graph_ = {};
   ReusableArray<int64_t> first_;
   EdgeOrder order_;
-  Workplace<T> workplace_;
+  EvaluationContext<T> context_;
   Evaluation<T> evaluation_ = {};
   ReusableArray<int> written_;  // of each ghost: the layer whose features were written last
 };
