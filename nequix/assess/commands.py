@@ -28,6 +28,8 @@ class Asked:
         n_before: Structures that the model was fine-tuned on.
         better: A published model that may be the better start; None if the model is one.
         starter: File of a configuration that trains on the labelled structures; None without any.
+        tuning: File of a configuration that fine-tunes on structures labelled like these; None if the usual
+            values do.
     """
 
     target: Sequence[str] = ("TARGET",)
@@ -44,6 +46,7 @@ class Asked:
     n_before: int = 0
     better: str | None = None
     starter: str | None = None
+    tuning: str | None = None
 
     def count(self, number: int) -> int:
         """Return how many structures can be chosen, of a number that is wanted.
@@ -91,7 +94,7 @@ def name_commands(
     model = ["--model", asked.model, *reference, *asked.engine]
     count = asked.count(number)
     labelled = [word for name in (*asked.labelled, *asked.also) for word in ("--known", name)]
-    labelled += ["--unlabelled"] if asked.own_labels else []
+    labelled += ["--unlabelled", *_option(asked.keys, "--forces-key")] if asked.own_labels else []
     found = []
     if count:
         found = [_spell("nequix select", *asked.target, "-n", str(count), *labelled, *model, "-o", chosen)]
@@ -99,6 +102,7 @@ def name_commands(
         return [*better, *found]
     earlier = asked.also or ([] if asked.parent is None else ["LABELLED-BEFORE"])
     parent = ["--from", asked.parent or asked.model, "--mode", str(mode)]
+    parent += [] if asked.tuning is None else ["--config", asked.tuning]
     # Where all structures of the target are labelled, these are what there is to train on.
     new = [chosen] if count else list(asked.labelled or asked.target)
     finetune = _spell("nequix finetune", *parent, *earlier, *new, "-o", run)
@@ -109,6 +113,11 @@ def name_commands(
     assess = _spell("nequix assess", *asked.target, *held_out, *asked.keys, *tuned, "-o", f"again{again}")
     once = f"{finetune}  # once {chosen} is labelled" if count else finetune
     return [*better, *found, once, assess]
+
+
+def _option(words: Sequence[str], name: str) -> list[str]:
+    """Return an option with its value, if it is among some words."""
+    return [*words[words.index(name) :][:2]] if name in words else []
 
 
 def _thresholds(protocol: Thresholds) -> list[str]:

@@ -11,6 +11,9 @@ from nequix.io.files import write_atomic
 STARTER = "train.yml"
 """Name of the configuration, in the folder of the assessment."""
 
+TUNING = "finetune.yml"
+"""Name of the configuration of a fine-tuning there."""
+
 _TEXT = """\
 # A small model for a first try, as configs/quickstart.yml; docs/training.md has larger ones.
 model:
@@ -81,5 +84,25 @@ def write_starter(
         energy=20 if energy else 0,
         stress=5 if stress else 0,
     )
+    write_atomic(path, [text.encode()])
+    return path
+
+
+def write_tuning(folder: Path, *, energy: bool, keys: Mapping[str, str]) -> Path | None:
+    """Write the configuration that a fine-tuning on labelled files needs, if it needs one.
+
+    Args:
+        folder: Where.
+        energy: Whether they have energies.
+        keys: Named keys of labels.
+
+    Returns:
+        The file; None if the usual values do.
+    """
+    data = "".join(f"  {label}_key: {json.dumps(key)}\n" for label, key in keys.items())
+    text = (f"data:\n{data}" if data else "") + ("" if energy else "loss:\n  energy: 0\n")
+    if not text:
+        return None
+    path = folder / TUNING
     write_atomic(path, [text.encode()])
     return path

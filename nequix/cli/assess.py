@@ -71,7 +71,7 @@ def assess(
     from nequix.assess.kinds import differences, predict_conditions
     from nequix.assess.measure import measure
     from nequix.assess.similarity import never_labelled
-    from nequix.assess.starter import write_starter
+    from nequix.assess.starter import write_starter, write_tuning
     from nequix.coverage.assess_coverage import assess_coverage
     from nequix.data.frames import read_frames
     from nequix.data.opening import read_structures
@@ -107,16 +107,13 @@ def assess(
     # Candidates for labels are those of the target without any; equal structures count as labelled.
     taken = {identify(one) for one in (counted if dft is None else labelled)}
     taken |= {identify(one) for one in read_structures(also or [])}
-    starter = None
+    starter = tuning = None
     if counted:
-        labels = measured.predictions
-        starter = write_starter(
-            output,
-            dft or target,
-            energy=bool(np.isfinite(labels.energy).any()),
-            stress=bool(np.isfinite(labels.stress).any()),
-            keys={name: key for name, key in named.items() if key},
-        )
+        labels, named_keys = measured.predictions, {name: key for name, key in named.items() if key}
+        has_energy = bool(np.isfinite(labels.energy).any())
+        has_stress = bool(np.isfinite(labels.stress).any())
+        starter = write_starter(output, dft or target, energy=has_energy, stress=has_stress, keys=named_keys)
+        tuning = write_tuning(output, energy=has_energy, keys=named_keys)
     verdict = decide(
         measured,
         protocol,
@@ -144,10 +141,13 @@ def assess(
             sum(1 for _ in read_structures(also or [])) if tuned else 0,
             _name_better(model, weights),
             None if starter is None else str(starter),
+            None if tuning is None else str(tuning),
         ),
     )
     if starter is not None and verdict.action != "train":
         starter.unlink()
+    if tuning is not None and verdict.action != "few-shot":
+        tuning.unlink()
     print_verdict(verdict, measured, protocol)
     identity = identity_of(target, known, weights, calculator)
     identity["task"] = "assess"

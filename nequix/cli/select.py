@@ -10,6 +10,7 @@ import typer
 
 from nequix.cli.coverage import ReferenceOption
 from nequix.cli.inputs import require_files
+from nequix.cli.label_options import ForcesKey
 from nequix.cli.options import Force, Model, execution_options, make_calculator
 from nequix.core.errors import DataError, WeightsError
 from nequix.execution import DEFAULT, Execution
@@ -45,6 +46,7 @@ def select(
     unlabelled: Annotated[
         bool, typer.Option("--unlabelled", help="Leave out candidates that have forces already.")
     ] = False,
+    forces_key: ForcesKey = None,
     spread: Annotated[
         str | None, typer.Option(help="Key of an ensemble's spread in CANDIDATES, an array or one number.")
     ] = None,
@@ -58,6 +60,7 @@ def select(
     from nequix.cli.frames import WITH_RESULTS, check_target, write_frames
     from nequix.coverage.select import select as choose
     from nequix.data.frames import read_frames
+    from nequix.data.label_keys import LabelKeys
     from nequix.data.opening import read_structures
     from nequix.data.structure import from_atoms
     from nequix.io.tables import format_table
@@ -71,8 +74,9 @@ def select(
         for index, atoms in enumerate(read_frames(path)):
             frames.append(atoms)
             names.append(f"{path.name} {index}")
-    labelled = list(read_structures(known or []))
-    structures = [from_atoms(atoms, name) for atoms, name in zip(frames, names, strict=True)]
+    keys = LabelKeys.of(forces=forces_key)
+    labelled = list(read_structures(known or [], keys=keys))
+    structures = [from_atoms(atoms, name, keys) for atoms, name in zip(frames, names, strict=True)]
     kept = _candidates(structures, labelled, unlabelled)
     if len(kept) < len(frames):
         print(f"{len(frames) - len(kept)} of {len(frames)} candidates are labelled already: left out")

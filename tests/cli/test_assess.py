@@ -3,7 +3,9 @@ import json
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
@@ -175,14 +177,54 @@ def test_every_command_runs_as_it_is_printed(run, monkeypatch):
     select, finetune, _ = verdict["next"][1:]
     assert " -n 8 --known dft.extxyz " in select  # the other eight have labels
     assert "--backend torch" in select
-    # Fine-tuning as printed takes a minute; a dry run parses and reads the same.
-    monkeypatch.setitem(verdict, "next", [select, f"{finetune.split('  #')[0]} --dry-run"])
-    out, told = follow(run, verdict, add_labels)
+    assert "--config" not in finetune
+    # The commands after the selection run with a smaller model, below.
+    monkeypatch.setitem(verdict, "next", [select])
+    (out,) = follow(run, verdict, add_labels)
     assert out.splitlines()[0].startswith("8 of 16 candidates are labelled already")
-    assert "atoms" in told
     chosen = {atoms.positions.tobytes() for atoms in read("to-label.extxyz", ":")}
     assert len(chosen) == 8
     assert not chosen & {atoms.positions.tobytes() for atoms in read("dft.extxyz", ":")}
+
+
+def with_own_keys(frames):
+    """Give structures forces under another key, and nothing else."""
+    calc = NequixCalculator(small.WEIGHTS, "torch", dtype="float64")
+    for atoms in frames:
+        calc.calculate(atoms)
+        atoms.arrays["pbe_forces"] = calc.results["forces"] + 0.3 * np.sin(7 * atoms.positions)
+        atoms.calc = None
+
+
+def test_every_command_runs_as_it_is_printed_with_keys_of_ones_own(run):
+    """A small model, 60 epochs of its last layer: half a minute."""
+    frames = [sets.crystal("NaCl", seed) for seed in range(14)]
+    with_own_keys(frames[:6])
+    write("target.extxyz", frames)
+    keys = ("--forces-key", "pbe_forces")
+    code, _, err = run("assess", "target.extxyz", "-o", "page", *keys, *COMMON)
+    assert code == 0, err
+    verdict = json.loads(Path("page/results.json").read_bytes())["results"]["verdict"]
+    assert verdict["action"] == "few-shot"
+    select, finetune, assess = verdict["next"]
+    assert "--unlabelled --forces-key pbe_forces" in select
+    assert "--config page/finetune.yml" in finetune
+    assert yaml.safe_load(Path("page/finetune.yml").read_text()) == {
+        "data": {"forces_key": "pbe_forces"},
+        "loss": {"energy": 0},
+    }
+    # What the commands leave open: structures to test on.
+    held_out = [sets.crystal("NaCl", seed) for seed in range(20, 24)]
+    with_own_keys(held_out)
+    write("held out.extxyz", held_out)
+    assert " --dft HELD-OUT " in assess
+    verdict["next"][2] = assess.replace("HELD-OUT", "'held out.extxyz'")
+    outputs = follow(run, verdict, with_own_keys)
+    assert outputs[0].startswith("6 of 14 candidates are labelled already")
+    assert "6 structures of 2 elements, 0 with an energy, 6 with forces" in outputs[1]
+    tuned = load_weights("runs/tuned/model.safetensors")
+    assert tuned.provenance.extra["finetune_mode"] == "last-layer"
+    assert Path("again/report.md").exists()
 
 
 @pytest.mark.usefixtures("_nano")
