@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from nequix.train.loop import Run
     from nequix.workflows.fine_tuning import OpenRun
 
+_TOLD = (
+    ("energy", "E", "meV/atom"),
+    ("forces", "F", "meV/A"),
+    ("stress", "S", "meV/A^3"),
+    ("energies", "atoms", "meV"),
+)
+
 STOPPED = 3
 """Exit code of a run that a signal ended after a checkpoint; the same command goes on."""
 
@@ -78,11 +85,12 @@ def errors_told(values: dict[str, float]) -> str:
     Args:
         values: Its metrics.
     """
-    told = (
-        f"loss {values['loss']:.4g}  E {1000 * values['energy']:.3g} meV/atom  F "
-        f"{1000 * values['forces']:.3g} meV/A  S {1000 * values['stress']:.3g} meV/A^3"
-    )
-    return told + (f"  atoms {1000 * values['energies']:.3g} meV" if "energies" in values else "")
+    told = [
+        f"{letter} {1000 * values[name]:.3g} {unit}"
+        for name, letter, unit in _TOLD
+        if name in values  # a step may have no such label
+    ]
+    return "  ".join([f"loss {values['loss']:.4g}", *told])
 
 
 def follow(make: OpenRun, dry_run: bool) -> bool:

@@ -9,6 +9,7 @@ from nequix.data.label_keys import LabelKeys
 from nequix.data.structure import LABELS, Structure
 
 _SHOWN = 12
+_PARTS = 20  # joined sources that are listed one by one
 
 
 def count_labels(structures: Iterable[Structure]) -> dict[str, int]:
@@ -33,6 +34,21 @@ def tell_labels(counts: Mapping[str, int]) -> str:
     return (
         f"{counts['energy']} with an energy, {counts['forces']} with forces, {counts['stress']} with a stress"
     )
+
+
+def tell_parts(parts: Mapping[str, Mapping[str, int]]) -> str:
+    """Say how many structures of each of several joined sources have which labels; a line for each.
+
+    Args:
+        parts: By path, the number of ``structures`` and of each label; nothing for a single source.
+    """
+    lines = [
+        f"  {path}: {counts['structures']} structures, {tell_labels(counts)}"
+        for path, counts in parts.items()
+    ]
+    if len(lines) > _PARTS:
+        lines[_PARTS:] = [f"  ... and {len(lines) - _PARTS} more"]
+    return "".join(f"\n{line}" for line in lines)
 
 
 def tell_unread(structure: Structure) -> str:

@@ -77,6 +77,10 @@ class Source(ABC):
         """
         return 0
 
+    def parts(self) -> list[str]:
+        """List the paths that :meth:`part_of` counts."""
+        return [self.path]
+
     def _checked(self, index: int) -> int:
         """Count an index from the end if it is negative."""
         n = len(self)
@@ -103,6 +107,14 @@ class Subset(Source):
 
     def __getitem__(self, index: int) -> Structure:
         return self.source[int(self.indices[self._checked(index)])]
+
+    def part_of(self, index: int) -> int:
+        """Return which of several joined paths a structure is from."""
+        return self.source.part_of(int(self.indices[self._checked(index)]))
+
+    def parts(self) -> list[str]:
+        """List the paths that :meth:`part_of` counts."""
+        return self.source.parts()
 
 
 class Joined(Source):
@@ -135,6 +147,10 @@ class Joined(Source):
         """Return which of the joined sources a structure is from."""
         return bisect_right(self._boundaries(), self._checked(index))
 
+    def parts(self) -> list[str]:
+        """List the paths of the joined sources."""
+        return [source.path for source in self.sources]
+
     def read(self, start: int) -> Iterator[Structure]:
         """Read the structures from an index on."""
         for position, source in enumerate(self.sources):
@@ -161,7 +177,11 @@ FEW = 5
 
 
 def split(
-    source: Source, fraction: float, seed: int, prefer: Callable[[Structure], bool] | None = None
+    source: Source,
+    fraction: float,
+    seed: int,
+    prefer: Callable[[Structure], bool] | None = None,
+    least: int = 1,
 ) -> tuple[Subset, Subset]:
     """Hold out a part of a source at random, the same for the same seed.
 
@@ -169,7 +189,8 @@ def split(
         source: The source.
         fraction: Part to hold out, from 0 to 1; a fraction above zero holds out one structure at least.
         seed: Seed of the draw.
-        prefer: Which structures are held out first if fewer than :data:`FEW` are, in the order of the draw.
+        prefer: Which structures are held out first if at most :data:`FEW` are, in the order of the draw.
+        least: How many to hold out at least, but no more than a quarter (one in any case).
 
     Returns:
         The larger part, to train on, and the part held out, each in the source's order.
@@ -180,7 +201,7 @@ def split(
     n = len(source)
     if not 0 <= fraction < 1:
         raise DataError(f"fraction = {fraction} to hold out, expected a number from 0 to below 1")
-    held = max(round(fraction * n), int(fraction > 0))
+    held = max(round(fraction * n), min(least, max(1, n // 4)) if fraction > 0 else 0)
     if not n:
         raise DataError(f"{source.path}: holds no structure; is it whole?")
     if held >= n:
@@ -189,6 +210,6 @@ def split(
             "for validation, or hold out none (valid_fraction: 0)"
         )
     order = np.random.default_rng(seed).permutation(n)
-    if prefer is not None and 0 < held < FEW:
+    if prefer is not None and 0 < held <= FEW:
         order = np.array(sorted(order.tolist(), key=lambda index: not prefer(source[index])))
     return Subset(source, np.sort(order[held:])), Subset(source, np.sort(order[:held]))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from itertools import islice
 from operator import iadd
@@ -22,6 +23,9 @@ from nequix.data.workers import ordered_map
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+STRUCTURES = "structures"
+"""Name of the number of structures beside those of labels."""
 
 _Z = 119
 _DIGESTED = ("numbers", "positions", "cell", "pbc", "energy", "forces", "stress", "weights", "energies")
@@ -57,6 +61,7 @@ class Statistics:
             together they make more than half of the sum of squares, with forces five times those of the
             others.
         digest: SHA-256 of the structures with their labels and weights, in order.
+        parts: Of several joined sources, by path, how many ``structures`` and how many with each label.
     """
 
     n_structures: int
@@ -74,6 +79,7 @@ class Statistics:
     n_atom_energies: int = 0
     digest: str = ""
     outliers: dict[str, float] = field(default_factory=dict)
+    parts: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def doubt(self) -> str | None:
         """Say which structures set the scale, if few do."""
@@ -115,13 +121,15 @@ class Sums:
     strongest: list[tuple[float, int, str]] = field(default_factory=list)
     forceless: list[tuple[float, dict[int, int]]] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
+    by_part: Counter[tuple[int, str]] = field(default_factory=Counter)
 
-    def include(self, structure: Structure, cutoff: float) -> None:
+    def include(self, structure: Structure, cutoff: float, part: int = 0) -> None:
         """Add a structure.
 
         Args:
             structure: The structure.
             cutoff: Radius of the neighbourhood, A.
+            part: Which of several joined sources it is from.
         """
         refuse_not_finite(structure)
         self.rows.append(size_of(structure, cutoff))
@@ -142,6 +150,8 @@ class Sums:
             self.strongest.append((float((forces**2).sum()), forces.size, structure.name))
             self._trim()
         self.counts += [getattr(trusted, label) is not None for label in (*LABELS, ENERGIES)]
+        present = [label for label in LABELS if getattr(trusted, label) is not None]
+        self.by_part.update((part, name) for name in (STRUCTURES, *present))
 
     def add(self, other: Sums) -> None:
         """Add the sums of other structures.
@@ -190,7 +200,20 @@ def compute(
     if not sums.rows:
         raise DataError(f"{source.path}: holds no structure; is it whole?")
     sizes = Sizes.of(np.array(sums.rows), cutoff)
-    return _conclude(sums, sizes, atom_energies), sizes
+    return replace(_conclude(sums, sizes, atom_energies), parts=_count_parts(source, sums)), sizes
+
+
+def _count_parts(source: Source, sums: Sums) -> dict[str, dict[str, int]]:
+    """Count structures and labels of every joined source; nothing for one source, or a stream."""
+    paths = source.parts()
+    if len(paths) < 2 or not any(part for part, _ in sums.by_part):
+        return {}
+    counted: dict[str, dict[str, int]] = {}
+    for part, path in enumerate(paths):
+        found = counted.setdefault(path, dict.fromkeys((STRUCTURES, *LABELS), 0))
+        for name in found:
+            found[name] += sums.by_part[part, name]
+    return counted
 
 
 def _parts(source: Source, cutoff: float, n_workers: int) -> Iterator[Sums]:
@@ -203,19 +226,22 @@ def _parts(source: Source, cutoff: float, n_workers: int) -> Iterator[Sums]:
         yield from ordered_map(partial(_sum_chunk, source, n, cutoff), 0, -(-n // CHUNK), n_workers)
         return
     structures = iter(source)
-    while (part := _sum(islice(structures, CHUNK), cutoff)).rows:
+    start = 0
+    while (part := _sum(islice(structures, CHUNK), cutoff, source if n else None, start)).rows:
         yield part
+        start += len(part.rows)
 
 
 def _sum_chunk(source: Source, n: int, cutoff: float, chunk: int) -> Sums:
     indices = range(chunk * CHUNK, min((chunk + 1) * CHUNK, n))
-    return _sum((source[index] for index in indices), cutoff)
+    return _sum((source[index] for index in indices), cutoff, source, chunk * CHUNK)
 
 
-def _sum(structures: Iterable[Structure], cutoff: float) -> Sums:
+def _sum(structures: Iterable[Structure], cutoff: float, source: Source | None, start: int) -> Sums:
+    """Sum structures, the first of which has the index ``start`` in a source that is not a stream."""
     sums, digest = Sums(), hashlib.sha256()
-    for structure in structures:
-        sums.include(structure, cutoff)
+    for index, structure in enumerate(structures, start):
+        sums.include(structure, cutoff, 0 if source is None else source.part_of(index))
         product = structure.hessian
         labels = () if product is None else (product.direction, product.product)
         for values in (*(getattr(structure, name) for name in _DIGESTED), *labels):

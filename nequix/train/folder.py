@@ -36,6 +36,7 @@ class Folder:
     def __init__(self, path: Path, config: TrainConfig) -> None:
         self._path = path
         self.text: str = to_json(config)
+        self._made = [folder for folder in (path, *path.parents) if not folder.exists()]
         make_folder(path)
         noted = path / CONFIG
         changed = changes(noted.read_text(), config) if noted.exists() else []
@@ -49,6 +50,19 @@ class Folder:
                 f"{path}: holds a run of another configuration ({told}); put these values back, or choose "
                 "another folder"
             )
+
+    def discard(self) -> None:
+        """Remove the folder, if this object made it, with what was measured of data that were refused.
+
+        Several processes keep it: others may be writing to it.
+        """
+        if not self._made or jax.process_count() > 1:
+            return
+        for file in self._path.glob("*.npz"):
+            file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # something else is there
+            for folder in self._made:
+                folder.rmdir()
 
     def checkpoints(self) -> list[Path]:
         """List the checkpoints, the newest last."""

@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nequix.core.errors import DataError
+from nequix.core.errors import DataError, NequixError
 from nequix.core.parameters import count, initialise
 from nequix.core.spec import ModelSpec
-from nequix.data.labels import tell_labels
+from nequix.data.labels import tell_labels, tell_parts
 from nequix.data.loader import Loader
 from nequix.data.sources import Source
 from nequix.data.stats import Statistics
@@ -38,7 +38,7 @@ from nequix.train.history import History
 from nequix.train.optimizer import make_optimizer, schedule
 from nequix.train.processes import anywhere, losses_named, same_everywhere
 from nequix.train.statistics_cache import measured, measured_valid
-from nequix.train.step import State, everywhere, initial_state, make_mesh, make_step
+from nequix.train.step import COUNTED, State, everywhere, initial_state, make_mesh, make_step
 from nequix.train.streams import (
     Other,
     describe_validation,
@@ -85,8 +85,12 @@ class Run:
     ) -> None:
         self.config, self.folder = config, folder
         self._own = Folder(folder, config)
-        with self._precision():
-            self._begin(progress)
+        try:
+            with self._precision():
+                self._begin(progress)
+        except NequixError:
+            self._own.discard()
+            raise
 
     def _begin(self, progress: Callable[[int], None] | None) -> None:
         """Measure the data, make the initial state, and go on from a checkpoint if there is one."""
@@ -243,7 +247,7 @@ class Run:
         return (
             f"{count(self.spec):,} parameters\n"
             f"{data.n_structures} structures of {len(data.atomic_numbers)} elements, "
-            f"{tell_labels(data.labels)}\n"
+            f"{tell_labels(data.labels)}{tell_parts(data.parts)}\n"
             f"{self._validation}\n"
             f"{self.n_steps} steps of {self.config.run.packs} packs of at most {budget.n_nodes} atoms, "
             f"{budget.n_tiles * TILE} edges, {budget.n_graphs - 1} structures; filled: {fill}\n"
@@ -266,7 +270,8 @@ class Run:
     def _take_step(self, placed: list[Any]) -> dict[str, float]:
         """Take a step, wait for its end, and return its metrics."""
         self.state, metrics = self._step(self.state, *placed)
-        return {name: float(value) for name, value in metrics.items()}
+        counted = metrics.pop(COUNTED)  # an error without any label would be zero, as if perfect
+        return {name: float(x) for name, x in metrics.items() if float(counted.get(name, 1)) > 0}
 
     def train(self, report: Report | None = None) -> bool:
         """Take all steps that are left, checkpoint, validate, and write the trained file.

@@ -33,6 +33,9 @@ from nequix.train.loss import (
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+COUNTED = "counted"
+"""Among the metrics of a step, the number of labels of each term."""
+
 AXIS = "packs"
 """Name of the mesh axis along which the packs of a batch are spread."""
 
@@ -96,7 +99,7 @@ def make_step(
     optimizer: optax.GradientTransformation,
     largest_decay: float,
     mesh: Mesh,
-) -> Callable[..., tuple[State, dict[str, Array]]]:
+) -> Callable[..., tuple[State, dict[str, Any]]]:
     """Compile a training step.
 
     Args:
@@ -110,8 +113,9 @@ def make_step(
     Returns:
         A function of the state, the packed structures, their labels, and more pairs of both: other data of
         the same batch, whose packs have other shapes. All have a leading axis of packs that is a multiple of
-        the number of devices. It returns the new state and the metrics: ``loss``, ``gradient_norm`` and the
-        mean error of each term, over all data.
+        the number of devices. It returns the new state and the metrics: ``loss``, ``gradient_norm``, the mean
+        error of each term, over all data, and in ``COUNTED`` the labels of each term. Without labels, the
+        error of a term is zero.
     """
     evaluate = partial(loss_and_gradient, loss, spec, kernel)
 
@@ -140,7 +144,7 @@ def make_step(
     )
 
     @partial(jax.jit, donate_argnums=0)
-    def step(state: State, arrays: Arrays, labels: Labels, *more: Packs) -> tuple[State, dict[str, Array]]:
+    def step(state: State, arrays: Arrays, labels: Labels, *more: Packs) -> tuple[State, dict[str, Any]]:
         data = ((arrays, labels), *more)
         value, sums, gradient, totals = sharded(state.parameters, state.frozen, data)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.parameters)
@@ -148,7 +152,7 @@ def make_step(
         decay = ema_decay(state.step, largest_decay)
         average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, state.average, parameters)
         errors = {name: sums[name] / jnp.maximum(totals[name], 1e-30) for name in sums}
-        metrics = {"loss": value, "gradient_norm": optax.tree.norm(gradient), **errors}
+        metrics = {"loss": value, "gradient_norm": optax.tree.norm(gradient), **errors, COUNTED: totals}
         return State(state.step + 1, parameters, state.frozen, average, optimizer_state), metrics
 
     return step

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from nequix.core.errors import DataError
 from nequix.core.spec import ModelSpec
-from nequix.data.labels import tell_labels, tell_unread
+from nequix.data.labels import tell_labels, tell_parts, tell_unread
 from nequix.data.loader import Loader
 from nequix.data.opening import open_source
 from nequix.data.sources import FEW, Source, split
@@ -58,7 +58,8 @@ def open_sources(config: TrainConfig) -> tuple[Source, Source | None]:
     _refuse_repeated(config)
     # Trainings from scratch keep the plain draw: a run that is resumed holds out what it held out before.
     prefer = has_forces if config.forces_first and config.loss.forces > 0 else None
-    return split(source, config.data.valid_fraction, config.run.seed, prefer)
+    least = FEW if config.forces_first else 1
+    return split(source, config.data.valid_fraction, config.run.seed, prefer, least)
 
 
 def _refuse_repeated(config: TrainConfig) -> None:
@@ -201,7 +202,7 @@ def describe_validation(source: Source, found: Statistics, config: TrainConfig) 
         )
     return (
         f"validation: {found.n_structures} structures, {tell_labels(found.labels)}; the best epoch has the "
-        f"smallest loss of {used}{doubt}"
+        f"smallest loss of {used}{tell_parts(found.parts)}{doubt}"
     )
 
 

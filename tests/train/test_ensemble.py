@@ -169,7 +169,7 @@ def finished_members(n=2):
 @pytest.mark.parametrize(
     ("kept", "options", "reason"),
     [
-        (("energy", "forces"), {"n": 12}, "2 structures of data.extxyz, held out from training have forces"),
+        (("energy", "forces"), {"n": 12}, "3 structures of data.extxyz, held out from training have forces"),
         (("energy",), {"n": 30}, "0 structures of data.extxyz, held out from training have forces"),
         (("forces",), {"n": 30}, "0 structures of data.extxyz, held out from training have energies"),
         (("energy", "forces"), {"n": 12, "valid_fraction": 0.0}, "nothing is held out"),

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from nequix.cli.train import errors_told
 from nequix.core.errors import DataError
 from nequix.core.parameters import initialise
 from nequix.core.spec import ModelSpec
 from nequix.data.opening import open_source
-from nequix.data.sources import split
+from nequix.data.sources import FEW, Subset, split
+from nequix.data.stats import compute
 from nequix.finetune.config import FinetuneConfig, ReplayConfig, configure
 from nequix.finetune.run import FineTuning
 from nequix.io.weights import Provenance, read_weights, write_weights
@@ -95,7 +97,7 @@ def test_keys_are_those_of_validation_data_too(tmp_path):
 
 
 @pytest.mark.parametrize("label", ["energy", "forces"])
-def test_a_weighed_kind_of_label_that_is_nowhere_is_an_error(begin, label):
+def test_a_weighed_kind_of_label_that_is_nowhere_is_an_error(begin, tmp_path, label):
     relabel("data.extxyz", keep=[other for other in FULL if other != label], rename=[label])
     message = (
         rf"none of 19 structures for training has {label}; data\.extxyz:\d has my_{label} beside .*"
@@ -103,6 +105,15 @@ def test_a_weighed_kind_of_label_that_is_nowhere_is_an_error(begin, label):
     )
     with pytest.raises(DataError, match=message):
         begin()
+    assert not (tmp_path / "run").exists()  # though the data were measured before
+
+
+def test_a_folder_that_was_there_before_is_kept_by_a_refusal(begin, tmp_path):
+    (tmp_path / "run").mkdir()
+    relabel("data.extxyz", rename=OTHERS)
+    with pytest.raises(DataError):
+        begin()
+    assert (tmp_path / "run").is_dir()
 
 
 def test_data_without_any_label_are_an_error(begin):
@@ -223,23 +234,80 @@ def test_errors_without_labels_are_empty_in_the_log(tmp_path, monkeypatch):
     assert float(row["valid_forces"]) == errors["forces"]
 
 
+def test_steps_without_a_label_leave_its_error_empty_in_the_log(tmp_path, monkeypatch):
+    """No structure for training has a stress."""
+    monkeypatch.chdir(tmp_path)
+    path = write_config(tmp_path, 12, epochs=1)
+    relabel(tmp_path / "data.extxyz", keep=("energy", "forces"))
+    seen = []
+    Run(read_config(path), tmp_path / "run").train(lambda step, n, values: seen.append(values))
+    rows = [row for row in Run(read_config(path), tmp_path / "run").history.rows() if row["loss"]]
+    assert rows
+    for row, values in zip(rows, seen, strict=True):
+        assert row["stress"] == ""
+        assert float(row["forces"]) == values["forces"] > 0
+        assert "S " not in errors_told(values)
+        assert f"F {1000 * values['forces']:.3g} meV/A" in errors_told(values)
+
+
+def test_labels_are_counted_in_every_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write_config(tmp_path, 12)
+    write_data(tmp_path / "more.extxyz", 8)
+    relabel(tmp_path / "more.extxyz", keep=("forces",))
+    files = [str(tmp_path / name) for name in ("data.extxyz", "more.extxyz")]
+    parts = compute(open_source(files), 4.0)[0].parts
+    assert {path: counts["structures"] for path, counts in parts.items()} == dict(
+        zip(files, (12, 8), strict=True)
+    )
+    assert (parts[files[1]]["energy"], parts[files[1]]["forces"]) == (0, 8)
+    assert parts[files[0]]["energy"] > 0
+    assert parts == compute(open_source(files), 4.0, n_workers=1)[0].parts
+    assert compute(open_source(files[0]), 4.0)[0].parts == {}
+    text = path.read_text()
+    line = next(line for line in text.splitlines() if line.strip().startswith("train:"))
+    path.write_text(text.replace(line, f"  train: {files}"))
+    said = Run(read_config(path), tmp_path / "run").describe()
+    assert f"{files[1]}: {tally(said, files[1])} structures, 0 with an energy" in said
+
+
+def tally(said, file):
+    return said.split(f"{file}: ")[1].split()[0]
+
+
 def test_structures_with_forces_are_held_out_where_few_are(tmp_path, monkeypatch):
-    """Nine of ten cells are perfect crystals, whose forces say nothing about an epoch."""
+    """Of ten cells, eight are perfect crystals, whose forces say nothing about an epoch."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(TrainConfig, "forces_first", FinetuneConfig.forces_first)  # of fine-tunings
     path = write_config(tmp_path, 10, valid_fraction=0.1)
     frames = ase.io.read("data.extxyz", ":")
     for index, atoms in enumerate(frames):
-        if index != 6:
+        if index not in (2, 6):
             atoms.calc.results["forces"] = np.zeros((len(atoms), 3))
     ase.io.write("data.extxyz", frames)
     for seed in range(4):
         config = read_config(path)
         config = dataclasses.replace(config, run=dataclasses.replace(config.run, seed=seed))
         train, valid = open_sources(config)
-        assert (len(train), [structure.name for structure in valid]) == (9, ["data.extxyz:6"])
+        assert (len(train), [s.name for s in valid]) == (8, ["data.extxyz:2", "data.extxyz:6"])
     said = Run(read_config(path), tmp_path / "run").describe()
-    assert "warning: structures for validation: 1, with forces other than zero: 1; the best epoch" in said
+    assert "warning: structures for validation: 2, with forces other than zero: 2; the best epoch" in said
+
+
+def test_a_few_structures_are_held_out_but_no_more_than_a_quarter(tmp_path):
+    path = write_config(tmp_path, 48, valid_fraction=0.05)
+    write_data(tmp_path / "data.extxyz", 48)
+    source = open_source(tmp_path / "data.extxyz")
+    for n, plain, least in ((3, 1, 1), (7, 1, 1), (10, 1, 2), (19, 1, 4), (20, 1, 5), (48, 2, 5)):
+        part = Subset(source, range(n))
+        held = [len(split(part, 0.05, 0, has_forces, k)[1]) for k in (1, FEW)]
+        assert held == [plain, least]
+    assert len(split(source, 0.0, 0, has_forces, FEW)[1]) == 0
+    config = read_config(path)
+    assert [len(held) for held in open_sources(config)] == [46, 2]  # from scratch
+    fine = dataclasses.replace(config)
+    object.__setattr__(fine, "forces_first", True)
+    assert [len(held) for held in open_sources(fine)] == [43, 5]
 
 
 def test_split_is_that_of_the_seed_where_all_have_forces(tmp_path):
