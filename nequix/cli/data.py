@@ -13,7 +13,7 @@ from nequix.cli.label_options import EnergyKey, ForcesKey, StressKey, VirialKey
 from nequix.cli.options import Backend, BackendOption
 from nequix.core.errors import DataError
 from nequix.core.suggest import did_you_mean
-from nequix.io import strict_json
+from nequix.io import checked, strict_json
 from nequix.io.interrupts import on_interrupt
 from nequix.io.limits import MAX_SETTINGS
 from nequix.io.progress import progress_bar
@@ -217,10 +217,12 @@ def _read_energies(path: Path) -> dict[int, float]:
 
     try:
         given = strict_json.read_object(path, MAX_SETTINGS)
-        return {atomic_numbers[symbol]: float(energy) for symbol, energy in given.items()}
+        if "X" in given:  # which ASE counts as an element, with Z = 0
+            raise KeyError("X")
+        return {atomic_numbers[symbol]: checked.number(given, symbol) for symbol in given}
     except DataError:
         raise
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise DataError(f"{path}: an atom energy is not a number ({error}); give numbers in eV") from None
     except KeyError as error:
         raise DataError(f"{path}: {error} is not the symbol of an element; give symbols") from None

@@ -119,8 +119,8 @@ def _read(
     if value is None:
         return None
     try:
-        if np.iscomplexobj(value):
-            raise TypeError("complex")
+        if np.asarray(value).dtype.kind in "bcUS":  # NumPy would make numbers of true and of text
+            raise TypeError("not a number")
         array = np.array(value, float)
     except (TypeError, ValueError):
         raise DataError(f"{name}: {key} = {value!r:.60} is not a number; correct the source") from None

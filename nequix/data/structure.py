@@ -191,12 +191,33 @@ def _with_identifier(name: str, *places: Mapping[str, Any]) -> str:
 def _weights(name: str, *places: Mapping[str, Any]) -> tuple[float, float, float]:
     values = [next((place[key] for place in places if key in place), 1.0) for key in _WEIGHTS]
     try:
+        if any(np.asarray(value).dtype.kind in "bUS" for value in values):
+            raise TypeError("not a number")
         energy, forces, stress = map(float, values)
     except (TypeError, ValueError):
         raise DataError(f"{name}: {_WEIGHTS} = {values} must be numbers") from None
     if not all(0 <= value < np.inf for value in (energy, forces, stress)):
         raise DataError(f"{name}: {_WEIGHTS} = {values} must be finite and not negative")
     return energy, forces, stress
+
+
+def check_atoms(atoms: Atoms, name: str) -> Atoms:
+    """Return a structure whose atoms have an element and finite coordinates.
+
+    Args:
+        atoms: The structure, of which no label is read.
+        name: What messages call it.
+
+    Raises:
+        DataError: If it has no atom, an atom without an element, or a coordinate that is not finite.
+    """
+    if not len(atoms):
+        raise DataError(f"{name}: has no atom; leave it out")
+    refuse_no_element(np.array(atoms.numbers), name)
+    for what, values in (("positions", atoms.positions), ("cell", atoms.cell.array)):
+        if not np.isfinite(values).all():
+            raise DataError(f"{name}: {what} is not finite; correct the source or leave the structure out")
+    return atoms
 
 
 def refuse_not_finite(structure: Structure) -> None:

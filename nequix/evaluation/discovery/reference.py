@@ -14,7 +14,7 @@ import numpy as np
 from nequix.core.errors import DataError
 from nequix.data.extxyz import reading
 from nequix.evaluation.discovery.structures import ID, open_structures
-from nequix.io import strict_json
+from nequix.io import checked, strict_json
 from nequix.io.limits import open_bounded
 
 if TYPE_CHECKING:
@@ -63,8 +63,15 @@ def read_reference(path: Path) -> Reference:
         DataError: If it lacks formation energies.
     """
     rows = _read_csv(path) if ".csv" in path.suffixes else _read_xyz(path)
+    _refuse_repeated([str(row[ID]) for row in rows], path)
     names = (SITES, FORMATION, HULL, ENERGY, CORRECTION)
     n_sites, formation, above_hull, energy, correction = (_column(rows, name, path) for name in names)
+    wrong = np.flatnonzero((n_sites < 1) | (n_sites % 1 > 0))
+    if len(wrong):
+        row = int(wrong[0])
+        raise DataError(
+            f"{path}: {SITES} of {rows[row][ID]!s:.60} is {n_sites[row]:g}, expected a whole number"
+        )
     return Reference(
         tuple(str(row[ID]) for row in rows),
         formation,
@@ -73,6 +80,14 @@ def read_reference(path: Path) -> Reference:
         correction,
         np.array([str(row.get(UNIQUE, True)).lower() == "true" for row in rows], bool),
     )
+
+
+def _refuse_repeated(names: Sequence[str], path: Path) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise DataError(f"{path}: {name[:60]} occurs twice; leave one out")
+        seen.add(name)
 
 
 def _read_csv(path: Path) -> list[dict[str, Any]]:
@@ -113,10 +128,12 @@ def _column(rows: Sequence[Mapping[str, Any]], name: str, path: Path) -> Float[n
         if value is None or value == "":
             continue
         try:
-            values[index] = float(value)
+            values[index] = np.nan if isinstance(value, bool) else float(value)
+            if isinstance(value, bool) or np.isinf(values[index]):
+                raise ValueError("not a finite number")
         except (TypeError, ValueError):
             raise DataError(
-                f"{path}: {name} of {str(row[ID])[:60]} is {str(value)[:40]!r}, expected a number"
+                f"{path}: {name} of {str(row[ID])[:60]} is {str(value)[:40]!r}, expected a finite number"
             ) from None
     return values
 
@@ -132,7 +149,7 @@ def read_elements(path: Path) -> dict[str, float]:
     """
     try:
         held = strict_json.read_object(path)
-        return {symbol: round(_energy_per_atom(entry), DECIMALS) for symbol, entry in held.items()}
+        return {_symbol(name): round(_energy_per_atom(entry), DECIMALS) for name, entry in held.items()}
     except DataError:  # a ValueError, too, that says all by itself
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -142,14 +159,31 @@ def read_elements(path: Path) -> dict[str, float]:
 
 
 def _energy_per_atom(entry: Any) -> float:
-    if isinstance(entry, int | float):
-        return float(entry)
+    if not isinstance(entry, dict):
+        return checked.number({"energy": entry}, "energy")
     adjustments = entry.get("energy_adjustments")
     if adjustments:
-        added = sum(a["value"] if "value" in a else a["adj_per_atom"] * a["n_atoms"] for a in adjustments)
+        added = sum(
+            checked.number(a, "value")
+            if "value" in a
+            else checked.number(a, "adj_per_atom") * checked.number(a, "n_atoms", 0)
+            for a in adjustments
+        )
     else:
-        added = entry.get("correction") or 0.0
-    return (entry["energy"] + added) / sum(entry["composition"].values())
+        added = checked.number(entry, "correction") if entry.get("correction") is not None else 0.0
+    composition = checked.section(entry, "composition")
+    n_atoms = sum(checked.number(composition, symbol, 0) for symbol in composition)
+    if not n_atoms:
+        raise ValueError("a composition without atoms")
+    return (checked.number(entry, "energy") + added) / n_atoms
+
+
+def _symbol(name: str) -> str:
+    from ase.data import atomic_numbers
+
+    if not atomic_numbers.get(name):
+        raise ValueError(f"{name[:20]!r} is not the symbol of an element")
+    return name
 
 
 def formation_energy(

@@ -12,6 +12,8 @@ import numpy as np
 
 from nequix.core.errors import DataError
 from nequix.data.extxyz import frames, reading
+from nequix.data.structure import check_atoms
+from nequix.data.xyz_atoms import parse_atoms
 from nequix.io import strict_json
 from nequix.io.limits import COMPRESSED, check_regular, open_bounded, open_member, read_bounded
 
@@ -82,8 +84,18 @@ class Structures:
         return _from_xyz(held, f"{self.path.name}, frame {index}", None)
 
     def by_name(self) -> Iterator[tuple[str, Atoms]]:
-        """Read all structures with their identifiers."""
-        return (self[index] for index in range(len(self)))
+        """Read all structures with their identifiers.
+
+        Raises:
+            DataError: If one cannot be read, or two have the same identifier.
+        """
+        seen: set[str] = set()
+        for index in range(len(self)):
+            name, atoms = self[index]
+            if name in seen:
+                raise DataError(f"{self.path}: two structures are called {name[:60]}; leave one out")
+            seen.add(name)
+            yield name, atoms
 
 
 @lru_cache(maxsize=1)
@@ -167,25 +179,26 @@ def _from_record(record: Mapping[str, Any], where: str) -> tuple[str, Atoms]:
         species = [site["species"] for site in found[0]["sites"]]
         symbols = [one["element"] for (one,) in species]
         scaled = [site["abc"] for site in found[0]["sites"]]
+        shares = [one.get("occu", 1) for (one,) in species]
+        if any(share != 1 or isinstance(share, bool) for share in shares):
+            raise ValueError("a site is not occupied by one whole atom")
         atoms = Atoms(symbols, scaled_positions=scaled, cell=found[0]["lattice"]["matrix"], pbc=True)
     except Exception as error:  # ASE raises whatever it met
         reason = f"{type(error).__name__}: {error}"[:200]
         raise DataError(f"{where}: not an ordered structure in pymatgen's form ({reason})") from error
-    return str(record[ID]), atoms
+    return _identifier(record[ID], where), check_atoms(atoms, where)
 
 
 def _from_xyz(text: bytes, where: str, name: str | None) -> tuple[str, Atoms]:
-    import io
-
-    from ase.io.extxyz import read_xyz
-
-    try:
-        atoms = next(read_xyz(io.StringIO(text.decode().lstrip()), 0))
-    except Exception as error:  # ASE's reader raises whatever its parsing met
-        raise DataError(
-            f"{where}: cannot be read ({error or type(error).__name__}); mend the file"
-        ) from error
+    atoms = check_atoms(parse_atoms(text, where), where)
     name = atoms.info.get(ID, name)
     if name is None:
         raise DataError(f"{where}: has no {ID}; write it into the frame's comment line")
-    return str(name), atoms
+    return _identifier(name, where), atoms
+
+
+def _identifier(value: Any, where: str) -> str:
+    """Return an identifier as text: of a material it is text, or a whole number."""
+    if isinstance(value, bool) or not isinstance(value, str | int | np.integer) or not str(value).strip():
+        raise DataError(f"{where}: {ID} = {value!r:.60} is no identifier; give text")
+    return str(value)

@@ -11,6 +11,7 @@ import numpy as np
 
 from nequix.core.errors import DataError
 from nequix.data.frames import read_frames
+from nequix.data.structure import check_atoms
 from nequix.io import strict_json
 
 if TYPE_CHECKING:
@@ -63,6 +64,11 @@ def read_structures(folder: Path) -> dict[str, Atoms]:
         missing = [key for key in ("mp_id", "q_mesh", "fc2_supercell", "fc3_supercell") if key not in info]
         if missing:
             raise DataError(f"{path}: frame {index} has no {', '.join(missing)}; fetch the file anew")
+        check_atoms(atoms, f"{path}: frame {index}")
+        for key in ("q_mesh", "fc2_supercell", "fc3_supercell"):
+            _check_counts(info[key], key, f"{path}: frame {index}")
+        if str(info["mp_id"]) in structures:
+            raise DataError(f"{path}: two structures are called {info['mp_id']!s:.60}; leave one out")
         info.setdefault("name", atoms.get_chemical_formula(empirical=True))
         structures[str(info["mp_id"])] = atoms
     return structures
@@ -82,7 +88,10 @@ def read_reference(folder: Path) -> dict[str, Reference]:
     try:
         columns = strict_json.read_object(path)
         names = columns["mp_id" if "mp_id" in columns else "material_id"]
-        return {name: _reference(columns, row) for row, name in names.items()}
+        found = {str(name): _reference(columns, row) for row, name in names.items()}
+        if len(found) < len(names):
+            raise ValueError("two materials have one identifier")
+        return found
     except DataError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, StopIteration) as error:
@@ -91,15 +100,35 @@ def read_reference(folder: Path) -> dict[str, Reference]:
 
 def _reference(columns: dict[str, Any], row: str) -> Reference:
     def column(*names: str) -> np.ndarray:
-        return np.array(next(columns[name] for name in names if name in columns)[row], float)
+        value = np.asarray(next(columns[name] for name in names if name in columns)[row])
+        if value.dtype.kind not in "iuf" or not np.isfinite(value).all():
+            raise ValueError(f"{names[0]} of {row} is not made of finite numbers")
+        return value.astype(float)
 
-    return Reference(
+    found = Reference(
         float(column("kappa_TOT_ave", "kappa_tot_avg").ravel()[0]),
         column("mode_kappa_TOT_ave", "mode_kappa_tot_avg")[0],
         column("qpoints", "q_points"),
         column("weights", "mode_weights"),
         column("frequencies", "phonon_freqs"),
     )
+    n_points = len(found.weights)
+    shapes = [found.q_points.shape == (n_points, 3), found.modes.shape == found.frequencies.shape]
+    if not all(shapes) or found.modes.shape[:1] != (n_points,) or found.modes.ndim != 2:
+        raise ValueError(f"q-points, weights, frequencies and modes of {row} do not fit each other")
+    if not (found.weights > 0).all() or found.kappa < 0:
+        raise ValueError(f"a weight or the conductivity of {row} is negative")
+    return found
+
+
+def _check_counts(values: Any, key: str, where: str) -> None:
+    """Refuse a mesh or supercell that is not made of positive whole numbers: three, or a matrix."""
+    numbers = np.asarray(values)
+    shape = numbers.shape in ((3,), (9,), (3, 3))
+    if not shape or numbers.dtype.kind not in "iuf" or not (np.isfinite(numbers) & (numbers % 1 == 0)).all():
+        raise DataError(f"{where}: {key} = {values!r:.60}, expected three whole numbers, or a matrix of them")
+    if (numbers.ndim == 1 and len(numbers) == 3 and (numbers < 1).any()) or not numbers.any():
+        raise DataError(f"{where}: {key} = {values!r:.60}, expected positive numbers")
 
 
 def find_files(folder: Path) -> tuple[Path, Path]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nequix.core.errors import DataError
 from nequix.data.frames import read_frames
+from nequix.data.structure import check_atoms
 from nequix.evaluation.physics.dimers import Curve
 from nequix.evaluation.physics.eos import GPA, Eos
-from nequix.io import strict_json
+from nequix.io import checked, strict_json
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -59,16 +60,29 @@ def read_dimers(path: Path) -> dict[str, Curve]:
     """
     try:
         held = strict_json.read_object(path)["PBE"]
-        return {
-            name.split("-")[0]: Curve.of(curve["distances"], curve["energies"])
+        curves = {
+            name.split("-")[0]: _read_curve(name, curve["distances"], curve["energies"])
             for name, curve in held.items()
         }
+        if len(curves) < len(held):
+            raise ValueError("two curves of one element")
+        return curves
     except DataError:
         raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise DataError(
             f"{path}: no curves of dimers ({error!r}); expected PBE, then H-H and so on"
         ) from None
+
+
+def _read_curve(name: str, distances: Any, energies: Any) -> Curve:
+    values = [np.asarray(distances), np.asarray(energies)]
+    numbers = all(type(x) in (int, float) for x in (*distances, *energies))
+    if not numbers or any(x.ndim != 1 or not np.isfinite(x).all() for x in values):
+        raise ValueError(f"{name[:20]}: not made of finite numbers")
+    if len(values[0]) != len(values[1]) or not len(values[0]) or not (values[0] > 0).all():
+        raise ValueError(f"{name[:20]}: expected a positive distance for each energy")
+    return Curve.of(*values)
 
 
 @dataclass(frozen=True)
@@ -101,15 +115,15 @@ def read_eos(path: Path) -> dict[str, EosReference]:
         if "BM_fit_data" in held:
             atoms = held["num_atoms_in_sim_cell"]
             return {
-                name: EosReference(int(atoms[name]), _published(values), None)
+                name: EosReference(checked.count(atoms, name, 1), _published(values), None)
                 for name, values in held["BM_fit_data"].items()
                 if values is not None
             }
         return {
             name: EosReference(
-                int(values["natoms"]),
-                Eos(*map(float, values["ae"])),
-                Eos(*map(float, values["vasp"])) if values.get("vasp") else None,
+                checked.count(values, "natoms", 1),
+                _eos(*values["ae"]),
+                _eos(*values["vasp"]) if values.get("vasp") else None,
             )
             for name, values in held.items()
             if values.get("ae")
@@ -120,9 +134,18 @@ def read_eos(path: Path) -> dict[str, EosReference]:
 
 def _published(values: dict[str, float]) -> Eos:
     volume, modulus, derivative = (
-        float(values[name]) for name in ("min_volume", "bulk_modulus_ev_ang3", "bulk_deriv")
+        checked.number(values, name) for name in ("min_volume", "bulk_modulus_ev_ang3", "bulk_deriv")
     )
-    return Eos(volume, GPA * modulus, derivative)
+    return _eos(volume, GPA * modulus, derivative)
+
+
+def _eos(volume: Any, modulus: Any, derivative: Any) -> Eos:
+    """Check the parameters of an equation of state: A^3, GPa, and the derivative of the latter."""
+    values = {"volume": volume, "bulk modulus": modulus, "derivative": derivative}
+    found = [checked.number(values, name) for name in values]
+    if found[0] <= 0 or found[1] <= 0:
+        raise ValueError(f"volume {found[0]:g} A^3, bulk modulus {found[1]:g} GPa: not positive")
+    return Eos(*found)
 
 
 @lru_cache(maxsize=1)
@@ -144,6 +167,13 @@ def read_elastic(path: Path) -> dict[str, Atoms]:
         missing = [name for name in needed if name not in atoms.info]
         if missing:
             raise DataError(f"{path}: frame {index} has no {', '.join(missing)}")
+        check_atoms(atoms, f"{path}: frame {index}")
+        for name in needed[1:]:
+            value = np.asarray(atoms.info[name])
+            if value.dtype.kind not in "iuf" or value.ndim or not np.isfinite(value):
+                raise DataError(f"{path}: frame {index}: {name} = {value!s:.60}, expected a finite number")
+        if str(atoms.info["mp_id"]) in found:
+            raise DataError(f"{path}: two structures are called {atoms.info['mp_id']!s:.60}; leave one out")
         found[str(atoms.info["mp_id"])] = atoms
     return found
 
