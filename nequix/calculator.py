@@ -19,6 +19,7 @@ from nequix.blas_threads import limit_scipy_threads
 from nequix.core.errors import GraphError
 from nequix.core.numpy_errors import usual_errors
 from nequix.distance_guard import DistanceGuard, Guard, check_guard
+from nequix.execution import Execution
 from nequix.graphs.graph import Graph, graph_from_atoms
 from nequix.graphs.verlet import VerletNeighborList
 from nequix.io.catalogue import load_weights
@@ -110,7 +111,7 @@ class NequixCalculator(Calculator):
                 self.guard = DistanceGuard(guard, weights, path)
             model = load_model(weights, backend, kernel=kernel, dtype=dtype, device=device, threads=threads)
         else:
-            _refuse_others(model, backend, kernel, dtype, device, threads)
+            _refuse_others(model, Execution(backend, kernel, dtype, device, threads))
         self.potential = model
         self.backend: str = model.backend
         chosen = {"model": name, "backend": self.backend, "kernel": self.kernel}
@@ -278,22 +279,15 @@ def _check_atoms(atoms: object) -> None:
         )
 
 
-def _refuse_others(
-    potential: Potential,
-    backend: str,
-    kernel: str,
-    dtype: str,
-    device: str | None,
-    threads: int | None,
-) -> None:
+def _refuse_others(potential: Potential, execution: Execution) -> None:
     """Refuse what a potential does not have, where it would be ignored."""
     places = (None, str(potential.device), potential.platform)
     wanted = {
-        "backend": (backend, ("auto", potential.backend)),
-        "kernel": (kernel, ("auto", potential.kernel.name)),
-        "dtype": (dtype, ("float32", potential.dtype)),
-        "device": (device, places),
-        "threads": (threads, (None, potential.threads)),
+        "backend": (execution.backend, ("auto", potential.backend)),
+        "kernel": (execution.kernel, ("auto", potential.kernel.name)),
+        "dtype": (execution.dtype, ("float32", potential.dtype)),
+        "device": (execution.device, places),
+        "threads": (execution.threads, (None, potential.threads)),
     }
     told = ", ".join(f"{name} = {value!r}" for name, (value, right) in wanted.items() if value not in right)
     if told:

@@ -22,7 +22,17 @@ Guard = Literal["warn", "error"] | None
 
 
 class DistanceError(GraphError):
-    """Atoms closer than any of their kind in the training data of a model."""
+    """Atoms closer than any of their kind in the training data of a model.
+
+    Example:
+        >>> from ase import Atoms
+        >>> import nequix
+        >>> try:
+        ...     nequix.predict(Atoms("Si2", [[0, 0, 0], [0, 0, 0.9]]), "nequix-nano", guard="error")
+        ... except nequix.DistanceError as error:
+        ...     print("(Si-Si) are 0.90 A apart" in str(error))
+        True
+    """
 
 
 class DistanceWarning(RuntimeWarning):

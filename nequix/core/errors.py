@@ -39,11 +39,29 @@ class GraphError(NequixError, ValueError):
 
 
 class DataError(NequixError, ValueError):
-    """Input data that cannot be read or used."""
+    """Input data that cannot be read or used.
+
+    Example:
+        >>> import nequix
+        >>> try:
+        ...     nequix.evaluate(nequix.Errors(("absent.extxyz",)), "run", "nequix-nano")
+        ... except nequix.DataError as error:
+        ...     print("absent.extxyz" in str(error))
+        True
+    """
 
 
 class BackendUnavailable(NequixError, ImportError):
-    """A backend, kernel or device that is not there; the message holds the install line."""
+    """A backend, kernel or device that is not there; the message holds the install line.
+
+    Example:
+        >>> import nequix
+        >>> try:
+        ...     nequix.load_model("nequix-nano", "native", device="gpu")
+        ... except nequix.BackendUnavailable as error:
+        ...     print("runs on a CPU" in str(error))
+        True
+    """
 
 
 class ResourceError(NequixError, RuntimeError):

@@ -46,6 +46,15 @@ class Graph:
         n_edge: Edges of each structure.
         cutoff: Radius that the edges were built with, A.
         atomic_numbers: The model's, to which ``species`` point; empty if they are not told.
+
+    Example:
+        >>> from ase.build import bulk
+        >>> from nequix import graph_from_atoms, load_weights
+        >>> graph = graph_from_atoms(bulk("Si", a=5.4), load_weights("nequix-nano").spec)
+        >>> graph.n_nodes, graph.n_edges
+        (2, 56)
+        >>> float(graph.volume[0].round(3))  # A^3
+        39.366
     """
 
     positions: Float[np.ndarray, "n_nodes 3"]

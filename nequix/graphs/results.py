@@ -48,6 +48,14 @@ class EnsembleResults:
     Attributes:
         members: The results of each member.
         mean: Their means.
+
+    Example:
+        >>> import numpy as np
+        >>> from nequix import EnsembleResults, Results
+        >>> forces, stress = np.zeros((1, 3)), np.zeros((1, 3, 3))
+        >>> members = [Results(np.array([e]), np.array([e]), forces, stress) for e in (-1.0, -1.5)]
+        >>> float(EnsembleResults(tuple(members)).mean.energy[0])
+        -1.25
     """
 
     members: tuple[Results, ...]

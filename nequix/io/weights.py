@@ -97,6 +97,14 @@ def read_weights(path: str | os.PathLike[str]) -> Weights:
     Raises:
         WeightsError: If the file is missing, damaged, hostile, of a newer format or of another program,
             or if its tensors are not those of its specification, finite, and of the recorded checksum.
+
+    Example:
+        >>> from nequix import WeightsError, read_weights
+        >>> try:
+        ...     read_weights("absent.safetensors")
+        ... except WeightsError as error:
+        ...     print("absent.safetensors" in str(error))
+        True
     """
     where = os.fspath(path)
     if os.path.isdir(path):

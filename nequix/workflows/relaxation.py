@@ -33,6 +33,14 @@ class RelaxationStep:
         fmax: Length of the largest force, eV/A; with a free cell, forces on the cell are included.
         volume: A^3; None for a structure without three independent lattice vectors.
         atoms: A copy of the structure, with its results.
+
+    Example:
+        >>> import nequix
+        >>> from ase.build import bulk
+        >>> steps = []
+        >>> _ = nequix.relax(bulk("Si", a=5.5), "nequix-nano", cell=True, on_step=steps.append)
+        >>> steps[0].number, round(steps[0].volume, 1), steps[-1].energy < steps[0].energy
+        (0, 41.6, True)
     """
 
     number: int
@@ -52,6 +60,13 @@ class Relaxation:
         n_steps: How many steps were taken.
         energy: Energy of that structure, eV.
         fmax: Length of its largest force, eV/A; with a free cell, forces on the cell are included.
+
+    Example:
+        >>> import nequix
+        >>> from ase.build import bulk
+        >>> relaxed = nequix.relax(bulk("Si", a=5.5), "nequix-nano", cell=True, steps=1, fmax=1e-9)
+        >>> relaxed.converged, relaxed.n_steps
+        (False, 1)
     """
 
     atoms: Atoms
