@@ -5,7 +5,7 @@
 Every run is what `nequix train` does with `configs/adam-vs-muon.yml`; the rate is part of the state here, so
 that one compilation serves all rates. Of the data, `--structures` are drawn once, a quarter of which is held
 out. Seeds (of the initial values and the order) come outermost, so that an interrupted comparison is one of
-fewer seeds. The same command goes on where it was; when all is done it prints the table and draws the figure.
+fewer seeds. The same command resumes; at the end it prints the table and draws the figure.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ class Comparison:
         energies, dtype = np.asarray(parameters["atom_energies"]), CONFIG.run.dtype
         parts = [evaluate(parameters, *spread(self.mesh, [b], dtype, energies))[:2] for b in batches]
         sums, totals = jax.tree.map(lambda *x: sum(x), *parts)
-        told = {n: 1000 * float(sums[n] / totals[n]) for n in TERMS}
-        return {"loss": float(weighted_loss(CONFIG.loss, sums, totals)), **told}
+        errors = {n: 1000 * float(sums[n] / totals[n]) for n in TERMS}
+        return {"loss": float(weighted_loss(CONFIG.loss, sums, totals)), **errors}
 
 
 def final(results: list[dict], key: str) -> np.ndarray:
@@ -123,8 +123,8 @@ def report(found: dict[tuple, dict[float, list[dict]]], console: Console) -> dic
     for (name, norm), rates in found.items():
         rate = best[name, norm] = min(rates, key=lambda rate: final(rates[rate], "loss").mean())
         columns = [final(rates[rate], key) for key in ("train", "loss", *UNITS)]
-        told = [f"{x.mean():.3g} ± {x.std(ddof=1) if len(x) > 1 else np.nan:.2g}" for x in columns]
-        table.add_row(name, "yes" if norm else "no", f"{rate:g}", *told)
+        errors = [f"{x.mean():.3g} ± {x.std(ddof=1) if len(x) > 1 else np.nan:.2g}" for x in columns]
+        table.add_row(name, "yes" if norm else "no", f"{rate:g}", *errors)
     console.print(table)
     console.print("mean ± standard deviation over seeds; all but the train loss on the validation part")
     return best

@@ -178,18 +178,18 @@ def views(options: argparse.Namespace) -> None:
             trees[10000].kneighbors(y[:, few])[0].mean(1)
         ),
     }
-    told = {}
+    record = {}
     for name in options.sets:
         held = dict(np.load(options.work / f"{options.model}-{name}.npz", allow_pickle=False))
         free = moving(held)
         y, own = white.whitened(held["raw_features"].astype(float)), held["numbers"]
-        told[name] = {
+        record[name] = {
             method: with_interval(score(y, own)[free], held["error"][free], held["structure"][free])
             for method, score in methods.items()
         }
-    write_atomic(options.work / f"{options.model}-views.json", [json.dumps(told).encode()])
+    write_atomic(options.work / f"{options.model}-views.json", [json.dumps(record).encode()])
     for method in methods:
-        print(f"| {method} | {' | '.join(cell(told[name][method]) for name in told)} |")
+        print(f"| {method} | {' | '.join(cell(record[name][method]) for name in record)} |")
 
 
 def species_gaussian(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

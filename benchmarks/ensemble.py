@@ -4,11 +4,11 @@
     python benchmarks/ensemble.py calibrate --data FOLDER -o docs/results/figures
     python benchmarks/ensemble.py judge --ensemble RUN --test Si_test.extxyz.gz Cu_test.extxyz.gz -o RUN
 
-Members are the model with the parameters that the mode trains changed at random. One alone, all together
+Members are the model with the parameters that the mode trains changed at random. A single one, all together
 and all in turn, each with its own calculator, take turns on a rattled crystal; ratios are those of each turn.
 
 The calibration is that of three published models of one specification: ``nequix-mp-1`` and its two phonon
-fine-tunings. They are no resampled members, but differ as fine-tunings of one parent do. An ensemble that
+fine-tunings. They are not resampled members, but differ as fine-tunings of one parent do. An ensemble that
 ``nequix finetune --ensemble`` made is judged, with the calibration in its folder, on other files.
 """
 
@@ -106,7 +106,7 @@ def price(options: argparse.Namespace) -> None:
     atoms = bulk("NaCl", "rocksalt", a=5.64, cubic=True).repeat(options.repeat)
     atoms.rattle(0.05, seed=0)
     print(f"{options.model}, {len(atoms)} atoms, {options.members} members, {options.mode}")
-    print("| backend | kernel | one alone, ms | together / one | together / in turn |")
+    print("| backend | kernel | single, ms | together / one | together / in turn |")
     print("|---|---|---:|---:|---:|")
     for engine in options.engines:
         compare(options, *engine.split("-"), atoms)
@@ -121,12 +121,14 @@ def calibrate_published(options: argparse.Namespace) -> None:
     print(f"|---|---:|---:|{'---:|' * 2 * len(columns)}")
     for name, files in SETS.items():
         structures = list(open_source([options.data / file for file in files]))
-        told = [potential.evaluate(graph_of(structure, potential.spec)) for structure in structures]
-        found = calibrate(name, structures, told)
+        predictions = [potential.evaluate(graph_of(structure, potential.spec)) for structure in structures]
+        found = calibrate(name, structures, predictions)
         values = [getattr(found, f"{kind}_{c}") for c in columns for kind in ("forces", "energy")]
         cells = [f"{found.forces_rank_correlation:.2f}", *(f"{value:.3g}" for value in values)]
         print(f"| {name} | {found.n_structures} | {' | '.join(cells)} |", flush=True)
-        figure = reliability(found, force_pairs(structures, told), energy_pairs(structures, told))
+        figure = reliability(
+            found, force_pairs(structures, predictions), energy_pairs(structures, predictions)
+        )
         figure.savefig(options.output / f"ensemble-reliability-{name}.png", dpi=110)
 
 
@@ -143,9 +145,9 @@ def judge(options: argparse.Namespace) -> None:
     print(f"|---|{'---:|' * len(columns)}")
     for path in options.test:
         structures = list(open_source([path]))
-        told = [potential.evaluate(graph_of(structure, potential.spec)) for structure in structures]
-        forces, energy = force_pairs(structures, told), energy_pairs(structures, told)
-        largest = np.array([result.forces_spread.max() for result in told])
+        predictions = [potential.evaluate(graph_of(structure, potential.spec)) for structure in structures]
+        forces, energy = force_pairs(structures, predictions), energy_pairs(structures, predictions)
+        largest = np.array([result.forces_spread.max() for result in predictions])
         beyond = [
             np.mean(largest > calibration.forces_limit),
             np.mean(energy.spreads > calibration.energy_limit),

@@ -82,14 +82,14 @@ class Errors:
         for batches in self.loader:
             batch = batches[0]
             arrays, labels = jax.tree.map(lambda x: x[0], spread(self.mesh, batches, "float32", atoms))
-            told = jax.tree.map(np.asarray, self.predict(parameters, arrays, labels))
+            predictions = jax.tree.map(np.asarray, self.predict(parameters, arrays, labels))
             known, real = batch.energy_mask, batch.node_mask
             counts = composition(batch, weights.spec.n_species)
-            error = batch.energy - counts @ atoms.astype(float) - told.energy
+            error = batch.energy - counts @ atoms.astype(float) - predictions.energy
             energy.append((error / batch.n_atoms)[known])
             fractions.append((counts / batch.n_atoms[:, None])[known])
-            forces.append(np.abs(batch.forces - told.forces)[real].ravel())
-            stress.append(np.abs(batch.stress - told.stress)[batch.stress_mask].ravel())
+            forces.append(np.abs(batch.forces - predictions.forces)[real].ravel())
+            stress.append(np.abs(batch.stress - predictions.stress)[batch.stress_mask].ravel())
         e, f = np.concatenate(energy), np.concatenate(fractions)
         return {
             "energy": float(np.abs(e).mean()),
@@ -100,7 +100,7 @@ class Errors:
 
 
 def rates(options: argparse.Namespace) -> None:
-    """Compare learning rates of each mode, with the atom energies refitted, on structures for that alone."""
+    """Compare learning rates of each mode, with the atom energies refitted, on separate structures."""
     source, _, sweep, pool = parts(options)
     parent = load_weights(PARENT)
     tests, train = Errors(Subset(source, sweep), parent), Subset(source, pool[-50:])
@@ -135,10 +135,10 @@ def rates(options: argparse.Namespace) -> None:
             learned = {n: np.asarray(x) for n, x in {**state.average, **state.frozen}.items()}
             errors = tests.of(dataclasses.replace(parent, parameters=learned))
             seconds = time.process_time() - started
-            told = {"set": options.set, "mode": mode, "rate": rate, "gradients": options.gradients}
-            told |= {"seconds": seconds, **errors}
-            write_atomic(path, [json.dumps(told).encode()])
-            print(json.dumps(told), flush=True)
+            record = {"set": options.set, "mode": mode, "rate": rate, "gradients": options.gradients}
+            record |= {"seconds": seconds, **errors}
+            write_atomic(path, [json.dumps(record).encode()])
+            print(json.dumps(record), flush=True)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -147,13 +147,13 @@ def run(options: argparse.Namespace) -> None:
     parent = load_weights(PARENT)
     tests = Errors(Subset(source, test), parent)
 
-    def told(name: str, weights: Weights, **more: object) -> None:
+    def write_errors(name: str, weights: Weights, **more: object) -> None:
         result = {"set": options.set, **more, **tests.of(weights)}
         write_atomic(options.work / f"{name}.json", [json.dumps(result).encode()])
         print(json.dumps(result), flush=True)
 
     if not (options.work / f"{options.set}-zero.json").exists():
-        told(f"{options.set}-zero", parent, mode="zero-shot")
+        write_errors(f"{options.set}-zero", parent, mode="zero-shot")
     for draw in range(options.draws):
         for size in options.sizes:
             chosen = np.random.default_rng([draw, size]).permutation(pool)[:size]
@@ -170,8 +170,8 @@ def run(options: argparse.Namespace) -> None:
                     more = {"draw": draw, "size": size, "mode": mode, "steps": tuning.n_steps}
                     more["seconds"] = time.process_time() - started
                     if mode == "head":
-                        told(f"{name}-refit", refitted(parent, tuning), **{**more, "mode": "refit"})
-                    told(name, read_weights(tuning.folder / MODEL), **more)
+                        write_errors(f"{name}-refit", refitted(parent, tuning), **{**more, "mode": "refit"})
+                    write_errors(name, read_weights(tuning.folder / MODEL), **more)
 
 
 def fine_tune(parent: Weights, mode: str, data: Path, options: argparse.Namespace) -> FineTuning:
@@ -217,8 +217,8 @@ def report(options: argparse.Namespace) -> None:
 
 def spread_of(values: list[float]) -> str:
     """Write a mean, and the range where there are several values."""
-    told = f"{np.mean(values):.3g}"
-    return told if len(values) == 1 else f"{told} ({min(values):.3g}-{max(values):.3g})"
+    text = f"{np.mean(values):.3g}"
+    return text if len(values) == 1 else f"{text} ({min(values):.3g}-{max(values):.3g})"
 
 
 def draw_figure(options: argparse.Namespace, groups: dict[tuple[int, str], list[dict]]) -> None:

@@ -7,7 +7,7 @@
 
 Each line is a process of its own: diamond at 6 A, energy, forces and stress, atoms moved a little before
 each step. What counts is the ratio of each pair of steps, since it survives a machine whose speed drifts; the
-least time tells what the machine can do when it is left alone. Processor time is that of all threads. The
+least time tells what the machine can do when it is idle. Processor time is that of all threads. The
 model has the published shape and random weights.
 """
 
@@ -78,7 +78,7 @@ def isolated(options: argparse.Namespace, engine: str, n_atoms: int, plain: bool
     return json.loads(run.stdout.splitlines()[-1])
 
 
-def row(engine: str, timed: dict, alone: dict) -> list[str]:
+def row(engine: str, timed: dict, single: dict) -> list[str]:
     """Make a line of the table."""
     native = timed["steps"]["native"][1:]
     per_atom = 1e3 / timed["atoms"]
@@ -90,9 +90,9 @@ def row(engine: str, timed: dict, alone: dict) -> list[str]:
         f"{statistics.median(native) * per_atom:.3f}",
         f"{min(native) * per_atom:.3f}",
         f"{min(timed['busy']['native'][1:]) * per_atom:.3f}",
-        f"{alone['steps']['native'][0]:.2f}",
-        f"{alone['import']:.1f}",
-        f"{alone['peak'] / 2**30:.2f}",
+        f"{single['steps']['native'][0]:.2f}",
+        f"{single['import']:.1f}",
+        f"{single['peak'] / 2**30:.2f}",
         versus,
     ]
 
@@ -124,13 +124,13 @@ def main() -> None:
     )
     for n_atoms in options.atoms:
         for engine in options.engines:
-            alone = isolated(options, engine, n_atoms, plain=False)
-            timed = alone if options.no_plain else isolated(options, engine, n_atoms, plain=True)
-            table.add_row(*row(engine, timed, alone))
+            single = isolated(options, engine, n_atoms, plain=False)
+            timed = single if options.no_plain else isolated(options, engine, n_atoms, plain=True)
+            table.add_row(*row(engine, timed, single))
     console = Console(width=120)
     console.print(
         f"diamond, 6 A, {options.dtype}, rattled by 0.05 A and {options.rattle} A more, {options.threads} "
-        f"threads, {alone['instructions']}; load of the machine now: {os.getloadavg()[0]:.1f}"
+        f"threads, {single['instructions']}; load of the machine now: {os.getloadavg()[0]:.1f}"
     )
     console.print(table)
 

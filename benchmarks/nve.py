@@ -22,7 +22,7 @@ EVERY = 5
 
 
 def energies_of(kernel: str, options: argparse.Namespace) -> np.ndarray:
-    """Run dynamics; return the total energy of every few steps, eV an atom."""
+    """Run dynamics; return the total energy of every few steps, eV/atom."""
     atoms = bulk("NaCl", "rocksalt", 5.64, cubic=True)
     atoms.rattle(0.02, seed=0)
     atoms.calc = NequixCalculator(
@@ -52,7 +52,7 @@ def main() -> None:
         noise = np.std(totals - start - slope * picoseconds)
         print(
             f"{options.model}, {options.engine}, {options.dtype}, {kernel}: {options.steps} steps, drift "
-            f"{1e3 * slope:+.5f} meV an atom and ps, noise {1e3 * noise:.5f} meV an atom",
+            f"{1e3 * slope:+.5f} meV/atom and ps, noise {1e3 * noise:.5f} meV/atom",
             flush=True,
         )
 

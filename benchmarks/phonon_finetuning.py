@@ -51,7 +51,7 @@ SETS = {
     "Alexandria": ["mattersim_benchmarks/alexandria-random-1k.extxyz.gz"],
     "mlearn": [f"mlearn/{element}_test.extxyz.gz" for element in ("Li", "Si", "Cu", "Mo")],
 }
-VARIANTS = {"co-training": (1.0, 0.0), "PFT": (1.0, 1.0), "PFT alone": (0.0, 1.0)}
+VARIANTS = {"co-training": (1.0, 0.0), "PFT": (1.0, 1.0), "PFT only": (0.0, 1.0)}
 """Factors of the usual weights of energies, forces and stresses, and of the Hessian's."""
 
 
@@ -104,11 +104,14 @@ def evaluate(weights: Weights, held: dict[str, Path], sets: dict) -> dict:
         }
     errors = {}
     for name, frames in sets.items():
-        told = evaluate_atoms(potential, frames)
+        predictions = evaluate_atoms(potential, frames)
         energy = [
-            (r.energy[0] - a.calc.results["energy"]) / len(a) for r, a in zip(told, frames, strict=True)
+            (r.energy[0] - a.calc.results["energy"]) / len(a)
+            for r, a in zip(predictions, frames, strict=True)
         ]
-        forces = [(r.forces - a.calc.results["forces"]).ravel() for r, a in zip(told, frames, strict=True)]
+        forces = [
+            (r.forces - a.calc.results["forces"]).ravel() for r, a in zip(predictions, frames, strict=True)
+        ]
         errors[name] = {
             "energy": float(np.abs(energy).mean()), "forces": float(np.abs(np.concatenate(forces)).mean())
         }  # fmt: skip
@@ -123,14 +126,14 @@ def run(options: argparse.Namespace) -> None:
     paths = {name: folder / name for name in sorted(name for fold in FOLDS for name in fold)}
     every = find_references(options.held) if options.held else paths | {n: folder / n for n in RELATIVES}
 
-    def told(name: str, weights: Weights, **more: object) -> None:
+    def write_errors(name: str, weights: Weights, **more: object) -> None:
         result = {"model": options.model, **more, **evaluate(weights, every, sets)}
         write_atomic(options.work / f"{name}.json", [json.dumps(result, indent=1).encode()])
         print(name, json.dumps(result["sets"]), flush=True)
 
     for model in (options.model, *options.compare):
         if not (options.work / f"{options.model}-{model}-zero.json").exists():
-            told(f"{options.model}-{model}-zero", load_weights(model), variant=f"{model}, zero-shot")
+            write_errors(f"{options.model}-{model}-zero", load_weights(model), variant=f"{model}, zero-shot")
     for variant in options.variants:
         for fold in [OTHERS] if options.phonons else options.folds:
             name = f"{options.model}-{variant}-{fold}".replace(" ", "-")
@@ -141,7 +144,7 @@ def run(options: argparse.Namespace) -> None:
             used = used or [options.phonons]
             tuning = fine_tune(options, parent, options.labelled or data, used, variant, name)
             more = {"variant": variant, "fold": fold, "trained_on": [path.name for path in used]}
-            told(name, read_weights(tuning.folder / MODEL), steps=tuning.n_steps, **more)
+            write_errors(name, read_weights(tuning.folder / MODEL), steps=tuning.n_steps, **more)
 
 
 def fine_tune(
@@ -267,7 +270,7 @@ def main() -> None:
     )
     parser.add_argument("--labelled", type=Path, help="structures for every batch, in place of MPtrj's")
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--batch-size", type=int, default=4, help="labelled structures a step")
+    parser.add_argument("--batch-size", type=int, default=4, help="labelled structures per step")
     parser.add_argument("--columns", type=int, default=2, help="columns of Hessians a step")
     parser.add_argument("--weight", type=float, default=20, help="of the Hessian in the loss")
     parser.add_argument("--rate", type=float, default=0.003)

@@ -73,11 +73,11 @@ def run(options: argparse.Namespace) -> None:
     sets, own = test_sets(options, parent)
     source = open_source([options.data / f"mlearn/{options.set}_train.extxyz.gz"])
     if N_VALID + max(options.structures) > len(source):
-        raise SystemExit(f"{options.set}: {len(source)} structures, of which {N_VALID} are for validation")
+        raise SystemExit(f"{options.set}: {len(source)} structures, but {N_VALID} are needed for validation")
 
     settings = {name: getattr(options, name) for name in ("share", "gradients", "tests")}
 
-    def told(path: Path, weights: Weights, **more: object) -> None:
+    def write_errors(path: Path, weights: Weights, **more: object) -> None:
         found = {name: {"n": len(some), **errors(weights, some)} for name, some in sets.items()}
         result = {**more, **settings, "sets": found}
         write_atomic(path, [json.dumps(result).encode()])
@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> None:
                 f"{options.work} was begun with other settings than {settings}; choose another --work"
             )
     else:
-        told(before, parent, replay="before", structures=0, seed=0)
+        write_errors(before, parent, replay="before", structures=0, seed=0)
     write(options.work / f"{options.set}-own.extxyz", own)
     for seed in range(options.seeds):
         order = np.random.default_rng(seed).permutation(len(source))
@@ -110,7 +110,7 @@ def run(options: argparse.Namespace) -> None:
                 if variant in replayed:
                     replay = ReplayConfig([str(replayed[variant])], options.share)
                 tuned = fine_tune(parent, options, folder, "full", replay)
-                told(path, tuned, replay=variant, structures=n, seed=seed)
+                write_errors(path, tuned, replay=variant, structures=n, seed=seed)
 
 
 def report(options: argparse.Namespace) -> None:
@@ -154,11 +154,11 @@ def relative(after: dict[int, dict], before: dict[int, dict]) -> dict[str, dict[
 
 def changes(after: dict[int, dict], before: dict[int, dict]) -> str:
     """Write the relative changes of each set's errors."""
-    told = []
+    parts = []
     for name, found in relative(after, before).items():
         forces, energy = (f"{100 * p[0]:+.0f} %" if len(p) == 1 else percent(p) for p in found.values())
-        told.append(f"{name} forces {forces}, energy {energy}")
-    return "; ".join(told)
+        parts.append(f"{name} forces {forces}, energy {energy}")
+    return "; ".join(parts)
 
 
 def verdict(target: str, groups: dict[tuple[int, str], dict[int, dict]], variant: str) -> str:
@@ -184,8 +184,8 @@ def verdict(target: str, groups: dict[tuple[int, str], dict[int, dict]], variant
 
 def spread(values: list[float]) -> str:
     """Write a mean, and the standard deviation where there are several values."""
-    told = f"{np.mean(values):.3g}"
-    return told if len(values) == 1 else f"{told} ± {np.std(values, ddof=1):.2g}"
+    text = f"{np.mean(values):.3g}"
+    return text if len(values) == 1 else f"{text} ± {np.std(values, ddof=1):.2g}"
 
 
 def draw_figure(

@@ -1,4 +1,4 @@
-"""Where the native kernels' time goes, and how much of it the multiply-adds alone would take.
+"""Where the native kernels' time goes, and how much of it the multiply-adds by themselves would take.
 
     python benchmarks/roofline.py [--atoms 216] [--rate 3.65e9] [--output docs/native-roofline.png]
 
@@ -76,7 +76,7 @@ def sampled(atoms: int) -> dict[str, float]:
 
 
 def evaluate(atoms: int, seconds: float = 8.0) -> float:
-    """Evaluate with one thread for some seconds; return the least processor time, ms an atom."""
+    """Evaluate with one thread for some seconds; return the least processor time, ms/atom."""
     weights = published_shape()
     graph = graph_from_atoms(diamond(atoms), weights.spec)
     model, times, end = NativeModel(weights), [], time.perf_counter() + seconds
@@ -88,7 +88,7 @@ def evaluate(atoms: int, seconds: float = 8.0) -> float:
 
 
 def draw(measured: dict[str, float], floor: dict[str, float], output: str) -> None:
-    """Draw both times of every stage, ms an atom and core."""
+    """Draw both times of every stage, ms/atom and core."""
     mpl.use("Agg")
     from matplotlib import pyplot
 
@@ -96,9 +96,9 @@ def draw(measured: dict[str, float], floor: dict[str, float], output: str) -> No
     places = np.arange(len(STAGES))[::-1]
     axes.barh(places + 0.2, [measured[stage] for stage in STAGES], 0.38, label="measured", color="#3b6ea5")
     bars = [floor.get(stage, 0.0) for stage in STAGES]
-    axes.barh(places - 0.2, bars, 0.38, label="multiply-adds alone", color="#c9a227")
+    axes.barh(places - 0.2, bars, 0.38, label="only multiply-adds", color="#c9a227")
     axes.set_yticks(places, STAGES)
-    axes.set_xlabel("ms an atom and core, energy + forces + stress, float32")
+    axes.set_xlabel("ms/atom and core, energy + forces + stress, float32")
     axes.legend(frameon=False)
     figure.savefig(output, dpi=150)
 
@@ -119,9 +119,9 @@ def main() -> None:
     floor = {stage: 1e3 * n * edges / options.rate for stage, n in counted(weights.spec).items()}
     measured = {stage: total * share for stage, share in sampled(options.atoms).items()}
     for stage in STAGES:
-        alone = f"{floor[stage]:.3f}" if stage in floor else "-"
-        print(f"{stage:20} {measured[stage]:.3f} ms an atom and core; multiply-adds alone {alone}")
-    print(f"{'all':20} {total:.3f}; multiply-adds alone {sum(floor.values()):.3f}")
+        floor_time = f"{floor[stage]:.3f}" if stage in floor else "-"
+        print(f"{stage:20} {measured[stage]:.3f} ms/atom and core; only multiply-adds {floor_time}")
+    print(f"{'all':20} {total:.3f}; only multiply-adds {sum(floor.values()):.3f}")
     draw(measured, floor, options.output)
 
 

@@ -1,10 +1,10 @@
 """Does choosing structures pay? Fine-tune on N chosen by each strategy and compare errors with random ones.
 
-    python benchmarks/selection.py heads --data FOLDER --work DIR   # energies alone, fitted exactly: quick
+    python benchmarks/selection.py heads --data FOLDER --work DIR   # only energies, fitted exactly: quick
     python benchmarks/selection.py run --data FOLDER --work DIR     # resumable: a file a fine-tuning
     python benchmarks/selection.py report --work DIR
 
-Candidates and test structures are drawn anew for every seed; each strategy chooses N of the same candidates.
+Candidates and test structures are drawn again for every seed; each strategy chooses N of the same candidates.
 The fine-tunings differ in nothing else: mode last-layer, the same number of gradients of structures.
 ``heads`` fits readout and atom energies to the energies of the chosen by ridge regression, its strength by
 leaving one out: mode head without gradient descent.
@@ -87,8 +87,8 @@ def run(options: argparse.Namespace) -> None:
         candidates, valid, test = parts(options.set, options.data, seed)
         zero = options.work / f"{options.set}-{seed}-zero.json"
         if not zero.exists():
-            told = {"strategy": "zero-shot", "seed": seed, "n": 0, **errors(parent, test)}
-            write_atomic(zero, [json.dumps(told).encode()])
+            record = {"strategy": "zero-shot", "seed": seed, "n": 0, **errors(parent, test)}
+            write_atomic(zero, [json.dumps(record).encode()])
         for n in options.sizes:
             for strategy in options.strategies:
                 name = f"{options.set}-{seed}-{n}-{strategy}"
@@ -103,9 +103,9 @@ def run(options: argparse.Namespace) -> None:
                 write(folder / "train.extxyz", [candidates[choice.index] for choice in choices])
                 write(folder / "valid.extxyz", valid)
                 tuned = fine_tune(parent, options, folder)
-                told = {"strategy": strategy, "seed": seed, "n": n, **errors(tuned, test)}
-                write_atomic(path, [json.dumps(told).encode()])
-                print(json.dumps(told), flush=True)
+                record = {"strategy": strategy, "seed": seed, "n": n, **errors(tuned, test)}
+                write_atomic(path, [json.dumps(record).encode()])
+                print(json.dumps(record), flush=True)
 
 
 def fine_tune(
@@ -128,7 +128,7 @@ def fine_tune(
     )
     tuning = FineTuning(config, parent, folder / "run")
     if not tuning.train():
-        raise SystemExit("stopped; the same command goes on")
+        raise SystemExit("stopped; the same command resumes")
     return read_weights(tuning.folder / MODEL)
 
 
@@ -149,7 +149,7 @@ def heads(options: argparse.Namespace) -> None:
     composition = np.array([[(s.numbers == z).mean() for z in elements] for s in structures])
     inputs = np.array([x.mean(axis=0) for x in features])
     around = [environments_of(structure, weights.spec.cutoff) for structure in structures]
-    told: dict[tuple[int, str], list[float]] = {}
+    record: dict[tuple[int, str], list[float]] = {}
     for seed in range(options.seeds):
         order = np.random.default_rng([seed, 11]).permutation(len(structures))
         test, pool = order[:N_TEST], order[N_TEST:][:N_CANDIDATES]
@@ -166,12 +166,12 @@ def heads(options: argparse.Namespace) -> None:
                 some = pool[[choice.index for choice in chosen[:size]]]
                 left = fit_head(inputs[some], composition[some], error[some])
                 found = np.abs(error[test] - left(inputs[test], composition[test])).mean()
-                told.setdefault((size, strategy), []).append(float(found))
+                record.setdefault((size, strategy), []).append(float(found))
     name = f"{options.set}-{options.model}-heads.json"
-    held = [{"n": n, "strategy": strategy, "errors": values} for (n, strategy), values in told.items()]
+    held = [{"n": n, "strategy": strategy, "errors": values} for (n, strategy), values in record.items()]
     write_atomic(options.work / name, [json.dumps(held).encode()])
-    for (size, strategy), values in told.items():
-        pairs = [a / b - 1 for a, b in zip(values, told[size, "random"], strict=True)]
+    for (size, strategy), values in record.items():
+        pairs = [a / b - 1 for a, b in zip(values, record[size, "random"], strict=True)]
         against = "" if strategy == "random" else percent(pairs)
         print(
             f"| {options.set} | {size} | {strategy} | {len(values)} | {spread(values)} | {against} |",

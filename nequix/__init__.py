@@ -1,6 +1,6 @@
 """Run, train and adapt the Nequix foundation potential with JAX or PyTorch.
 
-Importing this package loads neither framework, nor ASE or NumPy: every name below is loaded when it is
+Importing this package does not load a framework, ASE or NumPy: every name below is loaded when it is
 first used.
 """
 

@@ -1,4 +1,4 @@
-"""Backends: which ones there are, and how a model is put on one of them."""
+"""Backends: choose one and load a model on it."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def choose_backend(
 ) -> str:
     """Return the backend to use.
 
-    ``auto`` is the native library, where it is built and can run the model and nothing asks for a GPU or for
-    another kernel; otherwise the first installed engine that works, JAX before PyTorch. On a machine with a
-    GPU it is an engine, if one is installed.
+    ``auto`` is the native library if it is built, can run the model, and neither a GPU nor another kernel is
+    requested; otherwise the first installed engine that works, JAX before PyTorch. On a machine with a GPU it
+    is an engine, if one is installed.
 
     Args:
         backend: ``auto``, or the name of a backend, which is returned as it is.
-        spec: The model's specification, if it is known.
+        spec: The model's specification, if known.
         kernel: ``auto`` or the name of a convolution kernel.
-        device: Where the model is to run; None for any device.
+        device: Requested device; None for any device.
 
     Raises:
         BackendUnavailable: If it is ``auto`` and no backend can be used.
@@ -65,7 +65,7 @@ def choose_backend(
     if installed:
         return engines.first_working(installed, device)
     reason = (
-        "the native library does not cover what is asked" if built else "the native library was not built"
+        "the native library does not support the request" if built else "the native library was not built"
     )
     raise BackendUnavailable(
         f"no backend can be used: {reason}, and no engine is installed: {install_command('jax')}, or with "
@@ -87,7 +87,7 @@ def native_supports(spec: ModelSpec) -> bool:
 
 
 def import_backend(name: str) -> ModuleType:
-    """Import one backend, and never another.
+    """Import one backend, and no other.
 
     Args:
         name: ``native``, ``jax`` or ``torch``.
@@ -98,7 +98,7 @@ def import_backend(name: str) -> ModuleType:
 
     Raises:
         BackendUnavailable: If its packages are not installed or cannot be imported.
-        ValueError: If there is no backend of that name.
+        ValueError: For an unknown name.
     """
     if name not in BACKENDS:
         names = ", ".join(map(repr, BACKENDS))
@@ -116,7 +116,7 @@ def load_model(
     device: str | None = None,
     threads: int | None = None,
 ) -> Potential:
-    """Load a model and put it on a backend.
+    """Load a model on a backend.
 
     Args:
         model: A name of :func:`nequix.list_models`, the path of a ``.safetensors`` or ``.nqx`` file, or
@@ -130,7 +130,7 @@ def load_model(
 
     Raises:
         BackendUnavailable: If the backend, the kernel or the device is not available.
-        WeightsError: If there is no such model, or it cannot be downloaded or read.
+        WeightsError: If the model does not exist or cannot be downloaded or read.
         ValueError: For an unknown backend, kernel or precision, or a number of threads that the kernel
             cannot use.
 
@@ -141,12 +141,12 @@ def load_model(
         5.0
     """
     if backend != "auto":
-        import_backend(backend)  # before a model is downloaded in vain
+        import_backend(backend)  # before the download of a model that could not be used
     weights = model if isinstance(model, Weights) else load_weights(model)
     engine = import_backend(choose_backend(backend, weights.spec, kernel=kernel, device=device))
     return engine.Potential(weights, kernel=kernel, dtype=dtype, device=device, threads=threads)
 
 
 def _has_gpu() -> bool:
-    """Say whether the driver of a GPU is loaded; no framework is asked, which would take seconds."""
+    """Return whether a GPU driver is loaded, without importing a framework, which takes seconds."""
     return any(Path(file).exists() for file in _GPU_FILES)

@@ -1,4 +1,4 @@
-"""One thread for SciPy's matrix functions, whose threads otherwise wait for each other on 3 x 3 matrices."""
+"""One thread for SciPy's matrix functions; several would wait for each other on 3 x 3 matrices."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _limited: list[tuple[LibController, int]] = []
 
 
 def limit_scipy_threads(user: object) -> None:
-    """Let SciPy's OpenBLAS use one thread as long as an object lives.
+    """Limit SciPy's OpenBLAS to one thread while an object is alive.
 
     ASE's cell filters take the logarithm and the exponential of a 3 x 3 matrix in every step. With several
     threads OpenBLAS takes up to a hundred times longer for them, and its idle threads spin on all
-    processors in between. NumPy's wheels bring an OpenBLAS of their own, which keeps its threads; where both
-    share one, such as in conda's environments, both are limited. ``OPENBLAS_NUM_THREADS`` of the user has
-    precedence. Nothing happens before SciPy's linear algebra is imported.
+    processors in between. NumPy's wheels include a separate OpenBLAS, which keeps its threads; where both
+    share one, as in conda environments, both are limited. A user's ``OPENBLAS_NUM_THREADS`` has precedence.
+    Nothing happens before SciPy's linear algebra is imported.
 
     Args:
-        user: Who needs it, such as a calculator; the limit ends with the last of them.
+        user: Object that needs the limit, e.g. a calculator; the limit ends with the last of them.
     """
     if id(user) in _users or "scipy.linalg" not in sys.modules or os.environ.get(_VARIABLE):
         return
@@ -51,12 +51,12 @@ def _libraries_of_scipy() -> list[LibController]:
 
 
 def _release(user: int) -> None:
-    """Undo the limit when nobody needs it any more."""
+    """Undo the limit when it is no longer needed."""
     with _lock:
         _users.discard(user)
         if _users:
             return
         for library, n_threads in _limited:
-            if library.get_num_threads() == 1:  # otherwise somebody else has changed it
+            if library.get_num_threads() == 1:  # otherwise it was changed elsewhere
                 library.set_num_threads(n_threads)
         _limited.clear()

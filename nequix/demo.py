@@ -25,7 +25,7 @@ STEPS = 60
 
 
 class Outcome(NamedTuple):
-    """How a relaxation went.
+    """Outcome of a relaxation.
 
     Attributes:
         energies: Before and after, eV.
@@ -47,7 +47,7 @@ class Outcome(NamedTuple):
 
 
 def structures() -> dict[str, Atoms]:
-    """Make a crystal, strained and rattled, and a slab with an adsorbate whose lower half is held."""
+    """Make a crystal, strained and rattled, and a slab with an adsorbate and a fixed lower half."""
     from ase.build import add_adsorbate, bulk, fcc100
     from ase.constraints import FixAtoms
 
@@ -111,7 +111,7 @@ def show_relaxations(weights: Weights, backends: list[str]) -> bool:
     header = ("backend", "energy (eV)", "fmax (eV/A)", "volume", "steps", "start (s)", "call (ms)")
     converged = True
     for name, atoms in structures().items():
-        kind = "cell and atoms relax" if atoms.pbc.all() else "atoms relax, lower layers held"
+        kind = "cell and atoms relax" if atoms.pbc.all() else "atoms relax, lower layers fixed"
         rows = []
         for backend in backends:
             outcome = relax(atoms, weights, backend)
@@ -187,7 +187,7 @@ def main(arguments: list[str]) -> int:
             print("Install another backend to see that both give the same numbers.")
     except WeightsError as error:
         print(
-            f"The weights of {model} cannot be reached:\n  {error}\nTo go on, set NEQUIX_MIRROR to a folder "
+            f"The weights of {model} cannot be reached:\n  {error}\nSet NEQUIX_MIRROR to a folder "
             "or a base URL that has the .nqx files, or give the path of a weight file:\n"
             "  python -m nequix.demo PATH",
             file=sys.stderr,

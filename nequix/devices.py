@@ -16,7 +16,7 @@ def parse_device(name: str) -> tuple[str, int]:
         name: ``cpu``, ``gpu``, ``gpu:1``, ``cuda:0``, ...
 
     Raises:
-        BackendUnavailable: If it is no such name.
+        BackendUnavailable: If it is not such a name.
     """
     match = _NAME.fullmatch(name) if isinstance(name, str) else None
     if match is None:

@@ -47,8 +47,8 @@ class NequixEnsembleCalculator(NequixCalculator):
         kernel: ``auto`` or the name of a convolution kernel.
         dtype: Precision of the layers, ``float32`` or ``float64``; results are float64 in either.
         device: ``cpu``, ``gpu``, ``gpu:1``, ...; by default the first that the backend offers.
-        skin: A; neighbours are searched so far beyond the cutoff, and anew when atoms have moved by half of
-            it.
+        skin: A; the neighbour list extends this far beyond the cutoff and is rebuilt when atoms have moved by
+            half of it.
         threads: Of the native kernel, which evaluates one member after the other; by default
             ``OMP_NUM_THREADS`` or all processors, fewer for small systems.
         guard: What is done about atoms that are closer than any of their elements in the training data:
@@ -63,7 +63,7 @@ class NequixEnsembleCalculator(NequixCalculator):
 
     Raises:
         BackendUnavailable: If the backend, the kernel or the device is not there.
-        WeightsError: If it is no ensemble, or a file is damaged.
+        WeightsError: If it is not an ensemble, or a file is damaged.
         ValueError: For another backend, kernel or precision than there are, or threads that the kernel
             cannot take.
 
@@ -145,24 +145,24 @@ class NequixEnsembleCalculator(NequixCalculator):
 class SpreadGuard:
     """Warns, or stops, when the members of an ensemble disagree more than where they were calibrated.
 
-    Forces tell of single atoms, the energy of the structure as a whole (docs/ensembles.md). Attach it:
+    Forces describe single atoms, the energy the structure as a whole (docs/ensembles.md). Attach it:
     ``dynamics.attach(SpreadGuard(atoms), interval=10)``.
 
     Args:
         atoms: With a :class:`NequixEnsembleCalculator`.
         limit: Largest spread of an atom's force, eV/A, as ``forces_spread`` has it; by default the end of the
             calibrated range, without a calibration none.
-        energy_limit: Largest ``energy_spread``, eV an atom; the same by default.
+        energy_limit: Largest ``energy_spread``, eV/atom; the same by default.
         action: ``warn``, once until the spreads are within the range again, or ``stop``.
 
     Attributes:
         limit: Largest spread of a force, eV/A.
-        energy_limit: Largest spread of the energy, eV an atom.
+        energy_limit: Largest spread of the energy, eV/atom.
         exceeded: How often one of them was exceeded.
 
     Raises:
         ValueError: If there is neither a limit nor a calibration, if a limit is not positive, or if the
-            calculator is no ensemble.
+            calculator is not an ensemble.
 
     Example:
         >>> from ase.build import bulk
@@ -228,15 +228,15 @@ class SpreadGuard:
         self._outside = True
 
     def _beyond(self) -> str | None:
-        """Say which spread is beyond its limit."""
+        """Describe the spread that exceeds its limit."""
         forces = np.asarray(self._calculator.get_property("forces_spread", self.atoms))
         energy = np.asarray(self._calculator.get_property("energy_spread", self.atoms)) / len(self.atoms)
         atom = int(forces.argmax())
         for what, spread, limit, calibrated, unit in (
             (f"forces on atom {atom}", forces[atom], self.limit, self._calibrated[0], "eV/A"),
-            ("energies", energy, self.energy_limit, self._calibrated[1], "eV an atom"),
+            ("energies", energy, self.energy_limit, self._calibrated[1], "eV/atom"),
         ):
-            if not spread <= limit:  # nor is what is no number
+            if not spread <= limit:  # also true for NaN
                 own = limit == calibrated
                 whence = "up to which they were calibrated" if own else "that were given as the limit"
                 return f"{what} differ by {spread:.3g} {unit}, more than the {limit:.3g} {unit} {whence}"

@@ -27,7 +27,7 @@ def published_folder() -> Path:
         entry.file for entry in ENTRIES.values() if not mirror or not (Path(mirror) / entry.file).is_file()
     ]
     if missing:
-        reason = f"NEQUIX_MIRROR = {mirror!r} is no folder with {', '.join(missing)}"
+        reason = f"NEQUIX_MIRROR = {mirror!r} is not a folder with {', '.join(missing)}"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     return Path(mirror)
 

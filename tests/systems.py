@@ -19,7 +19,7 @@ MIN_DISTANCE = 0.7
 """A; closer than any bond."""
 
 STRENGTH = 5.0
-"""Factor of the first radial matrix, whose input is of this order below one for most pairs."""
+"""Factor of the first radial matrix; for most pairs its input is this factor below one."""
 
 MAX_EDGES = 120
 """Edges of one random structure: cells grow until they have no more, which keeps tests short."""

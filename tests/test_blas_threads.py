@@ -46,7 +46,7 @@ def _threads(**variables):
     return ran.stdout.strip()
 
 
-def test_the_stress_limits_scipy_alone_and_as_long_as_a_calculator_lives():
+def test_the_stress_limits_only_scipy_as_long_as_a_calculator_lives():
     # OMP_NUM_THREADS makes the libraries take two threads on any machine; NumPy's wheels have their own.
     assert _threads(OMP_NUM_THREADS="2") == "([2], [2]) ([1], [2]) [1] [2]"
 

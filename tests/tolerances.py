@@ -24,7 +24,7 @@ REFERENCE_FLOAT32 = {"energy": 5e-6, "forces": 5e-5, "stress": 1e-6}
 """What the reference numbers promise: an eV-sized energy of 700,000 products in float32."""
 
 REFERENCE_FLOAT32_FORCES_RELATIVE = 1e-5
-"""Instead, for forces above 5 eV/A, whose own digits end there."""
+"""Instead, for forces above 5 eV/A, where their digits end."""
 
 # Symmetries, in float64 and with random models of order one.
 SYMMETRY = 1e-10

@@ -1,1 +1,1 @@
-"""Trust a model, fine-tune it, or train anew? ``nequix assess`` (docs/assess.md)."""
+"""Use a model as it is, fine-tune it, or train a new one? ``nequix assess`` (docs/assess.md)."""

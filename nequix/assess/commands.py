@@ -1,4 +1,4 @@
-"""The commands that an assessment names to go on with."""
+"""The next commands that an assessment suggests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nequix.assess.thresholds import Thresholds
 
 @dataclass(frozen=True)
 class Asked:
-    """What was assessed, as the commands to go on with name it.
+    """What was assessed, as the suggested commands refer to it.
 
     Attributes:
         target: Files of the target.
@@ -87,7 +87,7 @@ def name_commands(
         return [*better, *(f"{line} --dry-run  # then without --dry-run" for line in train)]
     if action not in ("few-shot", "undecided"):
         return []
-    # A tuned model is the result of a round before, whose files stay.
+    # A tuned model comes from an earlier round; its files are kept.
     again = "" if asked.parent is None else f"-{max(len(asked.also), 1) + 1}"
     chosen, run = f"to-label{again}.extxyz", f"runs/tuned{again}"
     reference = ["--reference", asked.reference] if asked.reference else []

@@ -1,4 +1,4 @@
-"""The verdict: use the model as it is, fine-tune it on few structures, or train anew."""
+"""The verdict: use the model as it is, fine-tune it on few structures, or train a new one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOPELESS = 0.1
 """Where less than this part of the error may be left, a few structures will not do."""
 
 ANOTHER_SCALE = 0.5
-"""eV an atom; energies so far away belong to another functional, other pseudo-potentials or all electrons."""
+"""eV/atom; energies so far away belong to another functional, other pseudo-potentials or all electrons."""
 
 NO_FORCE = 0.01
 """meV/A; labelled forces that are smaller on average are zero but for rounding."""
@@ -56,7 +56,7 @@ class Verdict:
         n_structures: How many it should begin with; None if unknown.
         reasons: For the action.
         doubts: Against it, and what is not known.
-        next: Commands to go on with.
+        next: Suggested next commands.
     """
 
     action: str
@@ -97,7 +97,7 @@ def decide(
         tuned: Whether the model was fine-tuned, so that the thresholds for such models hold.
         lacking: Elements of target and labels that the model does not know, and in how many structures.
         spread: Mean spread of an ensemble's forces on the target, meV/A.
-        asked: Files and model, for the commands to go on with.
+        asked: Files and model, for the suggested commands.
         caveat: Of the reference that coverage compares with.
         target: Predicted forces and volumes of the target, which choose the kind of snapshots that decides.
         conditions: In which the target is and no labelled snapshot is (``nequix.assess.kinds.differences``).
@@ -122,7 +122,7 @@ def decide(
             verdict.doubts.append(caveat)
         if tuned and "features" not in coverage.values:
             verdict.doubts.append(
-                "coverage is by histograms alone, without the model's own features: fine-tuning has changed "
+                "coverage uses only histograms, not the model's features: fine-tuning has changed "
                 "them, and the parent's reference does not tell what is usual"
             )
     if unlike:
@@ -133,7 +133,7 @@ def decide(
         names = ", ".join(f"{symbol} ({n} structures)" for symbol, n in lacking.items())
         verdict.reasons.insert(0, f"the model lacks {names}; fine-tuning cannot add elements")
         if verdict.action != "undecided":
-            verdict.doubts.append(f"of the structures without them alone: {ACTIONS[verdict.action]}")
+            verdict.doubts.append(f"considering only the structures without them: {ACTIONS[verdict.action]}")
         verdict.action, verdict.mode, verdict.n_structures = "train", None, None
     if verdict.action not in ("zero-shot", "tuned") and asked.better:
         verdict.reasons.append(
@@ -171,20 +171,20 @@ def _by_errors(measured: Measured, protocol: Thresholds, tuned: bool) -> Verdict
     if forces.value is None:
         return Verdict("undecided", reasons=["the decision is made by force errors, and there are none"])
     limit = protocol.tuned_force if tuned else protocol.zero_shot_force
-    told = f"force MAE {_span(forces)} meV/A, threshold {limit:g}"
+    text = f"force MAE {_span(forces)} meV/A, threshold {limit:g}"
     size = measured.force_size
     no_force = size is not None and size < NO_FORCE
     if forces.upper <= limit and no_force:
-        verdict = Verdict("undecided", reasons=[f"{told}: below it, but of forces that are zero", _DISPLACE])
+        verdict = Verdict("undecided", reasons=[f"{text}: below it, but of forces that are zero", _DISPLACE])
         _weigh_energies(verdict, measured, protocol, tuned)
     elif forces.upper <= limit:
-        verdict = Verdict("tuned" if tuned else "zero-shot", reasons=[f"{told}: below it"])
+        verdict = Verdict("tuned" if tuned else "zero-shot", reasons=[f"{text}: below it"])
         _weigh_energies(verdict, measured, protocol, tuned)
     elif forces.lower > limit:
         verdict = Verdict("few-shot", "last-layer") if tuned else _fine_tuning(forces.value, protocol)
-        verdict.reasons.insert(0, f"{told}: above it")
+        verdict.reasons.insert(0, f"{text}: above it")
     else:
-        verdict = Verdict("undecided", reasons=[f"{told}: within the interval"])
+        verdict = Verdict("undecided", reasons=[f"{text}: within the interval"])
         verdict.reasons.append(_how_many_more(measured, limit))
     if no_force:
         verdict.doubts.append(
@@ -205,16 +205,16 @@ def _weigh_energies(verdict: Verdict, measured: Measured, protocol: Thresholds, 
         verdict.action = "undecided"
         verdict.reasons.append("energies decide, too, and there are too few to tell errors from offsets")
     if energy.value is not None:
-        told = f"energy MAE without offsets {_span(energy)} meV/atom, threshold {protocol.tuned_energy:g}"
+        text = f"energy MAE without offsets {_span(energy)} meV/atom, threshold {protocol.tuned_energy:g}"
         if energy.upper <= protocol.tuned_energy:
-            verdict.reasons.append(f"{told}: below it")
+            verdict.reasons.append(f"{text}: below it")
         elif tuned:
             verdict.action = "few-shot" if energy.lower > protocol.tuned_energy else "undecided"
             verdict.mode = "last-layer" if verdict.action == "few-shot" else None
-            verdict.reasons.append(f"{told}: not below it")
+            verdict.reasons.append(f"{text}: not below it")
         else:
             verdict.doubts.append(
-                f"{told}: good for forces, not for differences of energies; fine-tune for those"
+                f"{text}: good for forces, not for differences of energies; fine-tune for those"
             )
 
 
@@ -222,7 +222,7 @@ def _another_scale(verdict: Verdict, measured: Measured) -> None:
     largest = max((abs(offset) for offset in measured.offsets.values()), default=0.0)
     if largest > ANOTHER_SCALE:
         verdict.doubts.append(
-            f"labelled energies are on another scale (offsets up to {largest:.3g} eV an atom): another "
+            f"labelled energies are on another scale (offsets up to {largest:.3g} eV/atom): another "
             "functional, other pseudo-potentials, or all electrons; its energies and the labels' must not be "
             "mixed, and forces of another functional differ, too"
         )
@@ -232,17 +232,17 @@ def _fine_tuning(error: float, protocol: Thresholds) -> Verdict:
     """Choose mode and number by the errors that fine-tuning leaves elsewhere."""
     left = protocol.tuned_force / error
     numbers, ratios = np.log([n for n, _ in CURVE]), np.array([ratio for _, ratio in CURVE])
-    told = f"{100 * left:.0f} % of the force error may be left to reach {protocol.tuned_force:g} meV/A"
+    text = f"{100 * left:.0f} % of the force error may be left to reach {protocol.tuned_force:g} meV/A"
     if left < HOPELESS:
-        return Verdict("train", reasons=[f"{told}: more than few structures can be expected to give"])
+        return Verdict("train", reasons=[f"{text}: more than few structures can be expected to give"])
     if left < ratios[-1]:
         reason = (
-            f"{told}; {CURVE[-1][0]} structures left {100 * ratios[-1]:.0f} % elsewhere: begin with so many"
+            f"{text}; {CURVE[-1][0]} structures left {100 * ratios[-1]:.0f} % elsewhere: start with that many"
         )
         return Verdict("few-shot", "last-layer", CURVE[-1][0], [reason, _CURVE_NOTE])
     n = int(np.ceil(np.exp(np.interp(-left, -ratios, numbers)) / 5) * 5)
     return Verdict(
-        "few-shot", "last-layer", n, [f"{told}; some {n} structures gave that elsewhere", _CURVE_NOTE]
+        "few-shot", "last-layer", n, [f"{text}; some {n} structures gave that elsewhere", _CURVE_NOTE]
     )
 
 
@@ -268,26 +268,26 @@ def _how_many_more(measured: Measured, limit: float) -> str:
 def _weigh_coverage(verdict: Verdict, coverage: Coverage, labelled: Coverage | None) -> None:
     n = len(coverage.verdicts)
     outside = [index for index, one in enumerate(coverage.verdicts) if one == "outside"]
-    told = f"coverage of the target: {coverage.verdict} ({coverage.reasons[0]})"
+    text = f"coverage of the target: {coverage.verdict} ({coverage.reasons[0]})"
     if outside:
-        told += f"; {len(outside)} of {n} structures are outside, the first is {coverage.names[outside[0]]}"
+        text += f"; {len(outside)} of {n} structures are outside, the first is {coverage.names[outside[0]]}"
     if coverage.verdict == "inside":
         verdict.reasons.append("the target is inside the training distribution")
     if coverage.verdict != "outside":
         if outside or coverage.verdict == "edge":
-            verdict.doubts.append(told)
+            verdict.doubts.append(text)
         return
     if labelled is not None:
         alike, labels = shared(coverage, labelled)
         often = len(labels) / len(labelled.verdicts) >= len(outside) / n / 2
         if labels and often and len(outside) - len(alike) <= MANY["outside"] * n:
             verdict.doubts.append(
-                f"{told}; {len(labels)} of {len(labelled.verdicts)} labelled snapshots have such gaps, too, "
+                f"{text}; {len(labels)} of {len(labelled.verdicts)} labelled snapshots have such gaps, too, "
                 "and their errors count"
             )
             return
-        told += "; the labelled snapshots are not like that: their errors say nothing of it"
-    verdict.doubts.append(told)
+        text += "; the labelled snapshots are not like that: their errors say nothing of it"
+    verdict.doubts.append(text)
     _distrust(verdict)
 
 
@@ -312,11 +312,11 @@ def _distrust(verdict: Verdict) -> None:
 
 def _weigh_spread(verdict: Verdict, spread: float, protocol: Thresholds, tuned: bool) -> None:
     limit = protocol.tuned_force if tuned else protocol.zero_shot_force
-    told = f"mean spread of the ensemble's forces {spread:.3g} meV/A"
+    text = f"mean spread of the ensemble's forces {spread:.3g} meV/A"
     if spread > limit:
-        verdict.doubts.append(f"{told}: above the threshold of {limit:g}; the members disagree on the target")
+        verdict.doubts.append(f"{text}: above the threshold of {limit:g}; the members disagree on the target")
     else:
-        verdict.reasons.append(f"{told}: below {limit:g}; members that agree may still be wrong together")
+        verdict.reasons.append(f"{text}: below {limit:g}; members that agree may still be wrong together")
 
 
 def _span(estimate: Any) -> str:

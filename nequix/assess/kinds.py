@@ -76,7 +76,7 @@ class Conditions:
 
 
 def name_band(low: float, high: float) -> str:
-    """Say which forces a band has.
+    """Describe the forces of a band.
 
     Args:
         low: Where it begins, meV/A.
@@ -114,7 +114,7 @@ def predict_conditions(structures: Sequence[Structure], potential: Potential) ->
 
 
 def differences(target: Conditions, labelled: Conditions, kinds: Sequence[Kind]) -> list[str]:
-    """Say in which conditions the target is that no labelled snapshot is in.
+    """Describe conditions of the target that no labelled snapshot covers.
 
     Temperatures are compared by the forces: most structures come without velocities.
 

@@ -29,10 +29,10 @@ FEW = 5
 """Structures below which a bootstrap over them says little."""
 
 EACH = 3
-"""Energies for each fitted offset below which errors and offsets cannot be told apart."""
+"""Energies for each fitted offset below which errors and offsets cannot be distinguished."""
 
 ALONE = 1e-6
-"""One less the leverage of a snapshot that alone determines an offset, with rounding."""
+"""One minus the leverage of a snapshot that determines an offset by itself, with rounding."""
 
 
 @dataclass(frozen=True)
@@ -186,8 +186,8 @@ def _without_offsets(predictions: Predictions) -> tuple[Float[np.ndarray, " n"],
     """Return the energy errors that an offset for each element leaves, eV per atom, and how many were fitted.
 
     The fit follows the errors, most of all where a snapshot has a large part in it, its leverage ``h``: what
-    is left has ``1 - h`` of its variance and is divided by the root of that. Snapshots that alone determine
-    an offset are NaN. Offsets count by the rank of the fit: of a single composition there is one.
+    is left has ``1 - h`` of its variance and is divided by the root of that. Snapshots that determine an
+    offset by themselves are NaN. Offsets count by the rank of the fit: of a single composition there is one.
     """
     errors = metrics.energy_errors(predictions)
     fractions = metrics.compositions(predictions)[1]
@@ -239,24 +239,24 @@ class _Sampler:
 
 
 def _notes(predictions: Predictions, n_energies: int, n_offsets: int) -> list[str]:
-    """Say what the labels do not tell."""
-    p, told = predictions, []
+    """List what the labels leave unknown."""
+    p, notes = predictions, []
     n = len(p.names)
     if not n:
         return ["no labelled snapshot could be evaluated: nothing is measured"]
     if not np.isfinite(p.forces).any():
-        told.append("no snapshot has labelled forces: the force error is unknown, and with it the decision")
+        notes.append("no snapshot has labelled forces: the force error is unknown, and with it the decision")
     if not n_energies:
-        told.append("no snapshot has a labelled energy: energy errors are unknown")
+        notes.append("no snapshot has a labelled energy: energy errors are unknown")
     elif n_energies < EACH * n_offsets:
-        told.append(
+        notes.append(
             f"{n_energies} energies do not tell errors from offsets ({n_offsets} fitted, which takes "
             f"{EACH * n_offsets}): energy errors are not known; forces do not depend on offsets"
         )
     if n == 1:
-        told.append("one snapshot alone: there is no interval; label some twenty, far apart in time")
+        notes.append("a single snapshot has no confidence interval; label about twenty, far apart in time")
     elif n < FEW:
-        told.append(f"{n} snapshots: intervals from so few are too narrow; label some twenty")
+        notes.append(f"{n} snapshots: intervals from so few are too narrow; label some twenty")
     if not np.isfinite(p.stress).any():
-        told.append("no labelled stress: nothing is known of pressure and cell shape")
-    return told
+        notes.append("no labelled stress: nothing is known of pressure and cell shape")
+    return notes

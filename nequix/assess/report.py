@@ -59,7 +59,7 @@ def write_report(
             report.text(f"{title}:")
             report.text("\n".join(f"- {line}" for line in lines))
     if verdict.next:
-        report.text("To go on:\n\n" + "\n".join(f"    {command}" for command in verdict.next))
+        report.text("Next steps:\n\n" + "\n".join(f"    {command}" for command in verdict.next))
     report.heading("Errors against thresholds")
     n, percent = len(measured.predictions.names), 100 * protocol.confidence
     report.text(
@@ -81,8 +81,8 @@ def write_report(
     if measured.offsets:
         from ase.data import chemical_symbols
 
-        told = ", ".join(f"{chemical_symbols[z]} {offset:+.4g}" for z, offset in measured.offsets.items())
-        report.text(f"Energy offsets removed, prediction minus label, eV an atom: {told}.")
+        offsets = ", ".join(f"{chemical_symbols[z]} {offset:+.4g}" for z, offset in measured.offsets.items())
+        report.text(f"Energy offsets removed, prediction minus label, eV/atom: {offsets}.")
     if measured.predictions.names:
         report.figure("thresholds", "Errors, their intervals, and the thresholds.", draw(measured, protocol))
         report.figure("parity", "Predictions against labels.", parity(measured.predictions))
@@ -105,12 +105,12 @@ def _target(identity: dict[str, Any]) -> str:
 
 
 def _headline(verdict: Verdict) -> str:
-    told = ACTIONS[verdict.action]
+    text = ACTIONS[verdict.action]
     if verdict.action == "few-shot":
-        told += f": {verdict.mode}" + (
+        text += f": {verdict.mode}" + (
             f", {verdict.n_structures} to begin with" if verdict.n_structures else ""
         )
-    return told[0].upper() + told[1:]
+    return text[0].upper() + text[1:]
 
 
 def rows(measured: Measured, protocol: Thresholds) -> list[tuple[Any, ...]]:

@@ -24,7 +24,7 @@ def never_labelled(target: Sequence[Structure], labelled: Sequence[Structure], s
     evaluate.
 
     Args:
-        target: What the model shall be used for.
+        target: Structures that the model is to be used for.
         labelled: Snapshots whose errors were measured.
         spec: The model's specification: its elements and its cutoff.
     """
@@ -65,7 +65,7 @@ class Oddity(NamedTuple):
     high: float
 
     def meets(self, other: Oddity) -> bool:
-        """Tell whether both are of one view and kind, and their ranges overlap.
+        """Return whether both are of one view and kind, and their ranges overlap.
 
         Args:
             other: Of another structure.
@@ -78,7 +78,7 @@ def shared(target: Coverage, labelled: Coverage) -> tuple[set[int], set[int]]:
     """Find the structures outside whose gravest gap labelled structures outside have, too.
 
     Args:
-        target: What the model shall be used for.
+        target: Structures that the model is to be used for.
         labelled: Snapshots whose errors were measured, against the same reference.
 
     Returns:
@@ -97,8 +97,8 @@ def shared(target: Coverage, labelled: Coverage) -> tuple[set[int], set[int]]:
 def _oddities(coverage: Coverage) -> dict[int, list[Oddity]]:
     """List the gaps of each structure that is outside, the gravest first.
 
-    Of one without a gap, which is outside by the model's features alone, the strangest atom's element stands
-    for them.
+    For a structure without a gap, which is outside only by the model's features, they are represented by the
+    element of the most unusual atom.
     """
     from ase.data import chemical_symbols
 

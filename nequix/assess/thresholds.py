@@ -35,7 +35,7 @@ class Thresholds:
         seed: Of the samples.
 
     Raises:
-        DataError: If a threshold is no positive number, or ``tuned_force`` is above ``zero_shot_force``.
+        DataError: If a threshold is not a positive number, or ``tuned_force`` is above ``zero_shot_force``.
     """
 
     zero_shot_force: float = 100.0

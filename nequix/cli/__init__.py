@@ -1,7 +1,7 @@
 """The command line: ``nequix COMMAND``.
 
-Each command is a plain function of a module of this package, registered in :data:`COMMANDS`. Those modules
-import at their top only what every call needs; a function imports what it alone needs.
+Each command is a plain function in a module of this package, registered in :data:`COMMANDS`. These modules
+import at their top only what every command needs; a function imports everything else itself.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def _nequix(
 def main() -> None:
     """Run the command line.
 
-    An error of the project's own becomes one line on stderr and exit code 1. Ctrl-C and SIGTERM say what was
-    kept, and exit with 130 and 143.
+    A :class:`NequixError` becomes one line on stderr and exit code 1. Ctrl-C and SIGTERM print what was
+    kept and exit with 130 and 143.
     """
     # XLA's C++ log: banners about slow compilations. Errors are raised in Python as well.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -65,14 +65,15 @@ def main() -> None:
             try:
                 app()
             finally:
-                sys.stdout.flush()  # here, where a reader that has left can still be caught
+                sys.stdout.flush()  # here, where a closed pipe can still be handled
     except Interrupted as stop:
         print(f"\n{stop}", file=sys.stderr)
         sys.exit(stop.exit_code)
     except NequixError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)  # one line, whatever was quoted
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)  # always one line
         sys.exit(1)
     except BrokenPipeError:
-        # The reader, such as `head`, has left; Python would complain again when it flushes at exit.
+        # The reader, such as `head`, closed the pipe; without this, Python would report it again when it
+        # flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -17,7 +17,7 @@ from nequix.execution import DEFAULT, Execution
 from nequix.io.installation import needs_extra
 
 BETTER = "nequix-mp-1"
-"""The published model that is named where a small one was assessed."""
+"""The published model that is suggested after a small one was assessed."""
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,14 +30,16 @@ if TYPE_CHECKING:
 
 @execution_options(threads=None)
 def assess(
-    target: Annotated[list[Path], typer.Argument(help="Structures that the model shall be used for.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The folder of the report, which is made.")],
+    target: Annotated[list[Path], typer.Argument(help="Structures you want to use the model for.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the report; created if needed.")],
     dft: Annotated[
-        list[Path] | None, typer.Option(help="Labelled snapshots, some twenty; by default those of TARGET.")
+        list[Path] | None, typer.Option(help="About twenty labelled snapshots; by default those in TARGET.")
     ] = None,
-    zero_shot_force: Annotated[float, typer.Option(help="Threshold of a model as it is, meV/A.")] = 100.0,
-    tuned_energy: Annotated[float, typer.Option(help="Threshold of a fine-tuned one, meV/atom.")] = 20.0,
-    tuned_force: Annotated[float, typer.Option(help="Threshold of a fine-tuned one, meV/A.")] = 50.0,
+    zero_shot_force: Annotated[
+        float, typer.Option(help="Force threshold for using the model as it is, meV/A.")
+    ] = 100.0,
+    tuned_energy: Annotated[float, typer.Option(help="Energy threshold after fine-tuning, meV/atom.")] = 20.0,
+    tuned_force: Annotated[float, typer.Option(help="Force threshold after fine-tuning, meV/A.")] = 50.0,
     spread: Annotated[
         str | None, typer.Option(help="Key of an ensemble's force spread in TARGET, eV/A.")
     ] = None,
@@ -50,7 +52,7 @@ def assess(
     model: Model = "nequix-mp-1",
     execution: Execution = DEFAULT,
 ) -> None:
-    """Decide: use a model as it is, fine-tune it on few structures, or train; with reasons and doubts."""
+    """Recommend using a model as it is, fine-tuning it or training one, with reasons and caveats."""
     from nequix.assess.thresholds import Thresholds
     from nequix.data.label_keys import LabelKeys
     from nequix.data.labels import count_labels, refuse_unfound
@@ -61,7 +63,7 @@ def assess(
         from nequix.assess.report import print_verdict, write_report
     protocol = Thresholds(zero_shot_force, tuned_energy, tuned_force)
     keys = LabelKeys.of(energy_key, forces_key, stress_key, virial_key)
-    open_source([*target, *(dft or [])], keys)  # refuses unknown files before the folder is made
+    open_source([*target, *(dft or [])], keys)  # rejects unknown files before the folder is created
     recorded = protocol.record(output)  # before any structure is read
 
     import numpy as np
@@ -104,7 +106,7 @@ def assess(
     tuned = "parent" in weights.provenance.extra
     named = {"energy": energy_key, "forces": forces_key, "stress": stress_key, "virial": virial_key}
     label_words = [word for name, key in named.items() if key for word in (f"--{name}-key", key)]
-    # Candidates for labels are those of the target without any; equal structures count as labelled.
+    # Structures of the target without labels are candidates; copies of labelled ones count as labelled.
     taken = {identify(one) for one in (counted if dft is None else labelled)}
     taken |= {identify(one) for one in read_structures(also or [])}
     starter = tuning = None
@@ -160,7 +162,7 @@ def assess(
 def _reference_or_none(
     model: str, weights: Weights, path: Path | None, also: list[Path] | None
 ) -> Reference | None:
-    """Read the reference; without one the assessment says so and goes on."""
+    """Read the reference; return None if there is none, which the report mentions."""
     try:
         return load_reference(model, weights, path, also)
     except WeightsError:
@@ -170,7 +172,7 @@ def _reference_or_none(
 
 
 def _name_parent(weights: Weights) -> str | None:
-    """Name what a model was fine-tuned from, as a command takes it: its own name may be no model's here."""
+    """Name a model's parent as a command accepts it, or ``PARENT`` if its name is not known here."""
     from nequix.io.catalogue import list_models
 
     parent = weights.provenance.extra.get("parent")
@@ -185,14 +187,14 @@ def _name_engine(execution: Execution) -> list[str]:
 
 
 def _name_better(model: str, weights: Weights) -> str | None:
-    """Name a published model where a small one, or what was fine-tuned from it, was assessed."""
+    """Name a published model to try if a small one, or a model fine-tuned from it, was assessed."""
     from nequix.io.catalogue import BUNDLED
 
     return BETTER if {model, weights.provenance.extra.get("parent")} & set(BUNDLED) else None
 
 
 def _name_reference(model: str, path: Path | None, tuned: bool) -> str | None:
-    """Name the reference's file where a model that is fine-tuned from this one's parent would not find it."""
+    """Name the reference file if a model fine-tuned from this one would not find it by itself."""
     from nequix.coverage.sidecar import place_beside
     from nequix.io.catalogue import BUNDLED
 

@@ -39,18 +39,18 @@ app: typer.Typer = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Tell whether structures are inside a model's training distribution; see docs/coverage.md.",
+    help="Check whether structures are inside a model's training distribution; see docs/coverage.md.",
 )
 
 ReferenceOption = Annotated[
-    Path | None, typer.Option(help="The reference's file; by default the model's own.")
+    Path | None, typer.Option(help="Reference file; by default the one that belongs to the model.")
 ]
 Also = Annotated[
     list[Path] | None,
-    typer.Option(help="More structures that count as known, as those of a fine-tuning do."),
+    typer.Option(help="More structures to count as known, e.g. those used for fine-tuning."),
 ]
 Features = Annotated[
-    bool, typer.Option("--features/--no-features", help="Ask the model for its view, too; needs a backend.")
+    bool, typer.Option("--features/--no-features", help="Also compare the model's features; needs a backend.")
 ]
 
 
@@ -59,7 +59,7 @@ Features = Annotated[
 def check(
     target: Annotated[list[Path], typer.Argument(help="Structures of any format that ASE reads.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="A folder for report.md, figures and results.json.")
+        Path | None, typer.Option("-o", "--output", help="Folder for report.md, figures and results.json.")
     ] = None,
     reference: ReferenceOption = None,
     also: Also = None,
@@ -80,7 +80,7 @@ def check(
     calculator = None
     if features and known.features is not None:
         calculator = make_calculator(model, execution, weights=weights)
-    if output is not None:  # what is in the way is said now, not after the work
+    if output is not None:  # report problems with the folder now, not after the work
         with needs_extra():
             import matplotlib  # noqa: F401
         make_folder(output)
@@ -99,22 +99,25 @@ def check(
 @app.command()
 @execution_options(threads=None)
 def build(
-    data: Annotated[list[Path], typer.Argument(help="The training set; see docs/data.md, sources.")],
+    data: Annotated[list[Path], typer.Argument(help="The training set; see Sources in docs/data.md.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="By default beside the model's file.")
+        Path | None,
+        typer.Option("-o", "--output", help="Reference file; by default beside the model's file."),
     ] = None,
-    description: Annotated[str | None, typer.Option(help="Of the data; by default the files' names.")] = None,
-    source: Annotated[str, typer.Option(help="Where the data come from, and their licence.")] = "",
+    description: Annotated[
+        str | None, typer.Option(help="Description of the data; by default the file names.")
+    ] = None,
+    source: Annotated[str, typer.Option(help="Origin and licence of the data.")] = "",
     caveat: Annotated[
-        str, typer.Option(help="What reports must say of the data, such as that they are only a sample.")
+        str, typer.Option(help="Caveat that reports repeat, e.g. that the data are only a sample.")
     ] = "",
-    every: Annotated[int, typer.Option(min=1, help="Take one structure in so many.")] = 1,
+    every: Annotated[int, typer.Option(min=1, help="Use every N-th structure.")] = 1,
     features: Features = True,
     force: Force = False,
     model: Model = "nequix-mp-1",
     execution: Execution = DEFAULT,
 ) -> None:
-    """Compute the reference of a model from its training set, once, for `nequix coverage`."""
+    """Compute a model's reference for `nequix coverage` from its training set (once)."""
     from nequix.coverage.build import build_reference
     from nequix.coverage.sidecar import place_beside, write_reference
     from nequix.data.opening import open_source
@@ -123,9 +126,9 @@ def build(
 
     target = output or place_beside(model)
     if not target.absolute().parent.is_dir():
-        raise DataError(f"{target}: no place for a file; make its folder, or choose another name")
+        raise DataError(f"{target}: cannot be written there; create its folder, or choose another name")
     if target.exists() and not force:
-        raise DataError(f"{target}: exists already; choose another name, or replace it with --force")
+        raise DataError(f"{target}: already exists; choose another name, or replace it with --force")
     structures, weights = open_source(data), load_weights(model)
     if every > 1:
         structures = Subset(structures, range(0, len(structures), every))
@@ -143,7 +146,7 @@ def build(
 def load_reference(
     model: str, weights: Weights, reference: Path | None, also: list[Path] | None
 ) -> Reference:
-    """Read a model's reference, and count more structures as known.
+    """Read a model's reference and add more known structures.
 
     Args:
         model: A known name or a path.
@@ -165,7 +168,7 @@ def load_reference(
 def identity_of(
     target: list[Path], known: Reference | None, weights: Weights, calculator: NequixCalculator | None
 ) -> dict[str, Any]:
-    """Tell model, engine and settings, for a report.
+    """Describe model, engine and settings for a report.
 
     Args:
         target: Files of the target.

@@ -38,14 +38,16 @@ _Json = Annotated[Path | None, typer.Option("-o", "--output", help="A JSON file 
 @app.command()
 def convert(
     sources: _Sources,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to make, or to finish.")],
-    shard_size: Annotated[int, typer.Option(min=1, help="Structures of each .aselmdb file.")] = 10_000,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Output folder; created, or completed if it exists.")
+    ],
+    shard_size: Annotated[int, typer.Option(min=1, help="Structures per .aselmdb file.")] = 10_000,
     energy_key: EnergyKey = None,
     forces_key: ForcesKey = None,
     stress_key: StressKey = None,
     virial_key: VirialKey = None,
 ) -> None:
-    """Convert data into a folder of .aselmdb files; interrupted, the same command goes on."""
+    """Convert data into a folder of .aselmdb files; rerun the same command to resume."""
     from nequix.data.convert import convert as convert_sources
     from nequix.data.convert import converted_labels
     from nequix.data.labels import tell_labels
@@ -62,9 +64,9 @@ def convert(
 def stats(
     sources: _Sources,
     cutoff: Annotated[float, typer.Option(min=0.1, help="Radius of the neighbourhood, A.")] = 6.0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Structures of a batch, on average.")] = 256,
+    batch_size: Annotated[int, typer.Option(min=1, help="Structures per batch, on average.")] = 256,
     atom_energies: Annotated[
-        Path | None, typer.Option(help='JSON {"Si": -5.4, ...}, eV; by default least squares.')
+        Path | None, typer.Option(help='JSON {"Si": -5.4, ...}, eV; by default a least-squares fit.')
     ] = None,
     output: _Json = None,
     workers: _Workers = 0,
@@ -74,7 +76,7 @@ def stats(
     stress_key: StressKey = None,
     virial_key: VirialKey = None,
 ) -> None:
-    """Compute shift, scale, neighbours, atom energies and the shapes of batches."""
+    """Compute shift, scale, average number of neighbours, atom energies and batch shapes."""
     from ase.data import chemical_symbols
 
     from nequix.data.labels import refuse_unfound
@@ -107,7 +109,9 @@ def check(
     model: Annotated[
         str | None, typer.Option(help="A reference: a name that `nequix models` lists, or a weight file.")
     ] = None,
-    evaluations: Annotated[int, typer.Option(min=1, help="Structures that the model evaluates.")] = 200,
+    evaluations: Annotated[
+        int, typer.Option(min=1, help="Number of structures that the model evaluates.")
+    ] = 200,
     backend: BackendOption = Backend.auto,
     output: _Json = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -140,19 +144,21 @@ def check(
 
 @app.command()
 def get(
-    names: Annotated[list[str] | None, typer.Argument(help="Sets that --list names.")] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where the folders of the sets go.")] = Path(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names of data sets, as listed by --list.")
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Parent folder of the data sets.")] = Path(
         "."
     ),
     mirror: Annotated[
         str | None,
         typer.Option(
-            help="Ask only this folder or base URL with NAME/FILE; default NEQUIX_MIRROR, then the source."
+            help="Folder or base URL to fetch NAME/FILE from; default NEQUIX_MIRROR, then the source."
         ),
     ] = None,
-    listing: Annotated[bool, typer.Option("--list", help="List the sets and their files.")] = False,
+    listing: Annotated[bool, typer.Option("--list", help="List the data sets and their files.")] = False,
 ) -> None:
-    """Fetch public data, whose digests are known; interrupted, the same command goes on."""
+    """Fetch public data and check digests; rerun the same command to resume."""
     from nequix.data.public_datasets import SETS, places
     from nequix.io.fetch import fetch_first
 
@@ -190,13 +196,13 @@ def _check_output(output: Path | None, force: bool) -> None:
     if output is None:
         return
     if not output.absolute().parent.is_dir():
-        raise DataError(f"{output}: no place for a file; make its folder, or choose another name")
+        raise DataError(f"{output}: cannot be written there; create its folder, or choose another name")
     if output.exists() and not force:
-        raise DataError(f"{output}: exists already; choose another name, or replace it with --force")
+        raise DataError(f"{output}: already exists; choose another name, or replace it with --force")
 
 
 def _placeholders(found: Statistics) -> list[str]:
-    """Name the values that do not come from labels, since there are none."""
+    """Warn about values that are placeholders because the labels are missing."""
     messages = []
     if not found.n_energies:
         messages.append(

@@ -24,19 +24,21 @@ app: typer.Typer = typer.Typer(
 )
 
 FAILED = 3
-"""Exit code of a battery in which a check has failed; 1 is an error, 2 a wrong command line."""
+"""Exit code if a check failed; 1 is an error, 2 a wrong command line."""
 
-_Output = Annotated[Path, typer.Option("-o", "--output", help="The folder of the run, made or gone on with.")]
-_Data = Annotated[Path, typer.Option(help="The folder of the data; see docs/evaluate.md.")]
+_Output = Annotated[
+    Path, typer.Option("-o", "--output", help="Run directory; created, or resumed if it exists.")
+]
+_Data = Annotated[Path, typer.Option(help="Folder of the data; see docs/evaluate.md.")]
 _Only = Annotated[str | None, typer.Option(help="Comma-separated names of the items to run.")]
-_Retry = Annotated[bool, typer.Option("--retry-failed", help="Run items again that have failed.")]
-_ReportOnly = Annotated[bool, typer.Option("--report-only", help="Run nothing; report what is done.")]
+_Retry = Annotated[bool, typer.Option("--retry-failed", help="Rerun failed items.")]
+_ReportOnly = Annotated[bool, typer.Option("--report-only", help="Run nothing; report the finished items.")]
 _Workers = Annotated[int, typer.Option(min=0, help="Worker processes; 0 for none.")]
 _Scheduler = Annotated[
-    str | None, typer.Option(help="Address or scheduler file of a Dask cluster that does the work.")
+    str | None, typer.Option(help="Address or scheduler file of a Dask cluster to run on.")
 ]
 _THREADS = (
-    "Of the native kernel, in each worker; by default OMP_NUM_THREADS, or the cores divided among the "
+    "Threads of the native kernel per worker; by default OMP_NUM_THREADS, or the cores divided among the "
     "workers."
 )
 
@@ -44,7 +46,7 @@ _THREADS = (
 @app.command()
 @execution_options(_THREADS)
 def errors(
-    sources: Annotated[list[Path], typer.Argument(help="Labelled structures; see docs/data.md, sources.")],
+    sources: Annotated[list[Path], typer.Argument(help="Labelled structures; see Sources in docs/data.md.")],
     output: _Output,
     model: Model = "nequix-mp-1",
     execution: Execution = DEFAULT,
@@ -55,7 +57,7 @@ def errors(
     stress_key: StressKey = None,
     virial_key: VirialKey = None,
 ) -> None:
-    """Compare energies, forces and stresses with labels; interrupted, the same command goes on."""
+    """Compare energies, forces and stresses with labels; rerun the same command to resume."""
     require_files(sources)
     with needs_extra():
         from nequix.data.label_keys import LabelKeys
@@ -70,11 +72,11 @@ def errors(
         print(f"{row['file']}: {row['n_structures']} structures")
         print_errors(row)
     if summary["by_file"]:
-        print("all files together, which may be of different kinds:")
+        print("all files together (they may contain different kinds of structures):")
     print_errors(summary)
     print(f"{output / 'report.md'}: {summary['n_structures']} structures")
     if not summary["n_structures"]:
-        raise DataError(f"no structure could be evaluated; {output / 'report.md'} tells why")
+        raise DataError(f"no structure could be evaluated; see {output / 'report.md'} for the reasons")
 
 
 @app.command()
@@ -85,21 +87,24 @@ def discovery(
     reference: Annotated[
         Path | None, typer.Option(help="Formation energies and energies above the hull: wbm-summary.csv.gz.")
     ] = None,
-    elements: Annotated[Path | None, typer.Option(help="Energies of the elements, JSON.")] = None,
-    relaxed: Annotated[Path | None, typer.Option(help="DFT's relaxed structures, for the RMSD.")] = None,
-    kappa_srme: Annotated[float | None, typer.Option(help="Of the same model, for CPS-1.")] = None,
-    shard: Annotated[str | None, typer.Option(help="I/N: the I-th of N parts alone, counted from 1.")] = None,
-    join: Annotated[
-        list[Path] | None, typer.Option(help="The folder of another part, to be reported; may be repeated.")
+    elements: Annotated[Path | None, typer.Option(help="Reference energies of the elements, JSON.")] = None,
+    relaxed: Annotated[Path | None, typer.Option(help="DFT-relaxed structures, for the RMSD.")] = None,
+    kappa_srme: Annotated[float | None, typer.Option(help="kappa_SRME of the same model, for CPS-1.")] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="I/N: run only the I-th of N parts, counted from 1.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="The first structures alone.")] = None,
+    join: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of another part to include in the report; may be repeated."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Run only the first structures.")] = None,
     model: Model = "nequix-mp-1",
     execution: Execution = DEFAULT,
     workers: _Workers = 0,
     scheduler: _Scheduler = None,
     report_only: _ReportOnly = False,
 ) -> None:
-    """Relax structures and tell which are stable, as Matbench-Discovery does; interrupted, it goes on."""
+    """Relax structures and predict which are stable (Matbench Discovery); rerun to resume."""
     require_files([structures], join, [p for p in (reference, elements, relaxed) if p])
     with needs_extra():
         from nequix.evaluation.discovery.report import References, write_report
@@ -124,7 +129,7 @@ def discovery(
         print(f"formation energies: MAE {1e3 * summary['formation_energy']['MAE']:.4g} meV/atom")
     print(f"{output / 'report.md'}: {summary['n']} structures, {summary['n_failed']} failures")
     if summary["n_failed"] and not summary["n"]:
-        raise DataError(f"no structure could be relaxed; {output / 'report.md'} tells why")
+        raise DataError(f"no structure could be relaxed; see {output / 'report.md'} for the reasons")
 
 
 @app.command()
@@ -137,13 +142,13 @@ def kappa(
     workers: _Workers = 0,
     scheduler: _Scheduler = None,
     fmax: Annotated[
-        float | None, typer.Option(min=0, help="Threshold of the relaxation, eV/A; by default 0.02.")
+        float | None, typer.Option(min=0, help="Force threshold of the relaxation, eV/A; by default 0.02.")
     ] = None,
     only: _Only = None,
     retry_failed: _Retry = False,
     report_only: _ReportOnly = False,
 ) -> None:
-    """Compare thermal conductivities with DFT (kappa_SRME); interrupted, the same command goes on."""
+    """Compare thermal conductivities with DFT (kappa_SRME); rerun the same command to resume."""
     require_files([data])
     with needs_extra():
         from nequix.evaluation.kappa.task import Kappa
@@ -161,19 +166,17 @@ def kappa(
 def physics(
     output: _Output,
     data: Annotated[
-        Path | None, typer.Option(help="The folder of the DFT references; see docs/evaluate.md.")
+        Path | None, typer.Option(help="Folder of the DFT references; see docs/evaluate.md.")
     ] = None,
-    checks: Annotated[
-        str | None, typer.Option(help="Some checks, separated by commas; by default all.")
-    ] = None,
-    n_elastic: Annotated[int, typer.Option(min=0, help="Crystals for elastic constants.")] = 20,
-    picoseconds: Annotated[float, typer.Option(min=0.05, help="Length of the dynamics.")] = 1.0,
+    checks: Annotated[str | None, typer.Option(help="Comma-separated checks; by default all.")] = None,
+    n_elastic: Annotated[int, typer.Option(min=0, help="Number of crystals for elastic constants.")] = 20,
+    picoseconds: Annotated[float, typer.Option(min=0.05, help="Length of the dynamics, ps.")] = 1.0,
     model: Model = "nequix-mp-1",
     execution: Execution = DEFAULT,
     workers: _Workers = 0,
     scheduler: _Scheduler = None,
 ) -> None:
-    """Judge whether a model is fit for dynamics; exit code 3 if a check fails, 1 if one is not made."""
+    """Check whether a model is fit for dynamics; exit code 3 if a check fails, 1 if one could not run."""
     require_files(data and [data])
     with needs_extra():
         from nequix.evaluation.physics.task import CHECKS, Physics, elements_of
@@ -192,7 +195,7 @@ def physics(
         raise typer.Exit(FAILED)
     unmade = [check for check, verdict in verdicts.items() if verdict == Verdict.unmade]
     if unmade:
-        raise DataError(f"{', '.join(unmade)}: could not be made; {output / 'report.md'} lists the reasons")
+        raise DataError(f"{', '.join(unmade)}: could not be run; {output / 'report.md'} lists the reasons")
 
 
 @app.command()
@@ -205,16 +208,17 @@ def phonons(
     workers: _Workers = 0,
     scheduler: _Scheduler = None,
     fixed_cell: Annotated[
-        str, typer.Option(help="Comma-separated materials whose cell stays, as DFT's is under pressure.")
+        str,
+        typer.Option(help="Comma-separated materials to keep at DFT's cell, because it is under pressure."),
     ] = "",
     displacements_only: Annotated[
-        bool, typer.Option("--displacements-only", help="Leave out the force constants from the Hessian.")
+        bool, typer.Option("--displacements-only", help="Skip the force constants from the Hessian.")
     ] = False,
     only: _Only = None,
     retry_failed: _Retry = False,
     report_only: _ReportOnly = False,
 ) -> None:
-    """Compare phonons and thermal properties with DFT; interrupted, the same command goes on."""
+    """Compare phonons and thermal properties with DFT; rerun the same command to resume."""
     require_files([data])
     with needs_extra():
         from nequix.evaluation.phonons.report import COMPARED
@@ -240,20 +244,20 @@ def phonons(
 )
 def speed(
     output: _Output,
-    sizes: Annotated[str, typer.Option(help="Numbers of atoms, separated by commas.")] = "8,64,216,512,1000",
-    rounds: Annotated[int, typer.Option(min=1, help="Turns of each contender.")] = 5,
+    sizes: Annotated[str, typer.Option(help="Comma-separated numbers of atoms.")] = "8,64,216,512,1000",
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of measurement per contender.")] = 5,
     beside: Annotated[
         list[str] | None, typer.Option(help="Another engine, BACKEND:KERNEL:DTYPE; may be repeated.")
     ] = None,
     calculator: Annotated[
         list[str] | None,
-        typer.Option(help="Another calculator of ASE, MODULE:NAME or MODULE:NAME=JSON; may be repeated."),
+        typer.Option(help="Another ASE calculator, MODULE:NAME or MODULE:NAME=JSON; may be repeated."),
     ] = None,
-    memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Measure memory, too.")] = True,
+    memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Also measure memory.")] = True,
     model: Model = "nequix-mp-1",
     execution: Execution = DEFAULT,
 ) -> None:
-    """Time steps of dynamics on diamond, several engines and other calculators in turn."""
+    """Time molecular-dynamics steps of diamond with several engines and other calculators."""
     with needs_extra():
         from nequix.evaluation.speed.clock import timed_sizes
         from nequix.evaluation.speed.contenders import of_engine, parse_calculator, parse_engine
@@ -268,7 +272,7 @@ def speed(
     task = Speed((of_engine(engine), *others), numbers, rounds, memory)
     for number, n_atoms in timed_sizes(numbers).items():
         if number != n_atoms:
-            print(f"--sizes {number}: cells of diamond have a multiple of 8 atoms: {n_atoms} are timed")
+            print(f"--sizes {number}: diamond cells have a multiple of 8 atoms; timing {n_atoms}")
     evaluation = run(task, engine, output, 0)
     for item, result in evaluation.results().items():
         if result.error is not None:
@@ -282,7 +286,7 @@ def speed(
     if cells:
         print(format_table(("atoms", "steps per day", "contender"), cells))
     else:
-        raise DataError(f"no size could be timed; {output / 'report.md'} says why")
+        raise DataError(f"no size could be timed; see {output / 'report.md'} for the reasons")
     print(output / "report.md")
 
 
@@ -293,7 +297,7 @@ def _refuse_ignored(
     kappa_srme: float | None,
     shard: str | None,
 ) -> None:
-    """Refuse what discovery would compare with if another option were, or were not, there."""
+    """Reject comparison options of ``discovery`` that miss, or exclude, another option."""
     given = {
         "--reference": reference,
         "--elements": elements,

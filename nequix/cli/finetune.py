@@ -1,4 +1,4 @@
-"""The command that adapts a model: ``nequix finetune``."""
+"""The command that fine-tunes a model: ``nequix finetune``."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 TEACHER = "teacher"
-"""What ``--replay`` takes for structures that the parent makes and labels itself."""
+"""Value of ``--replay`` for structures that the parent itself generates and labels."""
 
 DRAWS = 2
-"""Different parts of the data of each size of a curve, unless told."""
+"""Default number of random subsets per size of a learning curve."""
 
 
 class Mode(StrEnum):
@@ -36,62 +36,66 @@ class Mode(StrEnum):
 
 def finetune(
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="The folder of the run, made or gone on with.")
+        Path, typer.Option("-o", "--output", help="Run directory; created, or resumed if it exists.")
     ],
     parent: Annotated[
-        str, typer.Option("--from", help="The model to begin with: a name or a weight file.")
+        str, typer.Option("--from", help="The parent model: a name or a weight file.")
     ] = "nequix-mp-1",
-    mode: Annotated[Mode, typer.Option(help="What is trained.")] = Mode.last_layer,
+    mode: Annotated[Mode, typer.Option(help="Which parameters are trained.")] = Mode.last_layer,
     valid: Annotated[
-        list[Path] | None, typer.Option(help="Structures for validation; by default a part of DATA.")
+        list[Path] | None, typer.Option(help="Validation structures; by default a part of DATA.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="A YAML file of values that differ; see configs/finetune.yml.")
+        Path | None,
+        typer.Option(help="YAML file of settings that differ from the defaults (configs/finetune.yml)."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data at most.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Maximum number of epochs.")] = None,
     refit: Annotated[
         bool | None,
         typer.Option(
             "--refit-atom-energies/--keep-atom-energies",
-            help="Fit the atom energies to the labels first; the default, for labels of another baseline.",
+            help="Fit the atom energies to the labels first (default); corrects another energy zero.",
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate time and memory, and stop.")] = False,
     data: Annotated[
         list[Path] | None,
-        typer.Argument(help="Labelled structures (docs/data.md); with --replay none need be given."),
+        typer.Argument(help="Labelled structures (docs/data.md); optional with --replay."),
     ] = None,
     phonons: Annotated[
         list[Path] | None,
         typer.Option(help="phonopy files or folders: train on force constants (docs/phonon-finetuning.md)."),
     ] = None,
     valid_phonons: Annotated[
-        list[Path] | None, typer.Option(help="Those for validation; by default a part of the materials.")
+        list[Path] | None,
+        typer.Option(help="Force constants for validation; by default a part of the materials."),
     ] = None,
     replay: Annotated[
         list[str] | None,
-        typer.Option(help="Structures like those of the parent's training; 'teacher' makes some itself."),
+        typer.Option(help="Structures like the parent's training data; 'teacher' generates some."),
     ] = None,
     replay_share: Annotated[
-        float | None, typer.Option(help="Their part of every batch, above 0 and below 1; by default a half.")
+        float | None,
+        typer.Option(help="Fraction of replayed structures per batch, above 0 and below 1; by default 0.5."),
     ] = None,
     ensemble: Annotated[
-        int | None, typer.Option(min=2, help="Train so many members, calibrated (docs/ensembles.md).")
+        int | None, typer.Option(min=2, help="Number of members to train and calibrate (docs/ensembles.md).")
     ] = None,
     curve: Annotated[
-        str | None, typer.Option(help="Train on so many structures, as 10,20,50,100, and fit the errors.")
+        str | None,
+        typer.Option(help="Fit a learning curve to runs on these numbers of structures, e.g. 10,20,50,100."),
     ] = None,
     draws: Annotated[
-        int | None, typer.Option(min=1, help="Different parts of the data of each size; by default two.")
+        int | None, typer.Option(min=1, help="Random subsets per size of the curve; by default two.")
     ] = None,
     target: Annotated[
-        float | None, typer.Option(help="Force MAE (meV/A) of which the curve shall say what it takes.")
+        float | None, typer.Option(help="Target force MAE, meV/A; the curve predicts the data it needs.")
     ] = None,
 ) -> None:
-    """Adapt a model to other data; interrupted, the same command goes on where it was."""
+    """Fine-tune a model on other data; rerun the same command to resume."""
     if curve is not None and ensemble is not None:
         raise DataError(
-            "--curve and --ensemble exclude each other; run one after the other, in folders of their own"
+            "--curve and --ensemble exclude each other; run them one after the other, in separate folders"
         )
     for option, value, needed, partner in (
         ("--target", target, "--curve", curve),
@@ -140,7 +144,7 @@ def _train_curve(setup: Setup, curve: str, draws: int, target: float | None, dry
     sizes = sorted({int(part) for part in parts if part.strip().isdigit() and int(part)})
     if len(sizes) != len(parts) or len(sizes) < LEAST_SIZES:
         raise DataError(
-            f"--curve {curve}: expected {LEAST_SIZES} different numbers at least, as 10,20,50,100: a power "
+            f"--curve {curve}: expected at least {LEAST_SIZES} different numbers, e.g. 10,20,50,100: a power "
             "law with a floor has three parameters"
         )
     fitted = train_curve(setup, sizes, draws, target, partial(follow, dry_run=dry_run), _say_complete)
@@ -155,17 +159,17 @@ def _train_ensemble(setup: Setup, n: int, dry_run: bool) -> None:
     if why is not None:
         print(f"warning: the ensemble will not be calibrated: {why}", file=sys.stderr)
     tuned = train_ensemble(setup, n, partial(follow, dry_run=dry_run), _say_complete)
-    folder, told = setup.folder, tuned.calibration
+    folder, fit = setup.folder, tuned.calibration
     if not tuned.complete:
         print(f"one of {n} runs")
-    elif told is None:
+    elif fit is None:
         print(f"{folder}: {n} members, not calibrated: {tuned.reason}, and train in another folder")
     else:
         print(
-            f"{folder}: {n} members, calibrated on {told.data}: spreads of forces times "
-            f"{told.forces_scale:.3g} (miscalibration area {told.forces_area:.3f}, "
-            f"{told.forces_area_scaled:.3f} with it), of energies times {told.energy_scale:.3g} "
-            f"({told.energy_area:.3f}, {told.energy_area_scaled:.3f})"
+            f"{folder}: {n} members, calibrated on {fit.data}: spreads of forces times "
+            f"{fit.forces_scale:.3g} (miscalibration area {fit.forces_area:.3f}, "
+            f"{fit.forces_area_scaled:.3f} with it), of energies times {fit.energy_scale:.3g} "
+            f"({fit.energy_area:.3f}, {fit.energy_area_scaled:.3f})"
         )
 
 

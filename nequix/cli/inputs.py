@@ -1,4 +1,4 @@
-"""Inputs of commands, checked before a model is loaded, which takes seconds or a download."""
+"""Checks of command inputs before a model is loaded, which takes seconds or a download."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from nequix.core.suggest import did_you_mean
 
 
 def require_files(*groups: Iterable[Path | str] | None) -> None:
-    """Refuse files and folders that are not there.
+    """Reject missing files and folders.
 
     Args:
-        groups: Paths; None for an option that is not given.
+        groups: Paths; None for an option that is not set.
 
     Raises:
-        DataError: For the first path without a file or folder, suggesting one of a similar name beside it.
+        DataError: For the first missing path, with a suggestion of a similar name in the same folder.
     """
     for path in (Path(path) for group in groups for path in group or ()):
         if not path.exists():

@@ -1,4 +1,4 @@
-"""What the commands of ``nequix evaluate`` have in common: which items, which engine, and the run itself."""
+"""Shared by the commands of ``nequix evaluate``: choice of items and engine, and the run itself."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def chosen_items(task: Task, only: str | None) -> list[str]:
 
     Args:
         task: The evaluation.
-        only: What the option lists.
+        only: Value of the option.
 
     Raises:
-        DataError: For a name that no item has.
+        DataError: For an unknown name.
     """
     return task.items() if only is None else listed("--only", only, task.items())
 
@@ -34,14 +34,14 @@ def chosen_items(task: Task, only: str | None) -> list[str]:
 def unless_reported(
     items: list[str], report_only: bool, output: Path, only: str | None = None, retry_failed: bool = False
 ) -> list[str]:
-    """Return the items to evaluate: with ``--report-only`` none, of a run that must be there.
+    """Return the items to evaluate; none with ``--report-only``, which needs an existing run.
 
     Args:
-        items: Those to evaluate otherwise.
-        report_only: Whether the option is given.
+        items: The items to evaluate without ``--report-only``.
+        report_only: Whether the option is set.
         output: The folder of the run.
-        only: What ``--only`` lists, which would be ignored.
-        retry_failed: Whether ``--retry-failed`` is given, which would be ignored.
+        only: Value of ``--only``, which would be ignored.
+        retry_failed: Whether ``--retry-failed`` is set, which would be ignored.
 
     Raises:
         DataError: If there is nothing to report, or an option would be ignored.
@@ -53,20 +53,20 @@ def unless_reported(
     if only is not None or retry_failed:
         raise DataError("--report-only evaluates nothing; leave out --only and --retry-failed")
     if not (output / RUN).exists():
-        raise DataError(f"{output}: holds no run to report; leave out --report-only")
+        raise DataError(f"{output}: contains no run to report; leave out --report-only")
     return []
 
 
 def listed(option: str, given: str, known: list[str]) -> list[str]:
-    """Split what an option lists.
+    """Split the comma-separated names of an option.
 
     Args:
         option: Its name.
         given: Names, separated by commas.
-        known: The names that there are.
+        known: The valid names.
 
     Raises:
-        DataError: For a name that is not known.
+        DataError: For an unknown name.
     """
     names = [name.strip() for name in given.split(",") if name.strip()]
     unknown = [name for name in names if name not in known]
@@ -85,7 +85,7 @@ def choose_engine(model: str, execution: Execution) -> Engine:
 
     Raises:
         BackendUnavailable: If the backend, the kernel or the device is not available.
-        WeightsError: If there is no such model.
+        WeightsError: If the model does not exist.
     """
     from nequix.evaluation.task import Engine
     from nequix.workflows.models import load_for
@@ -95,7 +95,7 @@ def choose_engine(model: str, execution: Execution) -> Engine:
 
 
 def who_works(workers: int, scheduler: str | None) -> int | str:
-    """Return who does the work: a number of processes, or where a scheduler is.
+    """Return the executor: a number of processes, or the address of a scheduler.
 
     Args:
         workers: Number of processes; 0 for this one.
@@ -126,12 +126,12 @@ def run(
         output: The directory of the run.
         workers: See :func:`who_works`.
         items: By default all.
-        retry_failed: Whether items that have failed are evaluated again.
+        retry_failed: Whether failed items are evaluated again.
         report: Writes the report; by default that of the task.
 
     Raises:
         DataError: If the directory cannot be used, or the data cannot be read.
-        BackendUnavailable: If what the evaluation needs is not installed.
+        BackendUnavailable: If a package that the evaluation needs is not installed.
     """
     from nequix.evaluation.run_directory import RunDirectory
     from nequix.workflows.evaluation import evaluate

@@ -46,7 +46,7 @@ def export(
     if target.suffix != ".lammps":
         raise WeightsError(f"{target}: the target must end in .lammps")
     if target.exists() and not force:
-        raise WeightsError(f"{target}: exists already; choose another name, or replace it with --force")
+        raise WeightsError(f"{target}: already exists; choose another name, or replace it with --force")
     weights = load_weights(model)
     export_model(weights, target, _PRECISIONS[precision])
     megabytes = target.stat().st_size / 1e6

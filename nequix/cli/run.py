@@ -47,16 +47,16 @@ class Optimizer(StrEnum):
 @execution_options()
 def predict(
     files: Annotated[list[Path], typer.Argument(help="Structures of any format that ASE reads; all frames.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="An .extxyz, .traj or .json file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Output file: .extxyz, .traj or .json.")],
     model: ModelOrEnsemble = "nequix-mp-1",
     execution: Execution = DEFAULT,
     guard: Guard = GuardOption.warn,
     keep_going: Annotated[
-        bool, typer.Option("--keep-going", help="Leave bad frames out, list them, and exit with 1.")
+        bool, typer.Option("--keep-going", help="Skip bad frames, list them, and exit with 1.")
     ] = False,
     force: Force = False,
 ) -> None:
-    """Write energies, forces, stress where there is a volume, and the spreads of an ensemble."""
+    """Predict energies and forces, stress if there is a cell, and the spread of an ensemble."""
     from nequix.cli.frames import WITH_RESULTS, WITH_SPREADS, check_target, write_frames
     from nequix.workflows.models import is_ensemble
 
@@ -87,7 +87,7 @@ def predict(
 
 
 def _predictions(files: list[Path], calc: NequixCalculator) -> Iterator[Atoms | DataError]:
-    """Evaluate frame after frame; a failure takes its frame's place and names file, frame and atom."""
+    """Yield evaluated frames; a failed frame yields an error that names file, frame and atom."""
     from nequix.data.frames import read_frames
     from nequix.workflows.prediction import predict_each
 
@@ -108,24 +108,24 @@ def relax(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="By default FILE-relaxed.extxyz beside FILE.")
     ] = None,
-    fmax: Annotated[float, typer.Option(help="Converged when no force is larger, eV/A.")] = 0.02,
-    steps: Annotated[int, typer.Option(help="Steps at most.")] = 500,
-    cell: Annotated[bool, typer.Option("--cell/--no-cell", help="Relax the cell, too.")] = False,
+    fmax: Annotated[float, typer.Option(help="Convergence threshold for the largest force, eV/A.")] = 0.02,
+    steps: Annotated[int, typer.Option(help="Maximum number of steps.")] = 500,
+    cell: Annotated[bool, typer.Option("--cell/--no-cell", help="Also relax the cell.")] = False,
     optimizer: Annotated[Optimizer, typer.Option(help="ASE's optimizer.")] = Optimizer.fire,
-    frame: Annotated[int, typer.Option(help="Which frame of the file; -1 is the last.")] = -1,
+    frame: Annotated[int, typer.Option(help="Index of the frame in the file; -1 is the last.")] = -1,
     model: ModelOrEnsemble = "nequix-mp-1",
     execution: Execution = DEFAULT,
     guard: Guard = GuardOption.warn,
     force: Force = False,
 ) -> None:
-    """Relax a structure; exit code 3 if it does not converge, what was reached being written all the same."""
+    """Relax a structure; exit code 3 if it does not converge (the last structure is written anyway)."""
     from nequix.cli.frames import check_target, try_format, write_frames
     from nequix.data.frames import read_frames
     from nequix.workflows import relaxation
     from nequix.workflows.models import is_ensemble
 
     relaxation.check_limits(fmax, steps)
-    # In lower case ASE, too, takes the name's ending for the format, not VASP's POSCAR before it.
+    # In lower case, so that ASE does not take a name that starts with POSCAR for VASP's format.
     vasp = any(word in file.stem for word in ("POSCAR", "CONTCAR", "OUTCAR", "XDATCAR"))
     target = output or file.with_name(f"{file.stem.lower() if vasp else file.stem}-relaxed.extxyz")
     check_target(target, [file], force)

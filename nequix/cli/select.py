@@ -39,24 +39,26 @@ def select(
     candidates: Annotated[list[Path], typer.Argument(help="Structures of any format that ASE reads.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The chosen structures: an .extxyz file.")],
     number: Annotated[int, typer.Option("-n", "--number", min=1, help="How many to choose.")],
-    strategy: Annotated[Strategy, typer.Option(help="How; see docs/coverage.md.")] = Strategy.clusters,
+    strategy: Annotated[
+        Strategy, typer.Option(help="Selection strategy; see docs/coverage.md.")
+    ] = Strategy.clusters,
     known: Annotated[
-        list[Path] | None, typer.Option(help="Structures that are labelled already; may be repeated.")
+        list[Path] | None, typer.Option(help="Structures that are already labelled; may be repeated.")
     ] = None,
     unlabelled: Annotated[
-        bool, typer.Option("--unlabelled", help="Leave out candidates that have forces already.")
+        bool, typer.Option("--unlabelled", help="Skip candidates that already have forces.")
     ] = False,
     forces_key: ForcesKey = None,
     spread: Annotated[
-        str | None, typer.Option(help="Key of an ensemble's spread in CANDIDATES, an array or one number.")
+        str | None, typer.Option(help="Key of an ensemble's spread in CANDIDATES: an array or one number.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the strategies clusters and random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the strategies clusters and random.")] = 0,
     reference: ReferenceOption = None,
     model: Model = "nequix-mp-1",
     execution: Execution = DEFAULT,
     force: Force = False,
 ) -> None:
-    """Choose the structures to label next, with reasons; the labels that they have are kept."""
+    """Choose the structures to label next, with reasons; existing labels are kept."""
     from nequix.cli.frames import WITH_RESULTS, check_target, write_frames
     from nequix.coverage.select import select as choose
     from nequix.data.frames import read_frames
@@ -79,7 +81,7 @@ def select(
     structures = [from_atoms(atoms, name, keys) for atoms, name in zip(frames, names, strict=True)]
     kept = _candidates(structures, labelled, unlabelled)
     if len(kept) < len(frames):
-        print(f"{len(frames) - len(kept)} of {len(frames)} candidates are labelled already: left out")
+        print(f"{len(frames) - len(kept)} of {len(frames)} candidates are already labelled and left out")
         frames, names = [frames[i] for i in kept], [names[i] for i in kept]
         structures = [structures[i] for i in kept]
     weights = None if strategy in (Strategy.random, Strategy.ensemble) else load_for(model, execution)
@@ -111,7 +113,7 @@ def select(
 
 
 def _candidates(structures: list[Structure], labelled: list[Structure], unlabelled: bool) -> list[int]:
-    """Return the places of the candidates that are not among the labelled structures."""
+    """Return the indices of the candidates that are not among the labelled structures."""
     from nequix.data.scan_records import identify
 
     known = {identify(structure) for structure in labelled}
@@ -121,7 +123,7 @@ def _candidates(structures: list[Structure], labelled: list[Structure], unlabell
         if identify(structure) not in known and not (unlabelled and structure.forces is not None)
     ]
     if not kept:
-        raise DataError("all candidates are labelled already; give others")
+        raise DataError("all candidates are already labelled; give others")
     return kept
 
 
@@ -142,11 +144,11 @@ def spread_of(atoms: Atoms, name: str, key: str) -> np.ndarray:
 
     Args:
         atoms: The structure.
-        name: What messages call it.
-        key: Where the spread is.
+        name: Name of the structure in messages.
+        key: Key of the spread.
 
     Raises:
-        DataError: If it is not there, or is no spread.
+        DataError: If it is missing or not a spread.
     """
     import numpy as np
 
@@ -156,7 +158,7 @@ def spread_of(atoms: Atoms, name: str, key: str) -> np.ndarray:
             if found.dtype.kind not in "iuf" or not (np.isfinite(found) & (found >= 0)).all():
                 raise DataError(
                     f"{name}: {key!r} is {found.ravel()[:3].tolist()}, expected finite numbers that are not "
-                    "negative; name the key of a spread, or predict this structure anew"
+                    "negative; name the key of a spread, or predict this structure again"
                 )
             return found.astype(float)
     raise DataError(

@@ -26,17 +26,17 @@ _TOLD = (
 )
 
 STOPPED = 3
-"""Exit code of a run that a signal ended after a checkpoint; the same command goes on."""
+"""Exit code of a run that a signal stopped after a checkpoint; the same command resumes it."""
 
 
 def train(
     config: Annotated[Path, typer.Argument(help="A YAML file; see configs/ and docs/training.md.")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="The folder of the run, made or gone on with.")
+        Path, typer.Option("-o", "--output", help="Run directory; created, or resumed if it exists.")
     ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate time and memory, and stop.")] = False,
 ) -> None:
-    """Train a model; interrupted, the same command goes on where it was."""
+    """Train a model; rerun the same command to resume."""
     with needs_extra("train", "training"):
         from nequix.train.config import read_config
         from nequix.train.loop import Run
@@ -48,24 +48,24 @@ def train(
 
 
 class Pace:
-    """How fast a run is, over its last steps; the first one, which compiles, only starts the clock."""
+    """Speed of a run over its last steps; the first step, which compiles, only starts the clock."""
 
     def __init__(self) -> None:
         self._steps: deque[tuple[float, float]] = deque(maxlen=50)
 
     def add(self, structures: float) -> None:
-        """Note that a step is done.
+        """Record a finished step.
 
         Args:
-            structures: How many it had.
+            structures: Number of structures in the step.
         """
         self._steps.append((time.monotonic(), structures))
 
     def left(self, n_steps: int) -> str:
-        """Say how long steps will take, data and validation included; nothing before there are two.
+        """Estimate the remaining time, including data loading and validation; empty before the second step.
 
         Args:
-            n_steps: How many are left.
+            n_steps: Number of remaining steps.
         """
         if len(self._steps) <= 1:
             return ""
@@ -79,11 +79,11 @@ class Pace:
         return f"  {structures / max(self._steps[-1][0] - self._steps[0][0], 1e-9):.3g} structures/s"
 
 
-def errors_told(values: dict[str, float]) -> str:
-    """Say the loss and the mean errors of a step.
+def describe_errors(values: dict[str, float]) -> str:
+    """Format the loss and the mean errors of a step.
 
     Args:
-        values: Its metrics.
+        values: Metrics of the step.
     """
     told = [
         f"{letter} {1000 * values[name]:.3g} {unit}"
@@ -108,7 +108,7 @@ def follow(make: OpenRun, dry_run: bool) -> bool:
 
     def kept() -> str:
         if not any((run.folder / "checkpoints").glob("step-*.safetensors")):
-            return "there is no checkpoint yet; the same command begins again"
+            return "there is no checkpoint yet; the same command starts over"
         return f"{run.folder} keeps the last checkpoint; the same command continues"
 
     with on_interrupt(kept):
@@ -128,15 +128,15 @@ def _train(run: Run, dry_run: bool) -> bool:
 
         def report(step: int, n_steps: int, values: dict[str, float]) -> None:
             pace.add(values["structures"])
-            bar.update(f"{errors_told(values)}{pace}", done=step)
+            bar.update(f"{describe_errors(values)}{pace}", done=step)
             at_epoch_s_end = step % run.loader.steps_per_epoch == 0 or step == n_steps
             if not bar.visible and at_epoch_s_end:
                 left = pace.left(n_steps - step)
-                print(f"step {step} of {n_steps}  {errors_told(values)}{pace}{left}", file=sys.stderr)
+                print(f"step {step} of {n_steps}  {describe_errors(values)}{pace}{left}", file=sys.stderr)
 
         complete = run.train(report)
     if not complete:
-        print(f"{run.folder}: stopped after a checkpoint; the same command goes on", file=sys.stderr)
+        print(f"{run.folder}: stopped after a checkpoint; the same command resumes", file=sys.stderr)
         raise typer.Exit(STOPPED)
     print(f"{run.folder / MODEL}: trained, {run.loader.position} of {run.n_steps} steps")
     return True

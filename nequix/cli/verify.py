@@ -1,4 +1,4 @@
-"""The command ``verify``: every engine, kernel and precision of this machine, compared."""
+"""The command ``nequix verify``: compare all engines, kernels and precisions on this machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nequix.verify import Certificate, Configuration
 
 RANDOM = "random"
-"""What ``--model`` takes for a freshly drawn model of the published shape."""
+"""Value of ``--model`` for a random model of the published shape."""
 
 CERTIFICATE = Path("nequix-verify.json")
 """Where the certificate goes by default, in the current folder."""
@@ -31,22 +31,25 @@ CERTIFICATE = Path("nequix-verify.json")
 
 def verify(
     model: Annotated[
-        str, typer.Option(help=f"A known name, a weight file, or {RANDOM!r}: newly drawn, without download.")
+        str, typer.Option(help=f"A known name, a weight file, or {RANDOM!r}: random parameters, no download.")
     ] = "nequix-mp-1",
     backends: Annotated[
         str | None,
-        typer.Option(help="Comma-separated, such as jax,torch; by default all that are installed."),
+        typer.Option(help="Comma-separated backends, e.g. jax,torch; by default all that are installed."),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="cpu, gpu, ...; by default the first of each backend.")
+        str | None, typer.Option(help="cpu, gpu, ...; by default each backend's first device.")
     ] = None,
     certificate: Annotated[
         Path | None,
-        typer.Option("--json", help=f"The certificate, with every figure; by default {CERTIFICATE}."),
+        typer.Option("--json", help=f"File for the certificate, with all figures; by default {CERTIFICATE}."),
     ] = None,
     thorough: Annotated[
         bool,
-        typer.Option("--thorough", help="Check Hessian products everywhere; JAX compiles some minutes more."),
+        typer.Option(
+            "--thorough",
+            help="Check Hessian products in all configurations; JAX compiles a few minutes longer.",
+        ),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the --json file if it exists.")] = False,
 ) -> None:
@@ -74,24 +77,26 @@ def verify(
 
 
 def _check_target(target: Path, replace: bool) -> None:
-    """Refuse a place where no certificate can be written, or that holds something else, before any work."""
+    """Reject a path that cannot be written or would replace another file, before any work."""
     folder = target.absolute().parent
     if not folder.is_dir():
-        raise DataError(f"{target}: there is no folder {folder}; make it, or choose another file with --json")
+        raise DataError(
+            f"{target}: there is no folder {folder}; create it, or choose another file with --json"
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise DataError(f"{target}: the folder {folder} is protected; choose another file with --json")
+        raise DataError(f"{target}: no permission to write to {folder}; choose another file with --json")
     if target.is_dir():
-        raise DataError(f"{target}: a folder, not a file; choose the name of a file with --json")
+        raise DataError(f"{target}: a folder, not a file; choose a file with --json")
     if target.exists() and not target.is_file():
         raise DataError(f"{target}: a pipe or a device, not a file; choose another file with --json")
     if target.exists() and not replace:
         raise DataError(
-            f"{target}: exists already; choose another name with --json, or replace it with --force"
+            f"{target}: already exists; choose another name with --json, or replace it with --force"
         )
 
 
 def _is_certificate(path: Path) -> bool:
-    """Tell whether a file is an older certificate, which a newer one may replace."""
+    """Return whether a file is an older certificate, which a newer one may replace."""
     try:
         held = strict_json.read_object(path, MAX_SETTINGS)
     except DataError:
@@ -123,13 +128,13 @@ def _weights(model: str) -> Weights:
         return load_weights(model)
     except WeightsError as error:
         raise WeightsError(
-            f"{error}. To go on, set NEQUIX_MIRROR to a folder or base URL that has the .nqx files, give "
-            f"--model the path of a weight file, or do without: nequix verify --model {RANDOM}"
+            f"{error}. Set NEQUIX_MIRROR to a folder or base URL that has the .nqx files, give --model the "
+            f"path of a weight file, or use a random model: nequix verify --model {RANDOM}"
         ) from error
 
 
 def _show(made: Certificate) -> None:
-    """Print the verdict, and a row for each engine, kernel and precision."""
+    """Print the verdict and one row per engine, kernel and precision."""
     for line in verdict(made):
         print(format_item("-", line) if line.startswith("FAILED") else line)
     rows = []
@@ -159,7 +164,7 @@ def _closest(configuration: Configuration) -> str:
 
 
 def verdict(made: Certificate) -> list[str]:
-    """Say what was verified, what failed and what was left out.
+    """List what was verified, what failed and what was left out.
 
     Args:
         made: The certificate.
@@ -178,7 +183,7 @@ def verdict(made: Certificate) -> list[str]:
         ]
     lines.append(f"compared with {made.reference}; its energies with the equations in NumPy")
     if not made.between_backends:
-        lines.append("parity between engines was NOT checked: only one engine was there")
+        lines.append("parity between engines was NOT checked: only one engine is installed")
     n_left_out = sum(bool(configuration.left_out) for configuration in made.configurations)
     if n_left_out:
         lines.append(f"Hessian products of {n_left_out} configurations left out; --thorough checks them")

@@ -14,7 +14,7 @@ from nequix.io.tables import format_fields, format_table
 if TYPE_CHECKING:
     from nequix.io.weights import Provenance, Weights
 
-_Text = Annotated[str | None, typer.Option(help="Provenance; by default that of the known model.")]
+_Text = Annotated[str | None, typer.Option(help="Provenance; by default taken from the known model.")]
 _UNITS = {"cutoff": "A", "scale": "eV", "shift": "eV"}
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -38,11 +38,11 @@ def convert(
     if target.suffix != ".safetensors":
         raise WeightsError(f"{target}: the target must end in .safetensors")
     if target.exists() and not force:
-        raise WeightsError(f"{target}: exists already; choose another name, or replace it with --force")
+        raise WeightsError(f"{target}: already exists; choose another name, or replace it with --force")
     if not published.exists() and str(published) in list_models():
         raise WeightsError(
-            f"{published}: a name, not a .nqx file; known models need no conversion: their names can stand "
-            "wherever a path can"
+            f"{published}: a name, not a .nqx file; known models need no conversion: use their names in "
+            "place of a path"
         )
     weights = load_published(published)
     options = {
@@ -62,7 +62,7 @@ def info(
     model: Annotated[str, typer.Argument(help="A weight file, or a name that `nequix models` lists.")],
     as_json: _Json = False,
 ) -> None:
-    """Describe a model: its shape, its elements and where it comes from."""
+    """Describe a model: architecture, elements and origin."""
     from nequix.io.catalogue import load_weights
 
     facts = _facts(load_weights(model))
@@ -79,7 +79,7 @@ def info(
 
 
 _NAMES = {"digest": "file, SHA-256", "checksum": "parameters, SHA-256"}
-"""How reports call the two digests."""
+"""Labels of the two digests in reports."""
 
 
 def _facts(weights: Weights) -> dict[str, Any]:

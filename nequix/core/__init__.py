@@ -1,1 +1,1 @@
-"""The specification: what a model computes, decided once for every engine. No framework is imported."""
+"""The specification of a model, shared by all engines. No framework is imported."""

@@ -1,4 +1,4 @@
-"""Real 3j tensors and spherical harmonics in float64, from NumPy alone.
+"""Real 3j tensors and spherical harmonics in float64, using only NumPy.
 
 Basis and signs are e3nn's: for ``l = 1`` the components are ``(x, y, z)``; a rotation acts on every
 degree by the real Wigner matrices of that basis. e3nn itself judges these tables in the tests.

@@ -1,4 +1,4 @@
-"""The project's errors: each message says what and where, got against expected, and the fix."""
+"""The project's errors. A message says what is wrong and where, actual and expected values, and the fix."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class SpecError(NequixError, ValueError):
 
 
 class WeightsError(NequixError, ValueError):
-    """A weight file that is damaged, hostile, incomplete or of another shape than its specification."""
+    """A weight file that is damaged, hostile, incomplete or does not match its specification."""
 
 
 class GraphError(NequixError, ValueError):
@@ -69,11 +69,11 @@ class ResourceError(NequixError, RuntimeError):
 
 
 def reason(error: BaseException, limit: int = 300) -> str:
-    """Say in one line what an error of another library says, or its type if it says nothing.
+    """Return the message of another library's error in one line, or its type if the message is empty.
 
     Args:
         error: The error.
-        limit: Most characters.
+        limit: Maximum number of characters.
     """
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= limit else f"{text[:limit]}..."

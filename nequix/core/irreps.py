@@ -43,9 +43,9 @@ def parse(text: str) -> dict[int, int]:
         if parity != label(degree)[-1]:
             raise SpecError(f"irreps {text!r:.99}: {degree}{parity} is unnatural; use {label(degree)}")
         if mul == 0:
-            raise SpecError(f"irreps {text!r:.99}: {term!r} has no channels; leave the term out")
+            raise SpecError(f"irreps {text!r:.99}: {term!r} has no channels; leave out the term")
         if degree in channels:
-            raise SpecError(f"irreps {text!r:.99}: degree {degree} stands twice; add the multiplicities up")
+            raise SpecError(f"irreps {text!r:.99}: degree {degree} appears twice; add up the multiplicities")
         channels[degree] = mul
     return dict(sorted(channels.items()))
 

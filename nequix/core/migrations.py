@@ -1,7 +1,7 @@
-"""Versions of what nequix writes: older records are upgraded on reading, newer ones are rejected.
+"""Format versions: older records are upgraded on reading, newer ones are rejected.
 
 A :class:`Format` lists what each of its versions changed. Adding a field to a format is one :class:`Change`
-with the value that files without the field mean; the version follows from the number of changes.
+with the value that files without the field imply; the version follows from the number of changes.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ class NewerVersion(ValueError):
 
 @dataclass(frozen=True)
 class Change:
-    """What one version of a format changed.
+    """The change of one version of a format.
 
     Attributes:
-        defaults: Fields that it added, and the values that records without them mean; ``section.name`` for a
+        defaults: Added fields, and the values that records without them imply; ``section.name`` for a
             field of a section, which stays absent if the section is.
-        rewrite: Turns a record of the version before into one of this version, for what added fields cannot
-            express: renamed fields, other units, another meaning. It returns a new record.
+        rewrite: Converts a record of the previous version to this version, for changes that added fields
+            cannot express: renamed fields, other units, another meaning. It returns a new record.
     """
 
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -35,8 +35,8 @@ class Format:
     """A kind of record that nequix writes and reads back.
 
     Attributes:
-        name: What messages call it, e.g. ``ensemble``.
-        changes: What versions 2, 3, ... changed, in order; never edited once they are released.
+        name: Name in messages, e.g. ``ensemble``.
+        changes: Changes of versions 2, 3, ..., in order; never edited after a release.
     """
 
     name: str
@@ -44,11 +44,11 @@ class Format:
 
     @property
     def version(self) -> int:
-        """The current version, which new records get."""
+        """The current version, used for new records."""
         return 1 + len(self.changes)
 
     def upgrade(self, record: Mapping[str, Any], version: object) -> dict[str, Any]:
-        """Bring a record of any version to the current one.
+        """Upgrade a record of any version to the current one.
 
         Args:
             record: Its fields, without the version; not changed.
@@ -56,7 +56,7 @@ class Format:
 
         Raises:
             NewerVersion: If a newer nequix wrote it.
-            ValueError: If the version is not a version.
+            ValueError: If the version is not a positive integer.
         """
         number = _parse_version(version)
         if number is None:
@@ -75,7 +75,7 @@ class Format:
         return upgraded
 
     def lower(self, record: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Express a record in the oldest version that has the same meaning.
+        """Downgrade a record to the oldest version that can express it.
 
         Records that use no newer field stay as they were: equal bytes, equal checksums, readable by an older
         nequix. Fields of sections are not lowered.

@@ -1,4 +1,4 @@
-"""NumPy's floating-point errors as nequix expects them, whatever the caller has set."""
+"""NumPy's floating-point error handling as nequix expects it, independent of the caller's settings."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ import numpy as np
 
 
 def usual_errors() -> contextlib.AbstractContextManager[Any]:
-    """Treat floating-point errors as NumPy does by default: small numbers that become zero are fine."""
+    """Treat floating-point errors as NumPy does by default: underflow is ignored."""
     return np.errstate(divide="warn", over="warn", under="ignore", invalid="warn")

@@ -1,7 +1,7 @@
-"""The parameter manifest: every tensor of a model, from which all else derives.
+"""The parameter manifest: the list of all tensors of a model.
 
-Backends build their modules from it, weight files are checked against it, optimisers take their groups
-from it, and the parameter count is its sum.
+Backends build their modules from it, weight files are checked against it, optimisers derive their parameter
+groups from it, and the parameter count is its sum.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def manifest(spec: ModelSpec) -> tuple[Parameter, ...]:
 
 
 def count(spec: ModelSpec) -> int:
-    """Count the learned numbers of a model (707,569 for the published shape).
+    """Count the learned parameters of a model (707,569 for the published shape).
 
     Args:
         spec: The model's specification.
@@ -105,7 +105,7 @@ def count(spec: ModelSpec) -> int:
 def initialise(
     spec: ModelSpec, seed: int, atom_energies: Mapping[int, float] | None = None
 ) -> dict[str, Float[np.ndarray, ...]]:
-    """Draw a fresh model (docs/architecture.md, training), the same for every backend.
+    """Draw random initial parameters (docs/architecture.md, training), the same for every backend.
 
     Args:
         spec: The model's specification.
@@ -123,7 +123,7 @@ def initialise(
 
 
 def group(spec: ModelSpec, parameters: Mapping[str, T]) -> dict[str, dict[str, Any]]:
-    """Nest parameters as the modules hold them: ``layers.0`` -> ``linear_1`` -> ``0e``.
+    """Nest parameters as in the modules: ``layers.0`` -> ``linear_1`` -> ``0e``.
 
     Args:
         spec: The model's specification.
@@ -156,9 +156,9 @@ def check_dtype(dtype: str) -> None:
 
 
 def cast_parameters(parameters: Mapping[str, np.ndarray], dtype: str) -> dict[str, np.ndarray]:
-    """Copy the parameters of a model in a precision; the atom energies stay float64.
+    """Copy the parameters of a model to a precision; the atom energies stay float64.
 
-    JAX may read a NumPy array where it lies: the caller's own could change afterwards.
+    JAX may share memory with a NumPy array, and the caller could change the original afterwards.
 
     Args:
         parameters: The parameters by name.

@@ -1,4 +1,4 @@
-"""What a layer computes, as tables: its degrees, its gates and the ordered tensor-product paths."""
+"""Tables of what a layer computes: degrees, gates and the ordered tensor-product paths."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Path:
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """One interaction layer, decided (docs/architecture.md, layer).
+    """The plan of one interaction layer (docs/architecture.md, layer).
 
     Attributes:
-        inputs: ``((degree, channels), ...)`` of the features that enter.
+        inputs: ``((degree, channels), ...)`` of the input features.
         messages: Channels of each aggregated degree: the paths into it, side by side.
-        outputs: Features that leave.
-        n_gates: Channels of ``outputs`` with ``l > 0``; as many gates are the last ``0e`` channels
-            before the activation.
+        outputs: Output features.
+        n_gates: Channels of ``outputs`` with ``l > 0``; the gates are the last ``0e`` channels before the
+            activation.
         paths: The ordered path table.
         lmax: Highest degree of the spherical harmonics.
     """
@@ -77,7 +77,7 @@ def _plan_layer(inputs: dict[int, int], hidden: dict[int, int], lmax: int) -> La
         paths.append(Path(l1, l2, l3, mul, n_weights, messages.get(l3, 0)))
         messages[l3] = messages.get(l3, 0) + mul
         n_weights += mul
-    # A degree that no path and no skip reaches would be zero for ever: it is not part of the output.
+    # A degree that neither a path nor a skip reaches would always be zero: it is not part of the output.
     outputs = {l: mul for l, mul in hidden.items() if l in messages or l in inputs}
     n_gates = sum(mul for l, mul in outputs.items() if l > 0)
     as_tuple = (tuple(inputs.items()), tuple(messages.items()), tuple(outputs.items()))

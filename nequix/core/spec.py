@@ -1,4 +1,4 @@
-"""The specification of a model: everything that decides its numbers except its learned parameters."""
+"""The specification of a model: everything that determines its predictions except the learned parameters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nequix.core.errors import SpecError
 from nequix.core.migrations import Format, NewerVersion
 
 SPECIFICATION = Format("specification")
-"""Versions of the specification's JSON: hyper-parameters added later, or another meaning of the same JSON."""
+"""Versions of the specification's JSON: added hyper-parameters, or a changed meaning of the same JSON."""
 
 GATE_NORMALISATION = 0.5964586854233045
 """Root mean square of SiLU over a million normal quantiles (docs/architecture.md, gate)."""
@@ -26,7 +26,7 @@ NORM_EPSILON = 1e-12
 MIN_CUTOFF, MAX_CUTOFF = 0.1, 20.0
 """Range of the cutoff, A (docs/architecture.md, ranges)."""
 
-# Reasons stand in docs/architecture.md, ranges.
+# docs/architecture.md, ranges, gives the reasons.
 _LARGEST = {"n_layers": 64, "radial_basis_size": 512, "radial_mlp_size": 4096, "radial_mlp_layers": 16}
 _MAX_CHANNELS = 4096
 _RANGES = {
@@ -107,9 +107,7 @@ class ModelSpec:
             raise SpecError(f"hidden_irreps = {self.hidden_irreps!r} must be text such as '128x0e + 64x1o'")
         channels = irreps.parse(self.hidden_irreps)
         if 0 not in channels:
-            raise SpecError(
-                f"hidden_irreps = {self.hidden_irreps!r} has no 0e, which the energy is read from"
-            )
+            raise SpecError(f"hidden_irreps = {self.hidden_irreps!r} has no 0e, which the readout needs")
         if max(channels.values()) > _MAX_CHANNELS:
             irreps_ = self.hidden_irreps
             raise SpecError(f"hidden_irreps = {irreps_!r:.80}: at most {_MAX_CHANNELS} channels per degree")
@@ -126,7 +124,7 @@ class ModelSpec:
         return len(self.atomic_numbers)
 
     def to_dict(self) -> dict[str, Any]:
-        """List the fields with their ``version``; :meth:`from_dict` reads them back.
+        """Return the fields with their ``version``; :meth:`from_dict` reads them back.
 
         The version is the oldest that has the same meaning, and fields that it lacks are left out: the JSON
         and the checksum of a model stay the same when hyper-parameters are added that it does not use.
@@ -181,14 +179,14 @@ class ModelSpec:
 
 def _finite(name: str, value: Any) -> float:
     if not isinstance(value, bool) and isinstance(value, Real):
-        with contextlib.suppress(OverflowError):  # of an integer that no float can hold
+        with contextlib.suppress(OverflowError):  # an integer beyond the range of floats
             if math.isfinite(number := float(value)):
                 return number
     raise SpecError(f"{name} = {value!r:.50} must be a finite number")
 
 
 def _integer(name: str, value: Any, low: int, high: int) -> int:
-    # NumPy's integers count as well; they become Python's, which JSON can hold.
+    # NumPy integers are accepted and converted to Python's, which JSON can store.
     number = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else None
     if number is None or not low <= number <= high:
         raise SpecError(f"{name} = {value!r:.50} must be an integer from {low} to {high}")

@@ -1,4 +1,4 @@
-"""Suggestions for misspelt words: the one place that asks "did you mean ...?"."""
+"""Suggestions for misspelt words ("did you mean ...?")."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import difflib
 from collections.abc import Iterable
 
 SIMILARITY = 0.6
-"""How similar a word must be (difflib's ratio); below it a suggestion misleads, as ``auto`` for ``fast``."""
+"""Minimum similarity (difflib's ratio); below it suggestions mislead, e.g. ``auto`` for ``fast``."""
 
 
 def nearest(word: object, words: Iterable[str]) -> str | None:
-    """Return the known word that was probably meant, or None; upper and lower case count as equal.
+    """Return the known word that was probably meant, or None; case is ignored.
 
     Args:
-        word: What was given.
-        words: What is known.
+        word: The given word.
+        words: The known words.
     """
     known = {name.lower(): name for name in words}
     near = difflib.get_close_matches(str(word).lower(), known, n=1, cutoff=SIMILARITY)
@@ -22,11 +22,11 @@ def nearest(word: object, words: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: object, words: Iterable[str]) -> str:
-    """Return the end of a message, ``"; did you mean 'plain'?"``, or nothing if no known word is near.
+    """Return the end of a message, ``"; did you mean 'plain'?"``, or an empty string.
 
     Args:
-        word: What was given.
-        words: What is known.
+        word: The given word.
+        words: The known words.
     """
     near = nearest(word, words)
     return "" if near is None else f"; did you mean {near!r}?"

@@ -44,7 +44,8 @@ MATTERS = 0.02
 SOME = 0.01
 """More than this part of the structures outside makes at least an edge.
 
-One alone does if it is outside by ``range``: where the training set has nothing of a pair that is well known.
+A single one suffices if it is outside by ``range``, where the training set has no such distance of a
+well-known pair.
 """
 
 NAMED = 200
@@ -97,7 +98,7 @@ class Coverage:
         reasons: Why, the gravest first.
         gaps: By name, the gravest first.
         histograms: Of the target.
-        failures: Name and reason of what is no structure.
+        failures: Name and reason of what is not a structure.
     """
 
     names: tuple[str, ...]
@@ -303,7 +304,7 @@ def _range(view: str, run: np.ndarray, values: np.ndarray) -> tuple[float, float
 
 
 def _instead(view: str, kind: int, run: np.ndarray, counts: Float[np.ndarray, " n_bins"]) -> str:
-    """Tell what the training set has of a kind."""
+    """Describe what the training set has of a kind."""
     known = np.flatnonzero(counts)
     if not len(known):
         return "never seen"
@@ -336,11 +337,11 @@ def _reasons(
 ) -> list[str]:
     from ase.data import chemical_symbols
 
-    n, told = len(verdicts), []
+    n, reasons = len(verdicts), []
     unknown = sorted({z for strange in strangers for z in strange})
     if unknown:
         names = ", ".join(chemical_symbols[z] for z in unknown)
-        told.append(f"{names}: not in the training set ({sum(map(bool, strangers))} of {n} structures)")
+        reasons.append(f"{names}: not in the training set ({sum(map(bool, strangers))} of {n} structures)")
     for view in ("range", *VIEWS, "features", "score"):
         largest = [
             (own if view == "score" else found.get(view, np.zeros(1))).max()
@@ -349,14 +350,14 @@ def _reasons(
         for limit, word in ((reference.calibration.outside, "outside"), (reference.calibration.edge, "edge")):
             beyond = sum(value > limit.get(view, np.inf) for value in largest)
             if beyond:
-                told.append(
+                reasons.append(
                     f"{_WORDS[view]}: {beyond} of {n} structures beyond the {word} value {limit[view]:.3g} "
                     f"(largest {max(largest):.3g}){_example(view, gaps)}"
                 )
                 break
-    if not told:
-        told.append("no environment is more unusual than those of the training set, held out")
-    return told
+    if not reasons:
+        reasons.append("no environment is more unusual than those of the training set, held out")
+    return reasons
 
 
 _WORDS = {
@@ -377,7 +378,7 @@ def _example(view: str, gaps: Sequence[Gap]) -> str:
 
 
 def describe(gap: Gap) -> str:
-    """Tell a gap in a line.
+    """Describe a gap in one line.
 
     Args:
         gap: The gap.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nequix.potential import Potential
 
 HELD_OUT = 10
-"""One composition in so many is held out to find out what is usual, and included afterwards."""
+"""One composition in this many is held out to find out what is usual, and included afterwards."""
 
 MOST_HELD_OUT = 1500
 """Structures of them that are looked at."""
@@ -60,7 +60,7 @@ def build_reference(
         DataError: If there are too few structures.
         GraphError: For a structure that the model cannot have been trained on, naming it.
     """
-    told = describe_model(weights)
+    description = describe_model(weights)
     counts = _count(structures, weights, potential, _by_composition, progress)
     if not (counts.held and counts.main.n_structures):  # few compositions: structures themselves are held out
         counts = _count(structures, weights, potential, _by_number, progress)
@@ -75,7 +75,7 @@ def build_reference(
         some: Tally, histograms: dict, features: FeatureSums, calibration: Calibration
     ) -> Reference:
         known = features.reference() if potential is not None else None
-        names = (weights.provenance.name, told["checksum"], weights.digest or "unknown")
+        names = (weights.provenance.name, description["checksum"], weights.digest or "unknown")
         counts = (some.n_structures, some.n_atoms)
         return Reference(
             *names,
@@ -162,14 +162,14 @@ def _by_number(structure: Structure, index: int) -> bool:
 
 
 def tally(structures: Iterable[Structure], cutoff: float) -> Tally:
-    """Count structures that shall be known besides a training set.
+    """Count structures that are known in addition to a training set.
 
     Args:
         structures: The structures.
         cutoff: Radius, A.
 
     Raises:
-        GraphError: For what is no structure, naming it.
+        GraphError: For what is not a structure, naming it.
     """
     counted = Tally(cutoff)
     for structure in structures:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nequix.data.structure import Structure
 
 BOND = 1.25
-"""Neighbours within so many sums of the covalent radii are bonded: they make angles and the coordination."""
+"""Neighbours within this many sums of the covalent radii are bonded; they define angles and coordination."""
 
 FADING = 0.1
 """Over so much before ``BOND`` a bond's angles lose their weight: none appears at once."""
@@ -36,7 +36,7 @@ CROWD_BINS, CROWD_RATIO = 80, 1.1
 
 ORDER_LENGTH, ORDER_SCALE = 0.37, 10.0
 """A, by which bonds of one order less are longer (Brown and Altermatt, Acta Cryst. B 41, 244, 1985); and the
-bond orders that are told apart by classes of their own: a tenth."""
+bond orders that are distinguished by separate classes: a tenth."""
 
 Z = 128
 """Base of the codes of pairs and triples: above every atomic number."""
@@ -140,7 +140,7 @@ def environments_of(structure: Structure, cutoff: float) -> Environments:
         cutoff: Radius of the neighbourhood, A.
 
     Raises:
-        GraphError: If it is no structure: atoms in one place, a singular cell, no atoms.
+        GraphError: If it is not a structure: atoms in one place, a singular cell, no atoms.
     """
     numbers = np.asarray(structure.numbers)
     finite = np.isfinite(structure.positions).all() and np.isfinite(structure.cell).all()

@@ -33,7 +33,7 @@ USUAL, EDGE, OUTSIDE = 0.99, 0.98, 0.995
 """Quantiles of structures held out of the training set: of atoms, and of the largest values of structures."""
 
 MARGIN = 1.25
-"""Beyond so many times the last of these a structure is outside: held-out sets are small."""
+"""A structure beyond this multiple of the last of these is outside: held-out sets are small."""
 
 
 CEILING, SATURATED = 1.95, 1.99
@@ -87,10 +87,12 @@ class Calibration:
         largest = {view: np.array([v[view].max() for v in scored]) for view in scored[0]}
         edge = {view: _at_least(1, view, np.quantile(x, EDGE)) for view, x in largest.items()}
         outside = {view: _outside(view, float(np.quantile(x, OUTSIDE))) for view, x in largest.items()}
-        told = cls(usual, edge, outside, len(values))
-        verdicts = [told.judge({view: x[i] for view, x in largest.items()}) for i in range(len(values))]
+        calibration = cls(usual, edge, outside, len(values))
+        verdicts = [
+            calibration.judge({view: x[i] for view, x in largest.items()}) for i in range(len(values))
+        ]
         shares = {name: verdicts.count(name) / len(values) for name in VERDICTS}
-        return replace(told, verdicts=shares)
+        return replace(calibration, verdicts=shares)
 
     def judge(self, largest: Mapping[str, float]) -> str:
         """Judge a structure by its largest values.
@@ -192,7 +194,7 @@ class Reference:
         return {view: self.histograms[view].smoothed(WIDTHS[view]) for view in VIEWS}
 
     def rarity(self, view: str, events: Events) -> Float[np.ndarray, " n"]:
-        """Tell how rare events are: 0 for the commonest, ``log10(1 + ENOUGH / 0.1) = 2`` for unheard-of ones.
+        """Return how rare events are: 0 for the most common, ``log10(1 + ENOUGH / 0.1) = 2`` for unseen ones.
 
         Each counts by its weight: ``(1 - d / cutoff)^2`` for a distance, ``b / (1 + b)`` for a sum of bond
         orders ``b``, and for an angle how firm the weaker bond is.

@@ -59,10 +59,10 @@ def show_coverage(report: Report, coverage: Coverage, reference: Reference) -> N
     report.text(f"**{coverage.verdict}**: {_counts(coverage)}.")
     report.text("\n".join(f"- {reason}" for reason in coverage.reasons))
     usual = reference.calibration.verdicts
-    told = ", ".join(f"{100 * usual.get(name, 0):.1f} % {name}" for name in VERDICTS)
+    shares = ", ".join(f"{100 * usual.get(name, 0):.1f} % {name}" for name in VERDICTS)
     report.text(
         f"{compared_with(reference)}{_left_out(coverage)} Of compositions held out of it "
-        f"({reference.calibration.n_structures} structures): {told}."
+        f"({reference.calibration.n_structures} structures): {shares}."
     )
     if reference.source:
         report.text(f"Source of the reference: {reference.source}.")
@@ -97,7 +97,7 @@ _GAP_HEADER = ("view", "what", "range", "share of atoms", "training set", "rarit
 
 
 def describe_reference(reference: Reference) -> dict[str, Any]:
-    """Tell a reference, for JSON.
+    """Describe a reference, for JSON.
 
     Args:
         reference: The reference.
@@ -116,7 +116,7 @@ def describe_reference(reference: Reference) -> dict[str, Any]:
 
 
 def compared_with(reference: Reference) -> str:
-    """Say what a target is compared with, in a sentence, and what to bear in mind.
+    """Describe in a sentence what a target is compared with, and the caveats.
 
     Args:
         reference: The reference.

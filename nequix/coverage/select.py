@@ -29,7 +29,7 @@ STRATEGIES = ("clusters", "farthest", "gaps", "ensemble", "random")
 """How structures can be chosen."""
 
 COVERED = 0.5
-"""Factor on what a gap is worth for each chosen structure that has it: one alone does not close it."""
+"""Factor on the weight of a gap per chosen structure that has it: a single structure does not close it."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Choice:
 
 
 def check_number(n: int, n_candidates: int) -> None:
-    """Refuse to choose more than there are.
+    """Reject to choose more than there are.
 
     Args:
         n: How many.
@@ -86,7 +86,7 @@ def ensemble_choice(spreads: Sequence[Float[np.ndarray, "..."]], n: int) -> list
         n: How many to choose.
 
     Raises:
-        DataError: If there are fewer candidates, or a spread is no number.
+        DataError: If there are fewer candidates, or a spread is not a number.
     """
     check_number(n, len(spreads))
     values = np.array([np.mean(spread) for spread in spreads])

@@ -37,7 +37,7 @@ ENDING = ".coverage.safetensors"
 MAX_BYTES = 1 << 26
 """Larger files are refused; a reference of 89 elements has some 3 MB."""
 
-AGAIN = "build it anew with `nequix coverage build`"
+AGAIN = "rebuild it with `nequix coverage build`"
 
 _DTYPES = {np.dtype(np.uint8): "U8", np.dtype(np.int32): "I32", np.dtype(np.float32): "F32"}
 _LOG = 8.0  # counts are stored as round(8 log2(1 + n)): to 4 %, one structure exactly

@@ -50,7 +50,7 @@ _MOST_OPERATIONS = 192  # of a space group in its conventional cell
 
 
 def check_file(path: Path, name: str) -> None:
-    """Refuse a file whose format is not read, or that claims more than it has.
+    """Reject a file whose format is not read, or that claims more than it has.
 
     Args:
         path: The file; not opened if its format is not read.
@@ -70,7 +70,7 @@ def check_file(path: Path, name: str) -> None:
 
 
 def check_format(path: Path, name: str) -> None:
-    """Refuse a format that is not read.
+    """Reject a format that is not read.
 
     Args:
         path: The file, for messages.

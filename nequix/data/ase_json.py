@@ -50,7 +50,7 @@ def decode(text: str | bytes, where: str) -> Any:
 
 
 def check_constraints(constraints: Any, where: str) -> None:
-    """Refuse constraints other than those that fix positions or distances.
+    """Reject constraints other than those that fix positions or distances.
 
     Args:
         constraints: ASE's text, or the decoded list of dicts.

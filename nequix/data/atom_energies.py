@@ -22,7 +22,8 @@ def least_squares(rows: Float[np.ndarray, "m n"], values: Float[np.ndarray, " m"
     """Solve ``min |rows @ x - values|``; of all solutions, return the one of least norm.
 
     The rows are reduced by orthogonal transformations and the columns scaled to equal norms. The normal
-    equations, whose condition is the square, are never formed. One step of refinement makes the rows of small
+    equations, with the square of its condition number, are never formed. One step of refinement makes the
+    rows of small
     numbers as exact as those of large ones.
 
     Args:

@@ -167,7 +167,7 @@ def composition(batch: Batch, n_species: int) -> Float[np.ndarray, "n_graphs n_s
 
 
 def _padded(values: object, n: int, fill: float | np.int32) -> np.ndarray:
-    """Append padding, whose type is that of the whole: there may be no values."""
+    """Append padding; it determines the type, because there may be no values."""
     array = np.asarray(values)
     padded = np.full((n, *array.shape[1:]), fill)
     padded[: len(array)] = array

@@ -58,7 +58,8 @@ def check_source(
 
     Args:
         source: The source; a stream will do, with fewer checks.
-        potential: A reference, whose elements the data must keep to and whose labels they are compared with.
+        potential: A reference model; the data may only contain its elements and are compared with its
+            predictions.
         evaluations: How many structures the reference evaluates.
         progress: Called with the number of structures that are done since.
     """

@@ -85,7 +85,7 @@ def check_energies(records: Sequence[Record], report: Report) -> None:
 
 
 def _is_per_atom(energies: Float[np.ndarray, " n"], sizes: np.ndarray) -> bool:
-    """Tell from the power of the number of atoms that the energies grow with: one, or zero.
+    """Decide from the power of the number of atoms that the energies scale with: one, or zero.
 
     Few energies of the other sign, as of failed calculations, are left out.
     """

@@ -40,8 +40,9 @@ TRUSTED = 0.85
 """Median cosine between labels and reference from which single structures are judged."""
 
 STRANGE, BELOW = 0.3, 0.5
-"""A cosine below the first, and this much below what one structure in ten has, is no inexact reference: of
-real structures the worst has 0.19 where one in ten has 0.8; of forces in another order it is zero."""
+"""A cosine below the first value, and lower than the 10th percentile by the second, is not explained by an
+inexact reference: among real structures the worst has 0.19 where the 10th percentile is 0.8; for reordered
+forces it is 0."""
 
 OPPOSITE = -0.6
 """Cosine below which forces have the opposite sign."""
@@ -116,7 +117,7 @@ def fit_pairs(records: Sequence[Record], source: Source, report: Report) -> list
 
 
 def spread_evenly(n: int, most: int) -> list[int]:
-    """Choose at most so many of ``n`` positions, evenly.
+    """Choose at most a number of ``n`` positions, evenly spaced.
 
     Args:
         n: Number of positions.

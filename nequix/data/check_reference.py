@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Pair = tuple[Structure, Results]
 
 ENERGY = 0.3
-"""eV/atom, and so many spreads, that an energy may be away from the reference's."""
+"""Largest deviation of an energy from the reference: eV/atom, and in units of the spread."""
 
 SPREADS = 8.0
 """See ``ENERGY``: no model is exact."""
@@ -34,7 +34,7 @@ FORCE = 1.0
 """eV/A that the reference has where a label is exactly zero."""
 
 STRESS = 0.02
-"""eV/A^3 (3 GPa), below which signs of the stress are left alone."""
+"""eV/A^3 (3 GPa); signs of smaller stresses are not compared."""
 
 _OPPOSITE, _RATIO = -0.8, 30.0
 _USUAL, _RARE = 3.0, 5.0  # times the median difference, and times the one that a structure in ten exceeds

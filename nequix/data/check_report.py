@@ -75,7 +75,7 @@ class Report:
             self.findings[position] = Finding(rule, severity, message, len(names), tuple(names[:NAMED]))
 
     def summary(self) -> str:
-        """Say what was covered: structures, labels, rules, and the rules that had nothing to judge."""
+        """Summarise what was checked: structures, labels, rules, and rules without anything to check."""
         labels = ", ".join(f"{count} {_PLURAL[label]}" for label, count in self.labels.items())
         applied = [rule for rule, count in self.rules.items() if count]
         idle = [rule for rule, count in self.rules.items() if not count]

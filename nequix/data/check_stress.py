@@ -56,7 +56,7 @@ _ALIGNED, _AGREEING = 0.8, 0.5  # median and mean cosine: of real sets and nequi
 _BETTER = (
     0.3  # by how much the mean cosine of another order is larger; it is 0.6 smaller where the order is right
 )
-_CLIPPED = 20  # one value in so many counts no more than the next smaller one
+_CLIPPED = 20  # one value in this many counts no more than the next smaller one
 
 
 def check_stress(records: Sequence[Record], source: Source, report: Report) -> list[tuple[float, float]]:
@@ -207,7 +207,7 @@ def compare_order(
 
 
 def tell_order(order: tuple[int, ...], reference: str) -> str:
-    """Say in which order the off-diagonal components are.
+    """Determine the order of the off-diagonal components.
 
     Args:
         order: One of ``ORDERS``.

@@ -38,7 +38,7 @@ WORK = (0.6, 1.5)
 """Energy differences over the forces' work: of real sets the quartiles are between 0.63 and 1.66."""
 
 FITTED = (1 / 8, 8.0)
-"""The same against a fitted pair potential, which leaves out what is no pair's: between 0.15 and 3.8."""
+"""The same against a fitted pair potential, which leaves out what is not a pair's: between 0.15 and 3.8."""
 
 DIVERSE = 20
 """Elements from which a data set's spread of energies follows from chemistry; twice as many compositions."""
@@ -58,7 +58,7 @@ _NEAR = 40  # structures that one is compared with
 
 
 def name_unit(factor: float) -> str:
-    """Say in which unit energies are that are so many times as large as in eV.
+    """Name the unit of energies that are a given factor larger than in eV.
 
     Args:
         factor: What was measured, to a factor of about 1.4.

@@ -35,8 +35,8 @@ def convert(
     """Convert sources into a folder of ``.aselmdb`` files of equally many structures.
 
     A shard appears under its name when it is whole. If the process ends early, however it does, calling
-    this again with the same arguments goes on with the first shard that is missing. Shards that were lost
-    since are written anew in the same way.
+    this again with the same arguments resumes with the first missing shard. Lost shards are rewritten in the
+    same way.
 
     Args:
         paths: The sources, as :func:`nequix.data.opening.open_source` takes them.
@@ -49,7 +49,7 @@ def convert(
         The number of structures in the folder.
 
     Raises:
-        DataError: If the folder holds other data, a source was written anew since, another process converts
+        DataError: If the folder holds other data, a source was written again since, another process converts
             into it, a structure cannot be read, the only key of a label is in none of the first shard's
             structures, or the disk is full.
     """
@@ -111,7 +111,7 @@ def _convert(source: Source, folder: Path, plan: Mapping[str, Any], progress: Ca
 def _refuse_unfound(
     folder: Path, source: Source, keys: LabelKeys, shard: Sequence[Structure], counts: Mapping[str, int]
 ) -> None:
-    """Refuse a key that was named and occurs nowhere, before anything is written."""
+    """Reject a key that was named and occurs nowhere, before anything is written."""
     try:
         refuse_unfound(source.path, keys, counts, len(shard), shard[0])
     except DataError:
@@ -131,14 +131,14 @@ def _restore(source: Source, folder: Path, kept: Mapping[str, Any], progress: Ca
         if len(shard) != n:
             raise DataError(
                 f"{path}: {len(shard)} structures are left for it in {source.path}, expected {n}; convert "
-                "anew into another folder"
+                "again into another folder"
             )
         _write_shard(path, shard)
         progress(n)
 
 
 def converted_labels(folder: str | os.PathLike[str]) -> dict[str, int]:
-    """Tell how many structures of a converted folder have an energy, forces and a stress.
+    """Count the structures of a converted folder that have an energy, forces and a stress.
 
     Args:
         folder: A finished conversion; one of an older version has no counts.
@@ -149,9 +149,9 @@ def converted_labels(folder: str | os.PathLike[str]) -> dict[str, int]:
 
 
 def _files(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """List the files of the sources, whose sizes and times tell whether a conversion is of the same data.
+    """List the files of the sources; their sizes and times show whether a conversion is of the same data.
 
-    Folders within a folder are no data, and one may be that of the conversion. Databases' locks come and go.
+    Folders within a folder are not data, and one may be that of the conversion. Databases' locks come and go.
     """
     files: list[Path] = []
     for path in map(Path, paths):
@@ -173,7 +173,7 @@ def _prepare(folder: Path, plan: Mapping[str, Any]) -> Mapping[str, Any]:
         pairs = zip(plan["sources"], plan["times"], manifest["times"], strict=True)
         names = ", ".join(source[0] for source, now, then in pairs if now != then)
         raise DataError(
-            f"{folder}: {names} was written anew since the conversion into it began, and may hold other "
+            f"{folder}: {names} was written again since the conversion into it began, and may hold other "
             "labels; choose another folder, or give the file its old time back if nothing in it changed"
         )
     if changed:
@@ -208,7 +208,7 @@ def _write_shard(path: Path, shard: Sequence[Structure]) -> None:
                     database.write(atoms, data=dict(atoms.info))
         except OSError:
             raise
-        except Exception as error:  # LMDB's errors are no OSErrors, whatever their cause
+        except Exception as error:  # LMDB's errors are not OSErrors, whatever their cause
             raise DataError(f"{path}: cannot be written ({error}); free disk space") from error
         with open(temporary, "rb") as handle:
             os.fsync(handle.fileno())

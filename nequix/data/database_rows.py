@@ -15,7 +15,7 @@ _SETTINGS = ("nextid", "deleted_ids", "metadata")
 
 
 def open_sqlite(path: str) -> Any:
-    """Open an SQLite database of ASE, whose text is decoded strictly.
+    """Open an SQLite database of ASE; its text is decoded strictly.
 
     Args:
         path: The ``.db`` file.

@@ -132,11 +132,11 @@ def connect(path: str | os.PathLike[str], readonly: bool) -> Any:
 
     Args:
         path: A ``.db`` or ``.aselmdb`` file.
-        readonly: Whether an LMDB file is opened for reading alone.
+        readonly: Whether an LMDB file is opened only for reading.
 
     Raises:
         BackendUnavailable: If the package for ``.aselmdb`` files is not installed.
-        DataError: If the file is no such database.
+        DataError: If the file is not such a database.
     """
     try:
         if _is_sqlite(os.fspath(path)):
@@ -157,7 +157,7 @@ def connect(path: str | os.PathLike[str], readonly: bool) -> Any:
 
 
 def _check_lmdb(path: str) -> None:
-    """Refuse an LMDB file that lacks its end, where reading would kill the process (SIGBUS), or rows."""
+    """Reject an LMDB file that lacks its end, where reading would kill the process (SIGBUS), or rows."""
     import lmdb
 
     size = os.path.getsize(path)

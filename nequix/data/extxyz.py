@@ -71,7 +71,7 @@ class XyzSource(Source):
 
     def _random_access(self) -> IO[bytes]:
         if not _is_compressed(self.path):
-            # Opened anew for each structure: a handle shared with a forked process would share its position.
+            # Reopened for each structure: a handle shared with a forked process would share its position.
             return open(self.path, "rb")
         if self._held is None:
             self._held = _decompressed(self.path)
@@ -192,7 +192,7 @@ def parse(text: bytes, name: str, keys: LabelKeys) -> Structure:
         keys: Where the labels are.
 
     Raises:
-        DataError: If it is no extended XYZ, or a label is wrong.
+        DataError: If it is not extended XYZ, or a label is wrong.
     """
     return from_atoms(parse_atoms(text, name), name, keys)
 
@@ -209,7 +209,7 @@ def reading(where: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise DataError(f"{where}: no such file; check the path") from error
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise DataError(f"{where}: cannot be read ({error}); copy the file anew") from error
+        raise DataError(f"{where}: cannot be read ({error}); copy the file again") from error
     except NotImplementedError as error:  # a compression that Python does not have
         raise DataError(f"{where}: cannot be read ({error}); unpack the archive elsewhere") from error
 
@@ -235,7 +235,7 @@ def _archive(path: str, version: tuple[int, ...], process: int) -> tuple[zipfile
     del version, process  # parts of the key: an inherited handle would share its position with the parent's
     with reading(path):
         archive = zipfile.ZipFile(path)
-    # What a desktop adds to the archives that it packs is no data.
+    # What a desktop adds to the archives that it packs is not data.
     members = [member for member in archive.infolist() if member.filename.lower().endswith(XYZ)]
     members = [member for member in members if not member.filename.startswith("__MACOSX/")]
     if not members:

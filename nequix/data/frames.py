@@ -76,7 +76,7 @@ def _iterate(path: Path) -> Iterator[Atoms]:
 
 
 def _refuse_partial(atoms: Atoms, where: str) -> None:
-    """Refuse a disordered crystal, of which ASE keeps one whole atom a site."""
+    """Reject a disordered crystal; ASE would keep one full atom per site."""
     for site, occupants in atoms.info.get("occupancy", {}).items():
         shares = list(occupants.values())
         if len(shares) != 1 or (isinstance(shares[0], float) and abs(shares[0] - 1) > 1e-3):

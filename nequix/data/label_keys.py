@@ -85,7 +85,7 @@ def names_of(keys: dict[str, str | None]) -> dict[str, str]:
 
 
 def _refuse_other(label: str, key: str | None, other: str, meaning: str) -> None:
-    """Refuse a key that says it holds the other spelling of the stress."""
+    """Reject a key that says it holds the other spelling of the stress."""
     if key is not None and other in key.lower() and label not in key.lower():
         option = f"--{other}-key (data.{other}_key in a configuration)"
         raise DataError(f"{label}_key = {key!r} names {meaning}; give {option} instead")

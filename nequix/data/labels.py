@@ -26,7 +26,7 @@ def count_labels(structures: Iterable[Structure]) -> dict[str, int]:
 
 
 def tell_labels(counts: Mapping[str, int]) -> str:
-    """Say how many structures have which labels.
+    """Summarise how many structures have which labels.
 
     Args:
         counts: Of each label.
@@ -52,7 +52,7 @@ def tell_parts(parts: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def tell_unread(structure: Structure) -> str:
-    """Say what else a structure has, since a label of another name may be among it.
+    """List the other values of a structure, because a label of another name may be among them.
 
     Args:
         structure: The structure.
@@ -64,7 +64,7 @@ def tell_unread(structure: Structure) -> str:
 def refuse_unfound(
     where: str, keys: LabelKeys, counts: Mapping[str, int], n_structures: int, first: Structure
 ) -> None:
-    """Refuse a key that was named, if no structure has it.
+    """Reject a key that was named, if no structure has it.
 
     Args:
         where: The source, for messages.

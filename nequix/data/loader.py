@@ -24,7 +24,7 @@ class Loader:
 
     Each step yields a list of batches: one for each of ``mine``, which are those of the ``shards`` parts
     of a step that this process computes. The same arguments give the same batches, whatever the number of
-    workers; processes that differ in ``mine`` alone divide the same steps among themselves.
+    workers; processes that differ only in ``mine`` divide the same steps among themselves.
 
     Args:
         source: Structures with random access.
@@ -120,7 +120,7 @@ class Loader:
 
     @property
     def fill(self) -> dict[str, float]:
-        """Which part of the ``nodes``, ``tiles`` and ``graphs`` of the shapes is no padding."""
+        """Which part of the ``nodes``, ``tiles`` and ``graphs`` of the shapes is not padding."""
         return self._packing.fill()
 
     @property
@@ -156,8 +156,10 @@ class Loader:
         """
         changed = [key for key, value in self._identity.items() if state.get(key) != value]
         if changed:
-            told = ", ".join(f"{key} {state.get(key)!r}, now {self._identity[key]!r}" for key in changed)
-            raise DataError(f"the saved position is of other data ({told}); resume with what it began with")
+            changes = ", ".join(f"{key} {state.get(key)!r}, now {self._identity[key]!r}" for key in changed)
+            raise DataError(
+                f"the saved position is of other data ({changes}); resume with what it began with"
+            )
         position = state.get("position")
         if type(position) is not int or position < 0:
             raise DataError(f"the saved position is {position!r:.40}, expected a step; use another one")
@@ -165,7 +167,7 @@ class Loader:
         self.position = position
 
     def close(self) -> None:
-        """End the worker processes; the next step begins them anew."""
+        """End the worker processes; the next step begins them again."""
         if self._steps is not None:
             self._steps.close()  # type: ignore[attr-defined]
             self._steps = None

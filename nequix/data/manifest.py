@@ -44,7 +44,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def check_complete(folder: Path) -> None:
-    """Refuse a folder whose conversion was interrupted, or which has lost a part of it.
+    """Reject a folder whose conversion was interrupted, or which has lost a part of it.
 
     Args:
         folder: Any folder.

@@ -30,7 +30,7 @@ _HEAD = 4096  # bytes of a file that say whose JSON it is
 _ASE_JSON = re.compile(rb'\s*\{\s*"(\d+"\s*:\s*\{|ids"|nextid"|__ase_objtype__")')
 
 ENERGY = "uncorrected_total_energy"
-"""The energy that is read, eV: VASP's own, of which the forces and the stress are derivatives.
+"""The energy that is read, eV: VASP's own, with the forces and the stress as its derivatives.
 
 The corrected ones add constants for each element and compound class; nequix-mp-1 was trained without.
 """

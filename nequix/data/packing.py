@@ -1,7 +1,7 @@
 """Packing: which structures make a batch, so that the shapes are fixed and little of them is padding.
 
 The sizes of all structures are measured once. An epoch's batches are then decided before it begins, from
-the seed and the epoch alone: every process knows all of them and builds its own, all epochs have the same
+only the seed and the epoch: every process knows all of them and builds its own, all epochs have the same
 number of batches, and the position within a run is one number.
 """
 
@@ -89,7 +89,7 @@ def choose_budget(sizes: Sizes, batch_size: int) -> Budget:
 
     Args:
         sizes: Those of the source.
-        batch_size: How many structures a batch shall have on average.
+        batch_size: Average number of structures per batch.
 
     Raises:
         DataError: If there are no structures, the batch size is not positive, or the edges of a batch exceed
@@ -109,7 +109,7 @@ def choose_budget(sizes: Sizes, batch_size: int) -> Budget:
 
 
 def refuse_huge_budget(n_tiles: int, n_structures: int) -> None:
-    """Refuse shapes with more edges than the memory holds.
+    """Reject shapes with more edges than the memory holds.
 
     Args:
         n_tiles: Tiles of a batch.
@@ -241,7 +241,7 @@ class Packing:
         return batches
 
     def fill(self) -> dict[str, float]:
-        """Return which part of the atoms, tiles and structures of the shapes is no padding."""
+        """Return which part of the atoms, tiles and structures of the shapes is not padding."""
         n = self.n_batches
         return {
             "nodes": sum(self._nodes) / (n * self._budget.n_nodes),

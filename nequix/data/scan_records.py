@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 ISOLATED = 5.0
-"""A: an atom without another one within this distance is alone."""
+"""A: an atom without another one within this distance is isolated."""
 
 _DIGITS = 4  # A, to which equal structures agree
 

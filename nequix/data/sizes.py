@@ -41,7 +41,7 @@ def size_of(structure: Structure, cutoff: float) -> tuple[int, int, int]:
         if not len(structure.numbers):
             raise GraphError("no atoms; leave this structure out")
         if not (np.isfinite(structure.positions).all() and np.isfinite(structure.cell).all()):
-            raise GraphError("positions or cell are not finite; mend the source")
+            raise GraphError("positions or cell are not finite; correct the source")
         refuse_singular(structure.cell, structure.pbc)
         receivers = neighbor_list(*arguments)[1]
     except (GraphError, np.linalg.LinAlgError) as error:
@@ -97,7 +97,7 @@ def _read(cache: Path, source: Source, cutoff: float) -> Sizes | None:
     if not cache.is_file():
         return None
     try:
-        # Opened here, since NumPy leaves a file open that is no archive.
+        # Opened here, since NumPy leaves a file open that is not an archive.
         with open(cache, "rb") as handle:
             check_npz(handle, str(cache))
             with np.load(handle, allow_pickle=False) as kept:
@@ -110,7 +110,7 @@ def _read(cache: Path, source: Source, cutoff: float) -> Sizes | None:
 
 
 def _fingerprint(source: Source) -> str:
-    """Tell sources apart: their length and a few of their structures."""
+    """Identify a source by its length and a few of its structures."""
     n = len(source)
     digest = hashlib.sha256(str(n).encode())
     for index in np.unique(np.linspace(0, n - 1, min(n, 16)).astype(int)).tolist():

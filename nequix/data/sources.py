@@ -57,7 +57,7 @@ class Source(ABC):
         """
 
     def __iter__(self) -> Iterator[Structure]:
-        """Read every structure in order; a source that can only be streamed offers this alone."""
+        """Read every structure in order; a source that can only be streamed offers nothing else."""
         return self.read(0)
 
     def read(self, start: int) -> Iterator[Structure]:
@@ -196,7 +196,7 @@ def split(
         The larger part, to train on, and the part held out, each in the source's order.
 
     Raises:
-        DataError: If the fraction is no part, or leaves nothing to train on.
+        DataError: If the fraction is not between 0 and 1, or leaves nothing to train on.
     """
     n = len(source)
     if not 0 <= fraction < 1:

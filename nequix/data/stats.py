@@ -32,8 +32,8 @@ _DIGESTED = ("numbers", "positions", "cell", "pbc", "energy", "forces", "stress"
 _STRONGEST = 5  # structures that are kept by the size of their forces
 _DOMINANT = 0.5  # part of the forces' squares from which few structures set the scale
 _LARGER = 5.0  # times the force RMS of the others
-_LEAST_FORCES = 10  # structures with forces from which few of them can be told from the rest
-_NEGLIGIBLE = 1e-6  # eV an atom; what rounding leaves of energies that are fitted exactly
+_LEAST_FORCES = 10  # structures with forces from which outliers can be distinguished
+_NEGLIGIBLE = 1e-6  # eV/atom; what rounding leaves of energies that are fitted exactly
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Statistics:
     parts: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def doubt(self) -> str | None:
-        """Say which structures set the scale, if few do."""
+        """Name the structures that determine the scale, if few do."""
         if not self.outliers:
             return None
         names = ", ".join(f"{name} ({size:.3g} eV/A)" for name, size in self.outliers.items())

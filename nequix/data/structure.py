@@ -152,7 +152,7 @@ def _volume(cell: Float[np.ndarray, "3 3"]) -> float:
 
 
 def refuse_no_element(numbers: Int[np.ndarray, " n"], name: str) -> None:
-    """Refuse atoms without an element, such as ASE's X (Z = 0).
+    """Reject atoms without an element, such as ASE's X (Z = 0).
 
     Args:
         numbers: Atomic numbers.
@@ -205,7 +205,7 @@ def check_atoms(atoms: Atoms, name: str) -> Atoms:
     """Return a structure whose atoms have an element and finite coordinates.
 
     Args:
-        atoms: The structure, of which no label is read.
+        atoms: The structure; its labels are not read.
         name: What messages call it.
 
     Raises:
@@ -221,7 +221,7 @@ def check_atoms(atoms: Atoms, name: str) -> Atoms:
 
 
 def refuse_not_finite(structure: Structure) -> None:
-    """Refuse a structure with a coordinate or label that is infinite or NaN, which would spoil any sum.
+    """Reject a structure with a coordinate or label that is infinite or NaN, which would spoil any sum.
 
     Args:
         structure: The structure.

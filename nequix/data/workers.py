@@ -16,7 +16,7 @@ from nequix.io.installation import install_command
 T = TypeVar("T")
 
 _BUFFER = 2
-_GRACE = 30.0  # seconds that a worker goes on after SIGTERM, so that the training can save itself
+_GRACE = 30.0  # seconds that a worker continues after SIGTERM, so that the training can save itself
 
 
 class _Calls(Generic[T]):
@@ -42,7 +42,7 @@ def ordered_map(function: Callable[[int], T], start: int, stop: int, n_workers: 
         n_workers: Number of processes; with 0 this one calls the function itself.
 
     Raises:
-        BackendUnavailable: If there shall be workers, and grain is not installed.
+        BackendUnavailable: If workers are requested and grain is not installed.
         DataError: If a worker dies.
         Exception: What the function raises.
     """

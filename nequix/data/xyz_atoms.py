@@ -34,7 +34,7 @@ def parse_atoms(text: bytes, where: str) -> Atoms:
         where: What messages call it.
 
     Raises:
-        DataError: If it is not a complete frame of extended XYZ, or a species, which is named, no element.
+        DataError: If it is not a complete frame of extended XYZ, or a species is not an element.
     """
     from ase.io.extxyz import read_xyz
 
@@ -99,7 +99,7 @@ def _without_isotopes(lines: list[str], where: str) -> tuple[list[str], list[flo
 
 
 def _suggest(species: str) -> str:
-    """Say how to correct a species."""
+    """Explain how to correct a species."""
     from ase.data import atomic_numbers, chemical_symbols
 
     if species.isdigit() and 0 < int(species) < len(chemical_symbols):

@@ -12,7 +12,7 @@ _MAX_COLUMNS = 1000  # of a frame without atoms
 
 
 def check_frame(lines: Sequence[str], where: str) -> None:
-    """Refuse a frame whose comment line claims more columns than its atoms have.
+    """Reject a frame whose comment line claims more columns than its atoms have.
 
     Args:
         lines: The frame's count, comment line and atoms.

@@ -67,7 +67,7 @@ def evaluate_atoms(
         max_atoms: Atoms of a batch at most, unless a single structure has more.
 
     Raises:
-        GraphError: For a structure that the model cannot evaluate, or of which it says what is no number.
+        GraphError: For a structure that the model cannot evaluate or with predictions that are not finite.
     """
     graphs = (graph_from_atoms(atoms, potential.spec) for atoms in frames)
     evaluated = list(evaluate_graphs(potential, graphs, max_atoms))

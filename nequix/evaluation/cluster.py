@@ -1,4 +1,4 @@
-"""Items sent to the workers of a Dask cluster; this process alone writes their outcomes."""
+"""Items sent to the workers of a Dask cluster; only this process writes their results."""
 
 from __future__ import annotations
 
@@ -123,8 +123,8 @@ def _result(future: Future, scheduler: str) -> tuple[ItemResult, float] | Killed
             f"--scheduler {scheduler}: has gone; what is done is kept: start it and this command again"
         ) from None
     except Exception as error:  # not of the item: the worker cannot begin, as without nequix or the data
-        told = f"{type(error).__name__}: {error}"
-        raise BackendUnavailable(f"--scheduler {scheduler}: a worker says: {told}") from None
+        message = f"{type(error).__name__}: {error}"
+        raise BackendUnavailable(f"--scheduler {scheduler}: a worker says: {message}") from None
 
 
 def _evaluate(work: _Work, item: str) -> tuple[ItemResult, float]:

@@ -12,7 +12,7 @@ from nequix.io.files import digest_file
 
 
 def describe_paths(paths: Iterable[str | Path]) -> dict[str, str]:
-    """Tell files and folders by digests of what they hold.
+    """Identify files and folders by digests of their content.
 
     Args:
         paths: Files and folders.
@@ -24,19 +24,19 @@ def describe_paths(paths: Iterable[str | Path]) -> dict[str, str]:
     Raises:
         DataError: If there is no such file or folder.
     """
-    told: dict[str, str] = {}
+    digests: dict[str, str] = {}
     seen: Counter[str] = Counter()
     for path in map(Path, paths):
         seen[path.name] += 1
         name = path.name if seen[path.name] == 1 else f"{path.name} #{seen[path.name]}"
-        told[name] = digest_path(path)
-    return told
+        digests[name] = digest_path(path)
+    return digests
 
 
 def digest_path(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, or of the names and digests of the files in a folder.
 
-    Hidden files do not count, nor what lies in folders of the folder: sources do not read them.
+    Hidden files and subfolders do not count: sources do not read them.
 
     Args:
         path: A file or folder.

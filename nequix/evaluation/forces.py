@@ -36,5 +36,5 @@ def supercell_forces(
     forces = np.array([results.forces for results in evaluate_graphs(potential, graphs)])
     finite = np.isfinite(forces).all(axis=(1, 2))
     if not finite.all():
-        raise GraphError(f"supercell {finite.argmin()} has forces that are no numbers; check the structure")
+        raise GraphError(f"supercell {finite.argmin()} has forces that are not numbers; check the structure")
     return forces

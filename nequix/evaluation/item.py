@@ -33,7 +33,7 @@ def evaluate_item(task: Task, calculator: NequixCalculator, item: str) -> tuple[
         strange = list(_not_finite(result.values))
         if strange:
             message = ", ".join(strange[:SHOWN]) + (", ..." if len(strange) > SHOWN else "")
-            result = ItemResult(error=f"values that are no numbers: {message}")
+            result = ItemResult(error=f"values that are not numbers: {message}")
     except Exception as error:  # of any kind: one item must not take the others with it
         message = f"{type(error).__name__}: {error}"
         result = ItemResult({"traceback": traceback.format_exc()}, error=message)

@@ -18,7 +18,7 @@ from nequix.evaluation.run_directory import RunDirectory
 from nequix.evaluation.task import Engine, ItemResult, Task
 
 ATTEMPTS = 2
-"""How often an item is begun whose worker dies, as for want of memory, before that is its outcome."""
+"""Attempts per item before a dying worker (e.g. out of memory) is recorded as a failure."""
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 """Settings that share the cores among the workers, where the user has not set them."""
@@ -40,7 +40,7 @@ def run_items(
         store: The run, begun.
         items: Names of the items, in the order in which they begin.
         workers: Number of processes; with 0 this one does the work. Or the address or the scheduler file of
-            a Dask cluster, whose workers then do it.
+            a Dask cluster; its workers then evaluate the items.
         progress: Called with the name of every item that has become done.
 
     Raises:
@@ -64,7 +64,7 @@ def run_items(
 
 
 class _Workers:
-    """Processes that are told items one by one, and replaced when they die."""
+    """Worker processes that receive one item at a time and are replaced when they die."""
 
     def __init__(
         self, task: Task, engine: Engine, store: RunDirectory, progress: Callable[[str], None]
@@ -86,8 +86,8 @@ class _Workers:
                         if deaths[item] < ATTEMPTS:
                             waiting.appendleft(item)
                             continue
-                        told = f"its worker process died {ATTEMPTS} times (exit code {exit_code})"
-                        self.store.write(item, ItemResult(error=f"{told}; was the memory full?"), 0.0)
+                        message = f"its worker process died {ATTEMPTS} times (exit code {exit_code})"
+                        self.store.write(item, ItemResult(error=f"{message}; was the memory full?"), 0.0)
                     self.progress(item)
         finally:
             for process in [process for process, _ in self.busy.values()] + [p for _, p in self.idle]:
@@ -135,7 +135,7 @@ def _work(connection: Connection, task: Task, engine: Engine, folder: Path, pare
 
 @contextlib.contextmanager
 def _threads(share: int) -> Iterator[None]:
-    """Give so many threads to each process that is started meanwhile, but for variables that are set."""
+    """Set the number of threads of processes started in the context, unless the variables are already set."""
     added = [name for name in THREADS if name not in os.environ]
     os.environ.update(dict.fromkeys(added, str(share)))
     try:

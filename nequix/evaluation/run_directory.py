@@ -58,7 +58,7 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def begin(self, identity: dict[str, Any]) -> Iterator[None]:
-        """Make the folder or go on with it, and keep other processes away while the context lasts.
+        """Create or resume the folder, and keep other processes away within the context.
 
         Args:
             identity: What the numbers depend on, for JSON.
@@ -69,7 +69,7 @@ class RunDirectory:
         """
         if (self.folder / TRAINING).exists() and not (self.folder / RUN).exists():
             raise DataError(
-                f"{self.folder}: holds a training, whose figures would be lost; choose another folder"
+                f"{self.folder}: contains a training run; its figures would be lost; choose another folder"
             )
         make_folder(self.folder)
         make_folder(self.folder / ITEMS)
@@ -93,8 +93,8 @@ class RunDirectory:
             return
         recorded = _read_record(path, RUN_FORMAT)
         if recorded != identity:
-            told = differences(recorded, identity)
-            raise DataError(f"{self.folder}: holds a run with {told}; choose another folder")
+            text = differences(recorded, identity)
+            raise DataError(f"{self.folder}: contains a run with {text}; choose another folder")
 
     def path(self, item: str) -> Path:
         """Return the JSON file of an item.
@@ -110,7 +110,7 @@ class RunDirectory:
         return self.folder / ITEMS / f"{item}.json"
 
     def done(self, item: str) -> bool:
-        """Tell whether an item has an outcome that can be read, be it a failure.
+        """Return whether an item has an outcome that can be read, be it a failure.
 
         Args:
             item: Its name.
@@ -219,17 +219,17 @@ def _damaged(path: Path, why: object) -> DataError:
 
 
 def differences(held: dict[str, Any], asked: dict[str, Any]) -> str:
-    """Tell in what two runs differ.
+    """List the differences between two runs.
 
     Args:
         held: What one is a run of.
         asked: What the other is.
     """
-    told = []
+    changes = []
     for name in sorted(held | asked):
         old, new = held.get(name), asked.get(name)
         if isinstance(old, dict) and isinstance(new, dict):
-            told += [differences(old, new)] if old != new else []
+            changes += [differences(old, new)] if old != new else []
         elif old != new:
-            told.append(f"{name} = {old!r} (got {new!r})")
-    return ", ".join(told)
+            changes.append(f"{name} = {old!r} (got {new!r})")
+    return ", ".join(changes)

@@ -1,1 +1,1 @@
-"""Fine-tuning: a training run that begins with a model and changes some of its parameters."""
+"""Fine-tuning: a training run that starts from a model and changes some of its parameters."""

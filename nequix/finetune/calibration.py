@@ -1,7 +1,7 @@
-"""How the spread of an ensemble relates to its errors: scales, miscalibration areas, reliability.
+"""Relation of an ensemble's spread to its errors: scales, miscalibration areas, reliability.
 
-Of a Gaussian of the right width a part ``p`` of the errors lies in its central interval of probability
-``p``; the miscalibration area is the area between the observed parts and ``p`` (Kuleshov, Fenner, Ermon,
+For a Gaussian of the right width, a fraction ``p`` of the errors lies in its central interval of probability
+``p``; the miscalibration area is the area between the observed fractions and ``p`` (Kuleshov, Fenner, Ermon,
 ICML 2018).
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SYMMETRIC = 1e-5
-"""eV/A; a spread below is that of a force which symmetry makes zero, and of which nothing can be learned."""
+"""eV/A; a smaller spread belongs to a force that is zero by symmetry and says nothing about calibration."""
 
 LEAST = 4
 """Structures with forces that a calibration needs."""
@@ -36,12 +36,12 @@ _BINS = 10
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Errors and spreads side by side, of structures in turn.
+    """Errors and spreads of consecutive structures.
 
     Attributes:
-        errors: Absolute ones, of the mean.
+        errors: Absolute errors of the mean.
         spreads: Standard deviations over the members.
-        structure: Of which structure.
+        structure: Index of the structure.
     """
 
     errors: Float[np.ndarray, " n"]
@@ -49,41 +49,41 @@ class Pairs:
     structure: Float[np.ndarray, " n"]
 
     def of(self, odd: bool) -> Pairs:
-        """Return every other structure's.
+        """Return the pairs of every other structure.
 
         Args:
             odd: Which half.
         """
-        # Counted among those that have labels, lest either half be empty.
+        # Counted among labelled structures, so that neither half is empty.
         chosen = np.unique(self.structure, return_inverse=True)[1] % 2 == odd
         return Pairs(self.errors[chosen], self.spreads[chosen], self.structure[chosen])
 
 
-def force_pairs(structures: Sequence[Structure], told: Sequence[EnsembleResults]) -> Pairs:
-    """Put the errors of force components, eV/A, beside the spreads of their atoms.
+def force_pairs(structures: Sequence[Structure], predictions: Sequence[EnsembleResults]) -> Pairs:
+    """Pair the errors of force components with the spreads of their atoms, eV/A.
 
     Args:
-        structures: With labels.
-        told: What the ensemble says of each.
+        structures: Labelled structures.
+        predictions: Results of the ensemble for each structure.
     """
     parts = [
         (np.abs(result.mean.forces - s.forces).ravel(), np.repeat(result.forces_spread, 3), number)
-        for number, (s, result) in enumerate(zip(structures, told, strict=True))
+        for number, (s, result) in enumerate(zip(structures, predictions, strict=True))
         if s.forces is not None
     ]
     return _joined(parts, SYMMETRIC)
 
 
-def energy_pairs(structures: Sequence[Structure], told: Sequence[EnsembleResults]) -> Pairs:
-    """Put the errors of energies beside their spreads, eV/atom.
+def energy_pairs(structures: Sequence[Structure], predictions: Sequence[EnsembleResults]) -> Pairs:
+    """Pair the errors of energies with their spreads, eV/atom.
 
     Args:
-        structures: With labels.
-        told: What the ensemble says of each.
+        structures: Labelled structures.
+        predictions: Results of the ensemble for each structure.
     """
     parts = [
         (np.abs(r.mean.energy - s.energy) / len(s.numbers), r.energy_spread / len(s.numbers), number)
-        for number, (s, r) in enumerate(zip(structures, told, strict=True))
+        for number, (s, r) in enumerate(zip(structures, predictions, strict=True))
         if s.energy is not None
     ]
     return _joined(parts, 0.0)
@@ -97,7 +97,7 @@ def _joined(parts: Sequence[tuple[np.ndarray, np.ndarray, int]], least: float) -
 
 
 def coverage(pairs: Pairs, scale: float = 1.0) -> Float[np.ndarray, " n_parts"]:
-    """Return the part of errors within the central intervals of probability 0, 0.01, ..., 1.
+    """Return the fraction of errors within the central intervals of probability 0, 0.01, ..., 1.
 
     Args:
         pairs: Errors and spreads.
@@ -118,12 +118,13 @@ def miscalibration_area(pairs: Pairs, scale: float = 1.0) -> float:
 
 
 def fit_scale(pairs: Pairs) -> float:
-    """Return the factor of the spreads that makes the miscalibration area smallest.
+    """Return the factor of the spreads that minimises the miscalibration area.
 
     Args:
         pairs: Errors and spreads.
     """
-    # The median alone gives a factor that is right for half of the errors; the area is a matter of all.
+    # The median by itself gives a factor that is right for half of the errors; the area depends on all of
+    # them.
     start = np.log(max(float(np.median(pairs.errors / pairs.spreads)), 1e-6) / norm.ppf(0.75))
     found = minimize_scalar(
         lambda x: miscalibration_area(pairs, np.exp(x)), bounds=(start - 2, start + 2), method="bounded"
@@ -131,24 +132,26 @@ def fit_scale(pairs: Pairs) -> float:
     return float(np.exp(found.x))  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def calibrate(data: str, structures: Sequence[Structure], told: Sequence[EnsembleResults]) -> Calibration:
-    """Relate spreads to errors on structures that were held out.
+def calibrate(
+    data: str, structures: Sequence[Structure], predictions: Sequence[EnsembleResults]
+) -> Calibration:
+    """Relate spreads to errors on held-out structures.
 
     Args:
-        data: What to call them.
-        structures: With labels.
-        told: What the ensemble says of each.
+        data: Name of the data.
+        structures: Labelled structures.
+        predictions: Results of the ensemble for each structure.
 
     Raises:
         DataError: If there are too few labels.
     """
-    forces, energy = force_pairs(structures, told), energy_pairs(structures, told)
+    forces, energy = force_pairs(structures, predictions), energy_pairs(structures, predictions)
     for name, pairs in (("forces", forces), ("energies", energy)):
         n = len(np.unique(pairs.structure))
         if n < LEAST:
             raise DataError(
-                f"{data}: {n} structures with {name} of which members differ, expected {LEAST} at least to "
-                "calibrate on; name more with --valid"
+                f"{data}: {n} structures with {name} that members disagree on, expected at least {LEAST} for "
+                "a calibration; give more with --valid"
             )
     rank = spearmanr(forces.spreads, forces.errors).statistic  # pyright: ignore[reportAttributeAccessIssue]
     return Calibration(
@@ -168,7 +171,7 @@ def calibrate(data: str, structures: Sequence[Structure], told: Sequence[Ensembl
 
 
 def _held_out_area(pairs: Pairs) -> float:
-    """Fit the scale to either half of the structures, and judge it by the other."""
+    """Fit the scale to each half of the structures and evaluate it on the other."""
     return float(
         np.mean([miscalibration_area(pairs.of(odd), fit_scale(pairs.of(not odd))) for odd in (False, True)])
     )
@@ -192,7 +195,7 @@ def reliability(calibration: Calibration, forces: Pairs, energy: Pairs) -> Figur
         covered.plot(_PARTS, coverage(pairs), color, ls=":", label=f"{name}, raw")
         covered.plot(_PARTS, coverage(pairs, scale), color, label=f"{name}, times {scale:.2g}")
     covered.plot([0, 1], [0, 1], "0.6", lw=0.8)
-    covered.set(xlabel="probability of the interval", ylabel="part of the errors within")
+    covered.set(xlabel="probability of the interval", ylabel="fraction of errors within")
     covered.legend(fontsize="small", frameon=False)
     for axes, pairs, scale, unit in (
         (binned[0], forces, calibration.forces_scale, "force component (meV/A)"),

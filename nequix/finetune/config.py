@@ -1,4 +1,4 @@
-"""The configuration of a fine-tuning: everything has a value that need not be given."""
+"""The configuration of a fine-tuning run; all values have defaults."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from nequix.train.config_types import Count, Index, Share
 from nequix.train.loss import LossConfig
 from nequix.train.optimizer import OptimizerConfig
 
-# Each with its reason in configs/finetune.yml, which a test compares with these.
+# configs/finetune.yml gives the reasons; a test compares it with these values.
 RATES = {"head": 0.03, "last-layer": 0.03, "full": 0.01}
 """Learning rate of each mode, as measured (docs/finetuning.md)."""
 
@@ -48,12 +48,12 @@ HESSIAN = 20.0
 
 @dataclass(frozen=True)
 class PhononsConfig:
-    """Phonon calculations whose force constants are labels, too (docs/phonon-finetuning.md).
+    """Phonon calculations with force constants as labels (docs/phonon-finetuning.md).
 
     Attributes:
         train: phonopy files, or folders.
-        valid: Those for validation; by default ``data.valid_fraction`` of the materials.
-        batch_size: Columns of the Hessian a step on average.
+        valid: Files or folders for validation; by default ``data.valid_fraction`` of the materials.
+        batch_size: Average number of columns of the Hessian per step.
     """
 
     train: list[str]
@@ -63,15 +63,15 @@ class PhononsConfig:
 
 @dataclass(frozen=True)
 class ReplayConfig:
-    """Structures of the parent's own training, or like them, in every batch (docs/finetuning.md, replay).
+    """Structures of the parent's training, or similar ones, in every batch (docs/finetuning.md, replay).
 
     Attributes:
-        train: Sources of structures, labelled under the usual keys; their energies count from the parent's
+        train: Sources of structures, labelled with the standard keys; their energies count from the parent's
             baseline.
-        share: Part of a batch's structures.
+        share: Fraction of a batch's structures.
 
     Raises:
-        DataError: If the share is no part.
+        DataError: If the share is not between 0 and 1.
     """
 
     train: list[str]
@@ -84,18 +84,18 @@ class ReplayConfig:
 
 @dataclass(frozen=True)
 class FinetuneConfig(TrainConfig):
-    """A fine-tuning; ``model`` is that of the parent.
+    """A fine-tuning run; ``model`` is that of the parent.
 
     Attributes:
-        parent: The model that it begins with: a name or a path.
+        parent: The model that it starts from: a name or a path.
         parent_digest: SHA-256 of its file.
-        mode: What is trained (:data:`nequix.finetune.modes.MODES`).
+        mode: Which parameters are trained (:data:`nequix.finetune.modes.MODES`).
         refit_atom_energies: Whether the atom energies are fitted to the labels before the first step.
         phonons: Phonon calculations that are trained on as well.
         replay: Structures that keep the model from forgetting.
-        member: Which member of an ensemble this is: it draws its training structures with replacement.
-        n_train: How many of the training structures are trained on; by default all.
-        draw: Which ones; those of a draw are nested.
+        member: Index of the ensemble member, which draws its training structures with replacement.
+        n_train: Number of training structures to use; by default all.
+        draw: Index of the random subset; subsets of one draw are nested.
     """
 
     forces_first: ClassVar[bool] = True
@@ -127,27 +127,27 @@ def configure(
     """Complete a configuration.
 
     Args:
-        parent: The model to begin with.
-        source: What it was loaded from, a name or a path.
+        parent: The model to start from.
+        source: The name or path that it was loaded from.
         mode: ``head``, ``last-layer`` or ``full``.
         train: Sources of labelled structures.
         valid: Sources for validation; by default a part of ``train`` is held out.
-        path: A YAML file with values that differ from the usual ones; see ``configs/finetune.yml``.
-        epochs: Passes over the training data at most; by default those of the file.
-        refit_atom_energies: Whether they are fitted to the labels; by default what the file says.
+        path: A YAML file with values that differ from the defaults; see ``configs/finetune.yml``.
+        epochs: Maximum number of epochs; by default that of the file.
+        refit_atom_energies: Whether they are fitted to the labels; by default as in the file.
         phonons: Phonon calculations that are trained on as well; without ``train`` together with ``replay``.
         replay: Structures that keep the model from forgetting; without ``train`` they are the data.
-        replay_share: Their part of a batch; by default what the file says.
+        replay_share: Their fraction of a batch; by default as in the file.
 
     Raises:
-        DataError: If the file cannot be read or used, or there is no such mode.
+        DataError: If the file cannot be read or used, or the mode is unknown.
     """
     if mode not in MODES:
         raise DataError(f"mode = {mode!r}, expected one of {', '.join(MODES)}{did_you_mean(mode, MODES)}")
     if not train and replay is not None:
-        # The parent's own baseline holds: there are no other labels to fit it to.
+        # The parent's own baseline is kept: there are no other labels to fit it to.
         if refit_atom_energies:
-            raise DataError("atom energies are refitted to new labels, and there are none; name structures")
+            raise DataError("atom energies are refitted to new labels, and there are none; give structures")
         train, replay, refit_atom_energies = replay.train, None, False
     usual = _usual(parent, source, mode, [os.fspath(name) for name in train])
     hessian = None if phonons is None else HESSIAN
@@ -162,9 +162,11 @@ def configure(
         if (ours and ours.train) != (theirs and theirs.train):
             raise DataError(f"{path}: {part}.train is named on the command line (--{part}); remove it")
     if config.phonons is not None and config.phonons.valid and not _holds_out(config):
-        raise DataError("phonons are validated beside structures; name some with --valid, or hold some out")
+        raise DataError(
+            "phonons are validated together with structures; give some with --valid, or hold some out"
+        )
     if config.loss.hessian is not None and config.phonons is None:
-        raise DataError(f"{path}: loss.hessian needs phonons; name some with --phonons, or remove it")
+        raise DataError(f"{path}: loss.hessian needs phonons; give some with --phonons, or remove it")
     if (config.data.train, config.data.valid) != (usual.data.train, usual.data.valid):
         raise DataError(f"{path}: data.train and data.valid are named on the command line; remove them")
     if epochs is not None:
@@ -181,7 +183,7 @@ def _holds_out(config: TrainConfig) -> bool:
 
 
 def _usual(parent: Weights, source: str, mode: str, train: list[str]) -> FinetuneConfig:
-    told, names = parent.provenance, ", ".join(Path(name).name for name in train)
+    origin, names = parent.provenance, ", ".join(Path(name).name for name in train)
     return FinetuneConfig(
         model=_model(parent),
         data=DataConfig(train=train, batch_size=5, workers=0, valid_fraction=0.1),
@@ -196,11 +198,11 @@ def _usual(parent: Weights, source: str, mode: str, train: list[str]) -> Finetun
         ),
         run=_RUN,
         provenance=ProvenanceConfig(
-            name=f"{told.name}-{mode}",
-            training_data=f"{told.training_data}, then {names}",
-            theory=f"{told.theory}, then that of {names}",
-            licence=told.licence,
-            citation=told.citation,
+            name=f"{origin.name}-{mode}",
+            training_data=f"{origin.training_data}, then {names}",
+            theory=f"{origin.theory}, then that of {names}",
+            licence=origin.licence,
+            citation=origin.citation,
         ),
         parent=source,
         parent_digest=parent.digest or "unknown",

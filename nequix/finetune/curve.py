@@ -1,4 +1,4 @@
-"""Learning curves of a fine-tuning: runs on nested parts of the data, their fit, and what it answers."""
+"""Learning curves of fine-tuning: runs on nested subsets of the data, their fit, and predictions from it."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ CURVE, FIGURE = "curve.json", "curve.png"
 
 
 def curve_configs(config: FinetuneConfig, sizes: Sequence[int], draws: int) -> dict[str, FinetuneConfig]:
-    """Give each run its part of the training structures; those of a draw are nested.
+    """Configure a run for each subset of the training structures; subsets of one draw are nested.
 
     Args:
-        config: That of all.
+        config: The common configuration.
         sizes: Numbers of structures.
-        draws: How many different parts of each size.
+        draws: Number of random subsets per size.
 
     Returns:
         The configurations by folder.
@@ -48,21 +48,21 @@ def curve_configs(config: FinetuneConfig, sizes: Sequence[int], draws: int) -> d
 
 
 def check_curve(config: FinetuneConfig, sizes: Sequence[int]) -> None:
-    """Refuse before any training what a curve could not be made of.
+    """Reject data that do not suffice for a curve, before any training.
 
     Args:
-        config: That of all.
+        config: The common configuration.
         sizes: Numbers of structures.
 
     Raises:
-        DataError: If there are fewer structures to train on, or none with forces held out.
+        DataError: If there are too few training structures, or no held-out structures with forces.
     """
     train, valid = open_sources(config)
     if valid is None or all(structure.forces is None for structure in map(Structure.trusted, valid)):
         lacking = "nothing is" if valid is None else f"none of the {len(valid)} that are has forces"
         raise DataError(
-            f"a learning curve needs structures with forces that are held out, but {lacking}; name some with "
-            "--valid, or set data.valid_fraction"
+            f"a learning curve needs held-out structures with forces, but {lacking}; give some with --valid, "
+            "or set data.valid_fraction"
         )
     if max(sizes) > len(train):
         held = "" if config.data.valid is not None else f", besides the {len(valid)} held out"
@@ -74,18 +74,18 @@ def check_curve(config: FinetuneConfig, sizes: Sequence[int]) -> None:
 def conclude(
     config: FinetuneConfig, folder: Path, sizes: Sequence[int], draws: int, target: float | None
 ) -> tuple[PowerLaw, Answer | None]:
-    """Measure every run's errors on the structures held out, fit the curve, and answer.
+    """Measure every run's errors on the held-out structures, and fit and evaluate the curve.
 
     Args:
-        config: That of all.
+        config: The common configuration.
         folder: Holds the runs; it gets ``curve.json``, where an end that is infinite is null, and
             ``curve.png``.
         sizes: Numbers of structures.
-        draws: How many different parts of each size.
+        draws: Number of random subsets per size.
         target: Mean absolute error of force components to reach, meV/A.
 
     Raises:
-        DataError: If no forces were held out, or the sizes are too few for a fit.
+        DataError: If no forces were held out, or there are too few sizes for a fit.
     """
     check_curve(config, sizes)
     structures = [s for s in map(Structure.trusted, held_out(config) or ()) if s.forces is not None]
@@ -94,26 +94,26 @@ def conclude(
         error = force_error(read_weights(folder / name / MODEL), structures)
         rows.append({"n": own.n_train, "draw": own.draw, "forces_mae_meV_per_A": error})
     law = fit([row["n"] for row in rows], [row["forces_mae_meV_per_A"] for row in rows])
-    told = None if target is None else answer(law, target)
+    result = None if target is None else answer(law, target)
     a, alpha, b = law.parameters.tolist()
     low, high = np.percentile(law.resampled, INTERVAL, axis=0).tolist()
     content = {
         "held_out": len(structures),
         "runs": rows,
         "fit": {"A": a, "alpha": alpha, "B": b, "low": low, "high": high, "interval": INTERVAL},
-        "answer": None if told is None else _plain(told),
+        "answer": None if result is None else _plain(result),
     }
     write_atomic(folder / CURVE, [json.dumps(content, indent=1, allow_nan=False).encode()])
     drawn = io.BytesIO()
     draw_curve(law, rows, target).savefig(drawn, format="png", dpi=130)
     write_atomic(folder / FIGURE, [drawn.getvalue()])
-    return law, told
+    return law, result
 
 
-def _plain(told: Answer) -> dict:
-    """Return what JSON can hold, which has no infinite numbers."""
-    ends = None if told.interval is None else [n if np.isfinite(n) else None for n in told.interval]
-    return {**asdict(told), "interval": ends}
+def _plain(result: Answer) -> dict:
+    """Convert to plain values, with None for infinity, which JSON lacks."""
+    ends = None if result.interval is None else [n if np.isfinite(n) else None for n in result.interval]
+    return {**asdict(result), "interval": ends}
 
 
 def force_error(weights: Weights, structures: Sequence[Structure]) -> float:
@@ -121,11 +121,11 @@ def force_error(weights: Weights, structures: Sequence[Structure]) -> float:
 
     Args:
         weights: The model.
-        structures: With forces.
+        structures: Structures with forces.
     """
     potential = load_model(weights, "jax")
-    told = evaluate_graphs(potential, (graph_of(structure, weights.spec) for structure in structures))
-    errors = [np.abs(r.forces - s.forces).ravel() for r, s in zip(told, structures, strict=True)]
+    predictions = evaluate_graphs(potential, (graph_of(structure, weights.spec) for structure in structures))
+    errors = [np.abs(r.forces - s.forces).ravel() for r, s in zip(predictions, structures, strict=True)]
     return 1000 * float(np.concatenate(errors).mean())
 
 
@@ -135,7 +135,7 @@ def draw_curve(law: PowerLaw, rows: Sequence[dict], target: float | None) -> Fig
     Args:
         law: The fit.
         rows: Of each run ``n`` and ``forces_mae_meV_per_A``.
-        target: A line, if there is one.
+        target: Target to mark with a line, if there is one.
     """
     from matplotlib.figure import Figure
 
@@ -160,12 +160,12 @@ def draw_curve(law: PowerLaw, rows: Sequence[dict], target: float | None) -> Fig
     return figure
 
 
-def sentence(law: PowerLaw, told: Answer | None) -> str:
-    """Say what the curve is, and what it answers.
+def sentence(law: PowerLaw, result: Answer | None) -> str:
+    """Summarise the learning curve and its answer.
 
     Args:
         law: The fit.
-        told: The answer, if a target was given.
+        result: The answer, if a target was given.
     """
     a, alpha, b = law.parameters
     low, high = np.percentile(law.resampled, INTERVAL, axis=0)
@@ -173,10 +173,10 @@ def sentence(law: PowerLaw, told: Answer | None) -> str:
         f"force MAE = {a:.3g} N^-{alpha:.2f} + {b:.3g} meV/A; alpha {low[1]:.2f} to {high[1]:.2f}, the error "
         f"that remains {low[2]:.3g} to {high[2]:.3g}"
     )
-    if told is None:
+    if result is None:
         return line
-    ends = [] if told.interval is None else sorted({f"{n:.0f}" for n in told.interval}, key=float)
+    ends = [] if result.interval is None else sorted({f"{n:.0f}" for n in result.interval}, key=float)
     interval = f" ({' to '.join(ends)})" if len(ends) > 1 else ""
-    if told.n is None:
-        return f"{line}\n{told.target:g} meV/A: no answer: {told.reason}"
-    return f"{line}\n{told.target:g} meV/A: {told.n:.0f} structures{interval}: {told.reason}"
+    if result.n is None:
+        return f"{line}\n{result.target:g} meV/A: no answer: {result.reason}"
+    return f"{line}\n{result.target:g} meV/A: {result.n:.0f} structures{interval}: {result.reason}"

@@ -1,4 +1,4 @@
-"""Ensembles of fine-tunings: members on resampled data, and their calibration on data held out."""
+"""Ensembles by fine-tuning: members trained on resampled data and calibrated on held-out data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def member_configs(config: FinetuneConfig, n: int) -> dict[str, FinetuneConfig]:
     """Give each member its own draw of the training structures, with replacement, and the same validation.
 
     Args:
-        config: That of all.
+        config: The common configuration.
         n: How many members.
 
     Returns:
@@ -38,17 +38,17 @@ def member_configs(config: FinetuneConfig, n: int) -> dict[str, FinetuneConfig]:
 
 
 def why_uncalibrated(config: FinetuneConfig) -> str | None:
-    """Tell before any training why its members cannot be calibrated, as far as the labels show it.
+    """Explain before any training why the members cannot be calibrated, as far as the labels show it.
 
     Args:
-        config: That of all.
+        config: The common configuration.
 
     Returns:
-        The reason, and what to do; None if there are labels enough.
+        The reason, and what to do; None if there are enough labels.
     """
     source = held_out(config)
     if source is None:
-        return "nothing is held out; name structures with --valid, or set data.valid_fraction"
+        return "nothing is held out; give structures with --valid, or set data.valid_fraction"
     n_forces = n_energies = 0
     for structure in map(Structure.trusted, source):
         n_forces += structure.forces is not None
@@ -56,17 +56,18 @@ def why_uncalibrated(config: FinetuneConfig) -> str | None:
     for name, n in (("forces", n_forces), ("energies", n_energies)):
         if n < LEAST:
             return (
-                f"{_named(config, n)} have {name}, expected {LEAST} at least to calibrate on; name more with "
+                f"{_named(config, n)} have {name}, expected at least {LEAST} for a calibration; give more "
+                "with "
                 "--valid"
             )
     return None
 
 
 def conclude(config: FinetuneConfig, folder: Path, n: int) -> tuple[Calibration | None, str]:
-    """Calibrate the members of a folder on the data that were held out from all, and list them.
+    """Calibrate the members of a folder on data held out from all of them, and write the list of members.
 
     Args:
-        config: That of all.
+        config: The common configuration.
         folder: The ensemble's; it gets ``ensemble.json`` and, if calibrated, a figure.
         n: How many members there are.
 
@@ -85,14 +86,16 @@ def conclude(config: FinetuneConfig, folder: Path, n: int) -> tuple[Calibration 
 def _calibrated(
     config: FinetuneConfig, folder: Path, source: Source, members: Sequence[Weights]
 ) -> tuple[Calibration | None, str]:
-    """Calibrate and draw; where members agree on too much of the data, say so instead."""
+    """Calibrate and draw a figure; if members agree on too much of the data, return the reason instead."""
     structures = [structure.trusted() for structure in source]
-    told = evaluate(members, structures)
+    predictions = evaluate(members, structures)
     try:
-        calibration = calibrate(_named(config, len(structures)), structures, told)
+        calibration = calibrate(_named(config, len(structures)), structures, predictions)
     except DataError as error:
         return None, str(error)
-    figure = reliability(calibration, force_pairs(structures, told), energy_pairs(structures, told))
+    figure = reliability(
+        calibration, force_pairs(structures, predictions), energy_pairs(structures, predictions)
+    )
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=130)
     write_atomic(folder / RELIABILITY, [content.getvalue()])
@@ -109,7 +112,7 @@ def evaluate(members: Sequence[Weights], structures: Sequence[Structure]) -> lis
 
     Args:
         members: The models.
-        structures: What to evaluate.
+        structures: The structures.
     """
     potential = EnsemblePotential(members)
     return [potential.evaluate(graph_of(structure, potential.spec)) for structure in structures]

@@ -1,4 +1,4 @@
-"""What each mode of fine-tuning trains, by names of the parameter manifest."""
+"""Parameters that each fine-tuning mode trains, by names of the parameter manifest."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ MODES: dict[str, Callable[[Parameter, ModelSpec], bool]] = {
     ),
     "full": lambda parameter, spec: True,
 }
-"""Tells for each mode whether a learned parameter is trained."""
+"""Predicates for each mode: whether a learned parameter is trained."""
 
 
 def trained_names(spec: ModelSpec, mode: str) -> list[str]:
-    """List the parameters that a mode trains, in the manifest's order; all others stay bit for bit.
+    """List the parameters that a mode trains, in the manifest's order; all others stay the same bit for bit.
 
     Args:
         spec: The model's specification.

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class PhononSource(Source):
     """Supercells without displacements, each with one column of its force constants.
 
-    Every material has as many entries as the one with the largest primitive cell has columns, so that each
-    counts alike; the columns of the others come around several times.
+    Every material has as many entries as the material with the largest primitive cell has columns, so that
+    all have equal weight; the columns of smaller ones repeat.
 
     Args:
         paths: phonopy YAML files, folders with ``FORCE_SETS``, or folders of any of these.
@@ -50,10 +50,10 @@ class PhononSource(Source):
         return len(self._materials) * self._n_columns
 
     def split(self, fraction: float, seed: int) -> tuple[Source, Source]:
-        """Hold out some materials with all of their columns; a single one is on both sides.
+        """Hold out some materials with all of their columns; a single material is on both sides.
 
         Args:
-            fraction: Part of the materials to hold out; one at least, unless it is zero.
+            fraction: Fraction of the materials to hold out; at least one material unless it is zero.
             seed: Seed of the draw.
         """
         n = len(self.names)
@@ -68,7 +68,7 @@ class PhononSource(Source):
         """Return every column of materials once.
 
         Args:
-            materials: Which; by default all.
+            materials: Indices of the materials; by default all.
         """
         chosen = range(len(self.names)) if materials is None else np.sort(materials)
         columns = [self._entries([m], 3 * len(self._materials[m][1])) for m in chosen]
@@ -102,10 +102,10 @@ def force_constants(phonons: Phonopy) -> list[tuple[int, Float[np.ndarray, "n 3 
     """Return the force constants of each atom of the primitive cell, eV/A^2.
 
     Args:
-        phonons: Has force constants, full or compact.
+        phonons: A calculation with full or compact force constants.
 
     Returns:
-        For each such atom its place in the supercell, and ``d2E / dx_0a dx_jb`` as ``[j, a, b]``.
+        For each such atom its index in the supercell, and ``d2E / dx_0a dx_jb`` as ``[j, a, b]``.
     """
     constants = np.asarray(phonons.force_constants)
     atoms = [int(atom) for atom in phonons.primitive.p2s_map]
@@ -114,7 +114,7 @@ def force_constants(phonons: Phonopy) -> list[tuple[int, Float[np.ndarray, "n 3 
 
 
 def _references(path: Path) -> list[tuple[str, Path]]:
-    """Name the references that a path stands for: itself, or those of a folder."""
+    """List the references of a path: itself, or those of a folder."""
     try:
         if path.is_file():
             return [(path.name.partition(".yaml")[0], path)]
@@ -129,8 +129,8 @@ def _read(path: Path) -> tuple[Structure, list[tuple[int, np.ndarray]]]:
     try:
         phonons = read_reference(path)
         if phonons.force_constants is None:
-            raise DataError("there are neither force constants nor forces to make them from")
-        # Force constants that were read may have a drift: a force on a crystal that moves as a whole.
+            raise DataError("there are neither force constants nor forces to compute them from")
+        # Force constants from files may have a drift: a force on a rigidly displaced crystal.
         phonons.symmetrize_force_constants(show_drift=False)
         columns = force_constants(phonons)
     except ModuleNotFoundError as error:
@@ -138,7 +138,7 @@ def _read(path: Path) -> tuple[Structure, list[tuple[int, np.ndarray]]]:
     except DataError as error:
         raise DataError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from None
     if not all(np.isfinite(constants).all() for _, constants in columns):
-        raise DataError(f"{path}: force constants are not finite; mend the file")
+        raise DataError(f"{path}: force constants are not finite; correct the file")
     cell = phonons.supercell
     numbers, positions, lattice = (np.array(x) for x in (cell.numbers, cell.positions, cell.cell))
     return Structure(numbers, positions, lattice, np.ones(3, bool), None, None, None, str(path)), columns

@@ -1,4 +1,4 @@
-"""Learning curves: a power law with a floor, how sure it is, and what it cannot say."""
+"""Learning curves: a power law with a floor, its uncertainty, and its limits."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 LEAST_SIZES = 4
-"""Different numbers of structures that three parameters need, one more than they are."""
+"""Number of different sizes that the three parameters need."""
 
 FURTHEST = 4.0
-"""How many times the largest number of structures an extrapolation may reach."""
+"""Largest extrapolation, as a multiple of the largest number of structures."""
 
 STEEPEST = 2.0
 """Largest exponent; that of force errors is usually below one."""
 
 INTERVAL = (5.0, 95.0)
-"""Percentiles that intervals are between."""
+"""Percentiles that bound intervals."""
 
 _RESAMPLED = 300
 
@@ -37,8 +37,8 @@ class PowerLaw:
     Attributes:
         parameters: ``A``, ``alpha``, ``B``; the unit of ``A`` and ``B`` is that of the errors.
         resampled: The same of fits to resampled residuals, for intervals.
-        smallest: Least number of structures that was fitted to.
-        largest: The most.
+        smallest: Smallest number of structures in the fit.
+        largest: Largest number of structures in the fit.
     """
 
     parameters: Float[np.ndarray, " 3"]
@@ -47,7 +47,7 @@ class PowerLaw:
     largest: int
 
     def __call__(self, n: float | np.ndarray) -> np.ndarray:
-        """Return the error to be expected of a number of structures.
+        """Return the expected error for a number of structures.
 
         Args:
             n: The number.
@@ -55,7 +55,7 @@ class PowerLaw:
         return _law(self.parameters, np.asarray(n, float))
 
     def interval(self, n: float | np.ndarray) -> Float[np.ndarray, "2 ..."]:
-        """Return the interval of the error to be expected, without the scatter of single runs.
+        """Return the interval of the expected error, without the scatter of single runs.
 
         Args:
             n: The number of structures.
@@ -66,13 +66,13 @@ class PowerLaw:
 
 @dataclass(frozen=True)
 class Answer:
-    """How many structures an error needs, or why that cannot be said.
+    """Number of structures that an error needs, or why it is unknown.
 
     Attributes:
         target: The error.
-        n: The number, never below the smallest that was run; None where it cannot be said.
-        interval: From and to; the latter infinite where the fit sets no end.
-        reason: Why it cannot be said, or what is to be known of the answer.
+        n: The number, never below the smallest size that was run; None if unknown.
+        interval: Lower and upper bound; the latter is infinite if the fit sets no bound.
+        reason: Why it is unknown, or a remark about the answer.
     """
 
     target: float
@@ -86,8 +86,8 @@ def fit(sizes: Sequence[int], errors: Sequence[float], seed: int = 0) -> PowerLa
 
     Args:
         sizes: Number of structures of each run.
-        errors: Its error.
-        seed: Of the resampling.
+        errors: Error of each run.
+        seed: Random seed of the resampling.
 
     Raises:
         DataError: If there are too few different sizes, or an error is not positive.
@@ -95,14 +95,14 @@ def fit(sizes: Sequence[int], errors: Sequence[float], seed: int = 0) -> PowerLa
     n, e = np.asarray(sizes, float), np.asarray(errors, float)
     if len(np.unique(n)) < LEAST_SIZES:
         raise DataError(
-            f"{len(np.unique(n))} different numbers of structures, expected {LEAST_SIZES} at least: a power "
+            f"{len(np.unique(n))} different numbers of structures, expected at least {LEAST_SIZES}: a power "
             "law with a floor has three parameters"
         )
     if not (np.isfinite(e).all() and (e > 0).all()):
         raise DataError("errors must be positive numbers; look at the runs")
     best = _fit(n, np.log(e))
     residuals = np.log(e) - np.log(_law(best, n))
-    # What three parameters have fitted away is missing in the residuals.
+    # Correct the residuals for the three fitted parameters.
     residuals *= np.sqrt(len(n) / max(len(n) - 3, 1))
     rng = np.random.default_rng(seed)
     drawn = rng.choice(residuals, (_RESAMPLED, len(n)))
@@ -111,13 +111,13 @@ def fit(sizes: Sequence[int], errors: Sequence[float], seed: int = 0) -> PowerLa
 
 
 def answer(law: PowerLaw, target: float) -> Answer:
-    """Say how many structures an error needs, where the fit supports it.
+    """Estimate how many structures an error needs, if the fit supports it.
 
     Args:
         law: The fit.
         target: The error to reach.
     """
-    # First of all: an error that the runs surely reached needs neither a slope nor a known floor.
+    # First: an error that the runs surely reached needs neither a slope nor a known floor.
     reached = law.interval(law.largest)[1] <= target
     reason = None if reached else _why_unknown(law, target)
     if reason is not None:
@@ -144,18 +144,18 @@ def answer(law: PowerLaw, target: float) -> Answer:
 
 
 def _why_unknown(law: PowerLaw, target: float) -> str | None:
-    """Say why more structures than there are need not reach an error at all."""
+    """Explain why more structures may never reach an error."""
     gain = [_law(p, np.array([law.smallest, law.largest])) for p in law.resampled]
     if np.percentile([first - last for first, last in gain], INTERVAL[0]) <= 0.05 * law(law.smallest):
         return (
             f"the curve is flat between {law.smallest} and {law.largest} structures, within its uncertainty: "
-            "nothing says that more of them would help; look at labels, mode and length of the runs"
+            "there is no evidence that more would help; check labels, mode and length of the runs"
         )
     low, high = np.percentile(law.resampled[:, 2], INTERVAL)
     if target <= high:
         return (
             f"the error that remains with any number of structures may be {low:.3g} to {high:.3g}: "
-            f"{target:g} is not surely above; another mode (full), longer runs or a larger model may lower it"
+            f"{target:g} may be below it; another mode (full), longer runs or a larger model may lower it"
         )
     return None
 
@@ -172,7 +172,7 @@ def _size(parameters: np.ndarray, target: float) -> float:
 
 
 def _fit(n: np.ndarray, logarithms: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
-    """Minimise the squares of differences of logarithms, with sizes relative to the smallest."""
+    """Minimise the squared differences of logarithms, with sizes relative to the smallest."""
     smallest, lowest = n.min(), float(np.exp(logarithms.min()))
 
     def residuals(x: np.ndarray) -> np.ndarray:

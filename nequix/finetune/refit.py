@@ -1,4 +1,4 @@
-"""Atom energies fitted anew, so that a model's energies have the baseline of other labels."""
+"""Refit of the atom energies, so that a model's energies have the reference of other labels."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def least_change(
 ) -> Float[np.ndarray, " n_species"]:
     """Return the change of the atom energies that removes most of the errors, eV.
 
-    Least squares of ``errors - fractions @ change``; of all solutions the one of least norm, so that
-    elements and combinations of elements that the structures say nothing of keep what they have.
+    Least squares of ``errors - fractions @ change``; of all solutions the one of least norm, so that elements
+    and combinations of elements that the structures do not determine keep their values.
 
     Args:
         fractions: Composition of every structure; the rows add up to one.
-        errors: Label minus prediction, eV an atom.
+        errors: Label minus prediction, eV/atom.
     """
     return least_squares(fractions, errors)
 
@@ -39,9 +39,9 @@ def least_change(
 def baseline(
     parent: Weights, loader: Loader, kernel: Kernel
 ) -> tuple[Float[np.ndarray, "n n_species"], Float[np.ndarray, " n"]]:
-    """Evaluate compositions and errors of the energies of one epoch; what has none that weighs is left out.
+    """Evaluate compositions and energy errors of one epoch, without structures that have no weighted energy.
 
-    Layers have the precision of the parent's file; everything else is float64, as where models are used.
+    Layers have the precision of the parent's file; everything else is float64, as in predictions.
 
     Args:
         parent: The model.
@@ -52,7 +52,7 @@ def baseline(
         The compositions and the errors that :func:`least_change` takes.
     """
     spec = parent.spec
-    # Atom energies may be thousands of eV; the small differences that are fitted need none of them.
+    # Atom energies may be thousands of eV and cancel in the small differences that are fitted.
     named = {**parent.parameters, "atom_energies": np.zeros(spec.n_species)}
     atom_energies = parent.parameters["atom_energies"].astype(float)
     fractions, errors = [np.zeros((0, spec.n_species))], [np.zeros(0)]

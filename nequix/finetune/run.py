@@ -1,4 +1,4 @@
-"""The course of a fine-tuning: that of a training, with other values at its beginning and its end."""
+"""A fine-tuning run: a training run with other initial values and another result."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from nequix.train.streams import Other, refuse_unlabelled
 
 
 class FineTuning(Run):
-    """A fine-tuning in a folder; made again with the same configuration, it goes on where it was.
+    """A fine-tuning run in a folder; opened again with the same configuration, it resumes.
 
     Args:
-        config: What to do.
-        parent: The model to begin with, that of ``config``.
-        folder: Where the run keeps its files.
+        config: The configuration.
+        parent: The model to start from, that of ``config``.
+        folder: The run directory.
         progress: Called with the number of structures that were read since, while sizes are measured.
 
     Attributes:
-        parent: The model to begin with.
+        parent: The model to start from.
         trained: Names of the parameters that are trained.
-        change: What was added to the atom energies, eV by atomic number; empty if they were not refitted, or
-            before this process began.
+        change: Change of the atom energies, eV by atomic number; empty if they were not refitted in this
+            process.
 
     Raises:
         DataError: If the data hold elements that the parent does not know, or cannot be used.
@@ -73,7 +73,7 @@ class FineTuning(Run):
             refuse_unknown(source, self.parent)
 
     def _refuse_unlabelled(self, source: Source, found: Statistics) -> None:
-        """Refuse data without labels; a kind that those for training lack may be in those replayed."""
+        """Reject data without labels; replayed data may provide kinds that the training data lack."""
         labels = Counter(found.labels)
         if self.config.replay is not None:
             refuse_unlabelled(source, labels, self.config, "training", every=False)
@@ -85,7 +85,7 @@ class FineTuning(Run):
 
     def _initial(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         values = dict(self.parent.parameters)
-        # A run that goes on has them in its checkpoint.
+        # A resumed run has them in its checkpoint.
         if self.config.refit_atom_energies and not self._own.checkpoints():
             values["atom_energies"] = self._refitted()
         trained = {name: values.pop(name) for name in self.trained}
@@ -134,7 +134,7 @@ class FineTuning(Run):
         return source, valid
 
     def _measured(self, source: Source, paths: Sequence[str], name: str) -> tuple[Statistics, Sizes]:
-        """Measure more training data, once; refuse them if they changed since the run began."""
+        """Compute statistics of more training data once; reject data that changed since the run began."""
         begun = bool(self._own.checkpoints())
         found, sizes = measured_other(source, paths, self.config, self.folder, name, begun=begun)
         self.digests[name] = found.digest
@@ -147,9 +147,9 @@ class FineTuning(Run):
         return Loader(source, self.spec, **{**shared, "batch_size": per_pack}, sizes=sizes)
 
     def _refitted(self) -> np.ndarray:
-        """Fit the atom energies to the training data; every process does so for itself, and alike.
+        """Fit the atom energies to the training data; every process computes the same fit.
 
-        Members of an ensemble fit them to all of it, not to their draws: a baseline is no matter of opinion.
+        Members of an ensemble fit them to all data, not to their draws, so that they share one baseline.
         """
         shards = self.config.run.packs
         shared: dict[str, Any] = {"epochs": 1, "shuffle": False, "shards": shards, "mine": range(shards)}
@@ -168,7 +168,7 @@ class FineTuning(Run):
         return self.parent.parameters["atom_energies"] + change
 
     def describe(self) -> str:
-        """Say what will be trained on what, in a few lines."""
+        """Summarise model, data and training in a few lines."""
         from ase.data import chemical_symbols
 
         sizes = {parameter.name: parameter.size for parameter in manifest(self.spec)}
@@ -178,17 +178,17 @@ class FineTuning(Run):
             f"{len(self.trained)} tensors are trained"
         ]
         if self.change:
-            told = ", ".join(f"{chemical_symbols[n]} {x:+.4f}" for n, x in self.change.items())
-            lines.append(f"atom energies refitted, eV: {told}")
-        lines += [f"beside them in every step: {self._told(other)}" for other in self.others]
+            changes = ", ".join(f"{chemical_symbols[n]} {x:+.4f}" for n, x in self.change.items())
+            lines.append(f"atom energies refitted, eV: {changes}")
+        lines += [f"beside them in every step: {self._describe_other(other)}" for other in self.others]
         return "\n".join([*lines, super().describe()])
 
-    def _told(self, other: Other) -> str:
+    def _describe_other(self, other: Other) -> str:
         loader, kind = other.loader, "columns of Hessians" if other.hessian else "structures of replay"
         return f"{len(loader.sizes) / loader.steps_per_epoch:.3g} of {len(loader.sizes)} {kind}"
 
     def _before_first(self) -> None:
-        """Begin with a validation: the best of them, the parent's included, is the result."""
+        """Begin with a validation; the best one, including the parent's, is the result."""
         self._validate(0)
 
     def _conclude(self) -> None:
@@ -201,22 +201,22 @@ class FineTuning(Run):
             write_atomic(self.folder / MODEL, [(self.folder / BEST).read_bytes()])
 
     def _restore(self) -> None:
-        """Go on from a checkpoint, whose best model must be there unless the result is."""
+        """Resume from a checkpoint; its best model must exist unless the result does."""
         super()._restore()
         if self.valid is not None and self.loader.position and not (self.folder / MODEL).is_file():
             self._require_best()
 
     def _require_best(self) -> None:
-        """Refuse to go on without the best model so far, which is the result."""
+        """Reject to resume without the best model so far, which becomes the result."""
         path = self.folder / BEST
         if not path.is_file():
             raise DataError(
-                f"{path}: missing, though the run has validated; put the file back, since the best model "
+                f"{path}: missing, though the run has validated; put the file back, because the best model "
                 "so far is in no checkpoint, or fine-tune again in another folder"
             )
 
     def _averaged(self) -> dict[str, np.ndarray]:
-        """Return the parent's own values of all that is not trained, whatever the run's precision."""
+        """Return the parent's values of all untrained parameters, independent of the run's precision."""
         changed = super()._averaged()
         own = {*self.trained, *(["atom_energies"] if self.config.refit_atom_energies else [])}
         return {
@@ -225,10 +225,10 @@ class FineTuning(Run):
         }
 
     def _provenance(self) -> Provenance:
-        told, parent = super()._provenance(), self.parent.provenance
+        provenance, parent = super()._provenance(), self.parent.provenance
         data = ", ".join(Path(name).name for name in self.config.data.train)
         extra = {
-            **told.extra,
+            **provenance.extra,
             "parent": parent.name,
             "parent_digest": self.config.parent_digest,
             "finetune_mode": self.config.mode,
@@ -240,11 +240,11 @@ class FineTuning(Run):
         for name in ("phonons", "replay"):
             if (section := getattr(self.config, name)) is not None:
                 extra[f"finetune_{name}"] = ", ".join(Path(path).name for path in section.train)
-        return dataclasses.replace(told, source="fine-tuned with nequix", extra=extra)
+        return dataclasses.replace(provenance, source="fine-tuned with nequix", extra=extra)
 
 
 def finished(config: FinetuneConfig, folder: Path) -> bool:
-    """Tell whether a run of a configuration is complete in a folder, and its data are untouched since.
+    """Return whether a run is complete in a folder and its data have not changed since.
 
     Args:
         config: The configuration.
@@ -260,7 +260,7 @@ def finished(config: FinetuneConfig, folder: Path) -> bool:
 
 
 def refuse_unknown(source: Source, parent: Weights) -> None:
-    """Refuse data with elements that a model does not know.
+    """Reject data with elements that a model does not know.
 
     Args:
         source: The data.

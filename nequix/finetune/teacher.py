@@ -1,4 +1,4 @@
-"""Structures for replay that a model makes and labels itself, where its training data are not at hand.
+"""Replay structures that a model generates and labels itself, if its training data are not available.
 
 Elements and binary compounds in common structures, at the size that the model prefers, strained and rattled.
 """
@@ -22,10 +22,10 @@ from nequix.io.files import write_atomic
 from nequix.io.weights import Weights
 
 TEACHER = "teacher"
-"""Where a structure says what labelled it."""
+"""Key of the name of the labelling model."""
 
 N_STRUCTURES = 300
-"""How many are made."""
+"""Default number of structures."""
 
 ELEMENTAL = ("fcc", "bcc", "hcp", "diamond")
 
@@ -65,7 +65,7 @@ def write_teacher_data(parent: Weights, path: Path, n: int = N_STRUCTURES, seed:
     for _ in range(5 * n):
         try:
             atoms = _labelled(_derive(_preferred(_draw(parent, rng), calculator), rng), calculator)
-        except GraphError:  # as of a crystal of hydrogen, whose covalent radius is tiny
+        except GraphError:  # e.g. a crystal of hydrogen, which has a tiny covalent radius
             continue
         if atoms is not None:
             atoms.info[TEACHER] = teacher

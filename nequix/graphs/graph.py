@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int32
 
 MAX_COORDINATE = 1e6
-"""Positions and lattice vectors (A) beyond this are refused: a tenth of a millimetre is a mistake."""
+"""Largest allowed position and lattice vector, A: a tenth of a millimetre is a mistake."""
 
 _SYMBOLS = (
     "X H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb "
@@ -120,7 +120,7 @@ def build_graph(
             counts as zero.
         pbc: Which lattice vectors are periodic: three bools, or one for all.
         spec: The model's specification: its elements and its cutoff.
-        search: Finds the edges, as ``neighbor_list`` does.
+        search: Function that finds the edges, with the signature of ``neighbor_list``.
 
     Raises:
         GraphError: For a structure that the model cannot evaluate, naming the atom and its value.
@@ -130,7 +130,8 @@ def build_graph(
     pbc = _periodicity(pbc)
     cell = np.zeros((3, 3)) if cell is None else _coordinates("cell", cell, (3, 3))
     refuse_singular(cell, pbc)
-    # Nothing repeats along such a row; as a height it would make the volume, and so the stress, absurd.
+    # Nothing repeats along such a row; as a height it would make the volume, and thus the stress,
+    # meaningless.
     cell[~pbc & (np.linalg.norm(cell, axis=1) < SHORT)] = 0.0
     senders, receivers, shifts = search(positions, cell, pbc, spec.cutoff)
     counts = (np.array([len(positions)], np.int32), np.array([len(senders)], np.int32))
@@ -170,7 +171,7 @@ def _element_ranges(numbers: Sequence[int]) -> str:
 
 def _symbol(number: int) -> str:
     symbols = _SYMBOLS.split()
-    return symbols[number] if 0 <= number < len(symbols) else "no element"
+    return symbols[number] if 0 <= number < len(symbols) else "not an element"
 
 
 def _coordinates(name: str, values: Any, shape: tuple[int, int]) -> Float[np.ndarray, "n 3"]:
@@ -178,9 +179,9 @@ def _coordinates(name: str, values: Any, shape: tuple[int, int]) -> Float[np.nda
         array = np.asarray(values)
         if np.iscomplexobj(array):
             raise TypeError("complex")
-        array = np.array(array, np.float64)  # a copy: the caller's may change later
+        array = np.array(array, np.float64)  # a copy: the caller's array may change later
     except (TypeError, ValueError) as error:
-        raise GraphError(f"{name} are no numbers of shape {shape}: {error}") from None
+        raise GraphError(f"{name} are not numbers of shape {shape}: {error}") from None
     if array.shape != shape:
         raise GraphError(f"{name} have shape {array.shape}, expected {shape}: a row of x, y, z (A) for each")
     wrong = np.flatnonzero(~(np.abs(array) <= MAX_COORDINATE).all(axis=1))  # NaN compares false
@@ -189,7 +190,7 @@ def _coordinates(name: str, values: Any, shape: tuple[int, int]) -> Float[np.nda
         whose = f"atom {row} lies at" if name == "positions" else f"cell row {row} is"
         raise GraphError(
             f"{whose} {array[row].tolist()}, expected finite numbers within {MAX_COORDINATE:g} A; "
-            "mend the structure's source"
+            "correct the structure"
         )
     return array
 
@@ -202,14 +203,14 @@ def _periodicity(pbc: Any) -> Bool[np.ndarray, " 3"]:
 
 
 def refuse_singular(cell: Float[np.ndarray, "3 3"], pbc: Bool[np.ndarray, " 3"]) -> None:
-    """Refuse a cell that is periodic where it has no lattice vector, or whose vectors depend on each other.
+    """Reject missing or linearly dependent periodic lattice vectors.
 
     Args:
         cell: Lattice vectors in rows, A.
         pbc: Which of them are periodic.
 
     Raises:
-        GraphError: Saying which.
+        GraphError: Naming the vectors.
     """
     directions = np.flatnonzero(pbc).tolist()
     vectors = cell[directions]
@@ -237,7 +238,7 @@ def graph_from_atoms(atoms: Any, spec: ModelSpec, search: Callable = neighbor_li
     Args:
         atoms: Has ``numbers``, ``positions`` (A), ``cell`` (A) and ``pbc``.
         spec: The model's specification.
-        search: Finds the edges, as ``neighbor_list`` does.
+        search: Function that finds the edges, with the signature of ``neighbor_list``.
 
     Raises:
         GraphError: As :func:`build_graph`.
@@ -257,7 +258,7 @@ def graph_from_atoms(atoms: Any, spec: ModelSpec, search: Callable = neighbor_li
 
 
 def batch(graphs: Sequence[Graph]) -> Graph:
-    """Put graphs side by side; their edges stay apart.
+    """Batch graphs; there are no edges between them.
 
     Args:
         graphs: At least one graph, all of one cutoff and for the same elements.

@@ -1,4 +1,4 @@
-"""How many edges a structure will have, estimated before the search, and how many fit into the memory."""
+"""Estimate of the number of edges of a structure before the search, and of how many fit in memory."""
 
 from __future__ import annotations
 
@@ -27,51 +27,51 @@ MAX_EDGES = 2**31 - 1
 def refuse_huge(
     positions: Float[np.ndarray, "n 3"], cutoff: float, n_neighbors: float, most_neighbors: float
 ) -> None:
-    """Refuse a structure with more edges than the memory holds.
+    """Reject a structure with more edges than fit in memory.
 
     Args:
         positions: A; of periodic structures within the cell.
         cutoff: Radius, A.
-        n_neighbors: Neighbours of an atom on average if all were spread evenly.
-        most_neighbors: Neighbours that no atom exceeds.
+        n_neighbors: Average number of neighbours per atom if atoms were spread evenly.
+        most_neighbors: Upper bound of the neighbours of any atom.
 
     Raises:
-        GraphError: Saying how many edges there would be, and what they would take.
+        GraphError: With the estimated number of edges and their memory.
     """
     limit = max_edges()
-    if len(positions) * most_neighbors <= limit:  # almost always: nothing has to be estimated
+    if len(positions) * most_neighbors <= limit:  # almost always; no estimate needed
         return
     n_edges = max(len(positions) * n_neighbors, _count_clustered(positions, cutoff))
     if n_edges > limit:
         raise GraphError(
-            f"{len(positions)} atoms would have about {n_edges:.3g} edges within {cutoff:g} A, which take "
-            f"{n_edges * EDGE_BYTES / 2**30:.3g} GiB; this machine has room for {limit:.3g}: give a smaller "
+            f"{len(positions)} atoms would have about {n_edges:.3g} edges within {cutoff:g} A, which need "
+            f"{n_edges * EDGE_BYTES / 2**30:.3g} GiB; {limit:.3g} fit in memory: give a smaller "
             "structure, or use a model with a smaller cutoff"
         )
 
 
 def refuse_huge_batch(n_edges: int, n_structures: int) -> None:
-    """Refuse a batch with more edges than the memory holds, before anything of its size is made.
+    """Reject a batch with more edges than fit in memory, before allocating anything of its size.
 
     Args:
-        n_edges: Of all structures together, padding included.
-        n_structures: How many there are.
+        n_edges: Edges of all structures, including padding.
+        n_structures: Number of structures.
 
     Raises:
-        GraphError: Saying what the edges would take.
+        GraphError: With the number of edges and their memory.
     """
     limit = max_edges()
     if n_edges > limit:
         raise GraphError(
-            f"a batch of {n_structures} structures would have {n_edges:.3g} edges, which take "
-            f"{n_edges * EDGE_BYTES / 2**30:.3g} GiB; this machine has room for {limit:.3g}: make batches "
+            f"a batch of {n_structures} structures would have {n_edges:.3g} edges, which need "
+            f"{n_edges * EDGE_BYTES / 2**30:.3g} GiB; {limit:.3g} fit in memory: make batches "
             "smaller, or leave the largest structures out"
         )
 
 
 @cache
 def max_edges() -> float:
-    """Return how many edges fit into the memory that this process may use."""
+    """Return how many edges fit in the memory that this process may use."""
     return min(MAX_EDGES, _memory() / EDGE_BYTES)
 
 

@@ -1,7 +1,7 @@
 """The neighbour list: every ordered pair within the cutoff, periodic images included.
 
-vesin searches; this file brings any structure into the form in which vesin is right and fast. Which
-cases those are, and what was measured, is told in docs/neighbors.md.
+vesin searches; this file transforms any structure into a form that vesin handles correctly and fast.
+docs/neighbors.md describes the cases and the measurements.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ SINGULAR = 1e-10
 """Vectors span no cell if their smallest singular value is below this fraction of the largest."""
 
 TOO_CLOSE = 1e-3
-"""Atoms within this distance (A) are one atom given twice: a direction between them means nothing.
+"""Atoms within this distance (A) are duplicates: the direction between them is meaningless.
 
 Bonds are longer than 0.7 A, and structure files round to about this much.
 """
 
 MAX_DENSITY = 5.0
-"""Atoms per A^3, averaged over the cutoff sphere, beyond which a structure is refused.
+"""Atoms per A^3, averaged over the cutoff sphere, beyond which a structure is rejected.
 
-Diamond has 0.18: such a structure has a wrong unit or cell, and its edges would exhaust the memory.
-Up to ``_MANY`` neighbours pass all the same.
+Diamond has 0.18: a denser structure has a wrong unit or cell, and its edges would exhaust the memory.
+Up to ``_MANY`` neighbours are always accepted.
 """
 
 _MANY = 1000
 
 _MAX_IMAGES = 2**29  # shifts are int32, and a difference of two such numbers
-_FAR = 1000.0  # cells; vesin counts in int32 how far outside an atom lies
-_SKEWED = 4.0  # product of the lengths over the volume, from which on a reduced basis repays its price
-_MAX_GRID = 1e5  # vesin scales its grid to so many cubes, and divides by zero if a direction gets none
+_FAR = 1000.0  # cells; vesin stores in int32 how far outside an atom is
+_SKEWED = 4.0  # product of the lengths over the volume, above which reducing the basis pays off
+_MAX_GRID = 1e5  # cubes of vesin's grid; it divides by zero if a direction gets none
 
 
 def complete_cell(cell: Cell, pbc: Bool[np.ndarray, " 3"]) -> Cell:
@@ -115,7 +115,7 @@ def neighbor_list(
 def _enclose(
     positions: Positions, box: Cell, pbc: Bool[np.ndarray, " 3"], cutoff: float
 ) -> tuple[Positions, Cell, float]:
-    """Bring a structure into the form that vesin is right and fast for: periodic in all directions.
+    """Transform a structure into the form that vesin handles correctly and fast: periodic in all directions.
 
     Non-periodic directions get a vacuum that no edge crosses.
 
@@ -151,10 +151,10 @@ def _close_gaps(positions: Positions, axis: Float[np.ndarray, " 3"], width: floa
 
 @cache
 def _vesin() -> Any:
-    """Load vesin's ``NeighborList`` alone: its package imports PyTorch and CuPy wherever it finds them.
+    """Load only vesin's ``NeighborList``: its package imports PyTorch and CuPy if they are installed.
 
-    That costs a second and a framework which the caller may not want. Only this private copy goes
-    without; whoever imports vesin itself gets all of it.
+    That costs a second and an unwanted framework. Only this private copy skips them; an ordinary import of
+    vesin is unaffected.
     """
     package = ModuleType(f"{__name__}._vesin")
     found = importlib.util.find_spec("vesin")
@@ -178,12 +178,12 @@ def _vesin() -> Any:
 def _search(
     positions: Positions, box: Cell, radius: float, cutoff: float
 ) -> tuple[Int32[np.ndarray, " e"], Int32[np.ndarray, " e"], Int32[np.ndarray, "e 3"], float]:
-    """Call vesin on a fully periodic cell and sort by receiver; return also the shortest length, A."""
+    """Call vesin on a fully periodic cell and sort by receiver; also return the shortest length, A."""
     wraps = np.floor(positions @ np.linalg.inv(box))
     if far := np.abs(wraps).max() > _FAR:
         positions = positions - wraps @ box
     search = _vesin()(cutoff=radius, full_list=True)
-    # Not copied: these arrays live no longer than the search object.
+    # Not copied: these arrays only live as long as the search object.
     pairs, shifts, distances = search.compute(positions, box, True, "PSd", copy=False)
     receivers = pairs[:, 0].astype(np.int32)
     order = _sorting(receivers)
@@ -199,7 +199,7 @@ def _search(
 def _sorting(receivers: Int32[np.ndarray, " e"]) -> Int[np.ndarray, " e"]:
     """Sort stably, since vesin's own order is reproducible.
 
-    vesin emits runs of one receiver: sorting these and spelling them out is several times faster.
+    vesin emits runs of one receiver: sorting the runs and expanding them is several times faster.
     """
     n_edges = len(receivers)
     index = np.int32 if n_edges < 2**31 else np.int64
@@ -211,11 +211,11 @@ def _sorting(receivers: Int32[np.ndarray, " e"]) -> Int[np.ndarray, " e"]:
 
 
 def reduced_basis(box: Cell, pbc: Bool[np.ndarray, " 3"]) -> Int[np.ndarray, "3 3"]:
-    """Find short vectors of the same lattice, so that few images have to be searched.
+    """Find short vectors of the same lattice, so that few images need to be searched.
 
     Args:
         box: An invertible cell, A.
-        pbc: Which of its vectors are periodic; the others stay.
+        pbc: Which of its vectors are periodic; the others are kept.
 
     Returns:
         The integer matrix ``U`` of determinant +1 or -1 for which ``U @ box`` has the short vectors.
@@ -239,7 +239,7 @@ def reduced_basis(box: Cell, pbc: Bool[np.ndarray, " 3"]) -> Int[np.ndarray, "3 
 
 
 def _refuse_distant(positions: Positions, box: Cell, pbc: Bool[np.ndarray, " 3"]) -> None:
-    """Refuse atoms so many cells away that a shift could not count them."""
+    """Reject atoms that are too many cells away for a shift to count them."""
     cells = np.abs(positions @ np.linalg.inv(box) * pbc).max(axis=1)
     atom = int(cells.argmax())
     if cells[atom] >= _MAX_IMAGES:
@@ -250,14 +250,14 @@ def _refuse_distant(positions: Positions, box: Cell, pbc: Bool[np.ndarray, " 3"]
 
 
 def _refuse_crowding(positions: Positions, box: Cell, pbc: Bool[np.ndarray, " 3"], cutoff: float) -> None:
-    """Estimate neighbours before any is searched; refuse more than ``MAX_DENSITY`` or the memory allow."""
+    """Estimate neighbours before the search; reject more than ``MAX_DENSITY`` or the memory allow."""
     balls = {k: math.pi ** (k / 2) / math.gamma(k / 2 + 1) * cutoff**k for k in (1, 2, 3)}
     limit = max(MAX_DENSITY * balls[3], _MANY)
     # An atom's own images, in every line, plane and space of the lattice.
     rows = box[pbc]
     spans = [rows[list(some)] for k in range(1, len(rows) + 1) for some in combinations(range(len(rows)), k)]
     images = [balls[len(span)] / math.sqrt(np.linalg.det(span @ span.T)) for span in spans]
-    # All atoms, were they spread evenly.
+    # All atoms, if they were spread evenly.
     extents = np.where(pbc, 1.0, np.ptp(positions @ box.T, axis=0) + 2 * cutoff)
     expected = max([*images, len(positions) * balls[3] / abs(np.linalg.det(box) * extents.prod())])
     on_average = expected
@@ -265,12 +265,13 @@ def _refuse_crowding(positions: Positions, box: Cell, pbc: Bool[np.ndarray, " 3"
         # Crowds within a wide structure: atoms that share a cube are neighbours.
         wrapped = positions - np.floor(positions @ np.linalg.inv(box) * pbc) @ box
         cubes = np.floor((wrapped - wrapped.min(axis=0)) / (cutoff / math.sqrt(3))).astype(np.int64)
-        strides = np.cumprod([1, *(cubes.max(axis=0)[:2] + 1)])  # one number a cube: much faster to sort
+        strides = np.cumprod([1, *(cubes.max(axis=0)[:2] + 1)])  # one number per cube: much faster to sort
         counts = np.unique(cubes @ strides, return_counts=True)[1]
         expected = np.square(counts.astype(float)).sum() / len(positions)
     if expected > limit:
         raise GraphError(
             f"an atom would have about {expected:.3g} neighbours within {cutoff} A, expected at most "
-            f"{limit:.3g}: the cell is too small, or many atoms share a place; give positions and cell in A"
+            f"{limit:.3g}: the cell is too small, or many atoms are in the same place; give positions and "
+            "cell in A"
         )
     refuse_huge(positions, cutoff, on_average, limit)

@@ -1,4 +1,4 @@
-"""What a potential returns."""
+"""Results that a potential returns."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Results:
     """Energies, forces and stress of one structure or a batch, float64 whatever the engine's precision.
 
     Attributes:
-        energy: eV, of each structure.
-        energies: eV, of each atom.
+        energy: Energy of each structure, eV.
+        energies: Energy of each atom, eV.
         forces: eV/A.
         stress: eV/A^3, ``(1/V) dE/d(strain)``, positive under tension (ASE's sign); NaN for a
             structure without a volume.
@@ -43,7 +43,7 @@ class Results:
 
 @dataclass(frozen=True, eq=False)
 class EnsembleResults:
-    """What every member of an ensemble predicts for one structure or a batch.
+    """Predictions of all members of an ensemble for one structure or a batch.
 
     Attributes:
         members: The results of each member.
@@ -84,9 +84,9 @@ def unpad_results(graph: Graph, energies: np.ndarray, forces: np.ndarray, virial
 
     Args:
         graph: The graph that was evaluated.
-        energies: eV, of each atom, padding included.
-        forces: eV/A, padding included.
-        virial: ``dE/d(strain)`` of each structure, eV, padding included.
+        energies: Energy of each atom, eV, including padding.
+        forces: eV/A, including padding.
+        virial: ``dE/d(strain)`` of each structure, eV, including padding.
     """
     energies = np.array(energies[: graph.n_nodes])  # copies: an engine's buffers are larger, and read-only
     energy = np.bincount(graph.node_graph, energies, graph.n_graphs)
@@ -98,14 +98,14 @@ def unpad_results(graph: Graph, energies: np.ndarray, forces: np.ndarray, virial
 
 
 def check_graph(graph: Graph, spec: ModelSpec) -> None:
-    """Refuse a graph that was not built for a model.
+    """Reject a graph that was not built for a model.
 
     Args:
         graph: The graph.
         spec: The model's specification.
 
     Raises:
-        GraphError: If the graph's cutoff, elements or species are not the model's.
+        GraphError: If the graph has another cutoff, other elements or unknown species.
     """
     if graph.cutoff != spec.cutoff:
         raise GraphError(

@@ -1,9 +1,9 @@
 """Graphs arranged for the engines: edges in tiles of one receiver each, sizes free to be padded.
 
-Sums over edges are the costly part of a model. With the edges of a receiver in whole tiles, the sum
-over a tile is the inner dimension of a matrix product, and only one row a tile is scattered to nodes.
-The slots left over hold null edges: from an atom to itself, twice the cutoff long, so that their
-envelope and all its derivatives are exactly zero. Padding atoms form structures of their own.
+Sums over edges are the expensive part of a model. With the edges of a receiver in whole tiles, the sum over a
+tile is the inner dimension of a matrix product, and only one row per tile is scattered to nodes. Unused slots
+contain null edges: from an atom to itself, twice the cutoff long, so that their envelope and all its
+derivatives are exactly zero. Padding atoms form separate structures.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int32
 
 TILE = 16
-"""Edges of a tile; 16 wastes few slots and was as fast as 32 and as whole neighbourhoods."""
+"""Edges per tile; 16 wastes few slots and was as fast as 32 and as whole neighbourhoods."""
 
 CHUNK_TILES = 64
-"""Tiles whose messages exist at one time: 1024 edges fit the cache, and bound the memory."""
+"""Number of tiles with messages in memory at a time: 1024 edges fit in the cache."""
 
 
 @dataclass(frozen=True, eq=False)
 class TiledGraph:
-    """What an engine reads of one or several structures.
+    """The engine's input for one or several structures.
 
     Attributes:
         vectors: ``r_e = x_j - x_i + S_e @ cell``, A.
         senders: Atom ``j`` of each edge.
-        receivers: Atom ``i`` of each edge, ascending, one a tile.
+        receivers: Atom ``i`` of each edge, ascending, one per tile.
         species: Index into the model's ``atomic_numbers``.
         node_graph: Structure of each atom, ascending.
         n_graphs: Number of structures, padding included.
-        slots: Where the graph's own edges are among ``vectors``.
+        slots: Positions of the graph's own edges in ``vectors``.
     """
 
     vectors: Float[np.ndarray, "n_slots 3"]
@@ -63,16 +63,16 @@ def tiles_needed(graph: Graph) -> int:
 def tile_edges(
     graph: Graph, n_nodes: int | None = None, n_tiles: int | None = None, n_graphs: int | None = None
 ) -> TiledGraph:
-    """Arrange a graph for the engines, padded to the sizes given; padding contributes nothing.
+    """Arrange a graph for the engines, padded to given sizes; padding contributes nothing.
 
     Args:
         graph: One structure or a batch.
         n_nodes: Atoms afterwards; by default the graph's own.
         n_tiles: Tiles afterwards; by default those needed.
-        n_graphs: Structures afterwards, one more at least if there are padding atoms.
+        n_graphs: Structures afterwards; at least one more if there are padding atoms.
 
     Raises:
-        GraphError: If a size is too small, naming the least that suffices.
+        GraphError: If a size is too small, naming the smallest possible ones.
     """
     counts = np.bincount(graph.receivers, minlength=graph.n_nodes)
     tiles = -(-counts // TILE)
@@ -104,12 +104,12 @@ def tile_edges(
 def chunk_edges(
     receivers: Int32[np.ndarray, " n_slots"], n_nodes: int, n_tiles: int
 ) -> list[tuple[slice, slice]]:
-    """Cut edges into chunks of about ``n_tiles`` tiles, each with the atoms that it alone receives for.
+    """Cut edges into chunks of about ``n_tiles`` tiles; each atom receives from only one chunk.
 
     Args:
         receivers: As in :class:`TiledGraph`.
         n_nodes: Number of atoms.
-        n_tiles: Tiles of a chunk; an atom with more of them than this makes a larger one.
+        n_tiles: Tiles per chunk; an atom with more tiles makes a larger chunk.
 
     Returns:
         Slices of edges and of atoms; the atoms' cover all atoms, in order, without overlap.

@@ -1,4 +1,4 @@
-"""A neighbour list that lasts: searched a skin beyond the cutoff, and anew only when atoms have moved."""
+"""A Verlet neighbour list: built with a skin and rebuilt only when atoms have moved too far."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _Search(NamedTuple):
-    """Edges, and of what they are."""
+    """Edges and the structure that they belong to."""
 
     edges: Edges
     positions: Positions
@@ -28,24 +28,24 @@ class _Search(NamedTuple):
 
 
 class VerletNeighborList:
-    """Finds the edges of a structure that moves in small steps; one instance for each such structure.
+    """Finds the edges of a structure that moves in small steps; use one instance per structure.
 
     The edges are those of :func:`nequix.graphs.neighbors.neighbor_list`, sorted by receiver, sender and
-    shift, whenever the search was: the skin changes no number.
+    shift, independent of when the list was rebuilt: the skin does not affect results.
 
     Args:
-        skin: A; 0 searches every time.
+        skin: A; 0 rebuilds the list every time.
 
     Attributes:
-        searches: How often the search ran.
-        squares: Squared length of every edge that was found last, A^2.
+        searches: Number of rebuilds.
+        squares: Squared length of every edge of the last result, A^2.
     """
 
     def __init__(self, skin: float) -> None:
         self.skin = skin
         self.searches: int = 0
         self.squares: Float[np.ndarray, " e"] = np.empty(0)
-        # One value: an interrupt, or another thread, must find no edges beside a structure that has others.
+        # One value, so that an interrupt or another thread never sees edges with the wrong structure.
         self._last: _Search | None = None
 
     def __call__(self, positions: Positions, cell: Cell, pbc: Bool[np.ndarray, " 3"], cutoff: float) -> Edges:
@@ -62,17 +62,17 @@ class VerletNeighborList:
         """
         last = self._last
         if last is not None and not self._covers(last, positions, cell, pbc, cutoff):
-            last = None  # nor kept in memory while the next is searched
+            last = None  # not kept in memory during the rebuild
         if last is None:
             last = self._search(positions, cell, pbc, cutoff)
-        if last is None:  # with the skin it cannot be searched
+        if last is None:  # the search with the skin failed
             edges = _sorted(*neighbor_list(positions, cell, pbc, cutoff))
             self.squares = _squares(edges, positions, cell)
             return edges
         senders, receivers, shifts = last.edges
         squares = _squares(last.edges, positions, cell)
         if squares.min(initial=np.inf) < TOO_CLOSE**2:
-            neighbor_list(positions, cell, pbc, cutoff)  # says which atoms
+            neighbor_list(positions, cell, pbc, cutoff)  # raises with the atoms at fault
         inside = np.flatnonzero(squares < cutoff**2)
         self.squares = squares[inside]
         return senders[inside], receivers[inside], np.take(shifts, inside, axis=0)
@@ -82,7 +82,7 @@ class VerletNeighborList:
         self._last = None
         try:
             edges = _sorted(*neighbor_list(positions, cell, pbc, cutoff + self.skin))
-        except GraphError:  # tell of the cutoff, not of the skin
+        except GraphError:  # report the cutoff, not the skin
             return None
         self._last = last = _Search(edges, positions.copy(), cell.copy(), pbc.copy(), cutoff)
         return last
@@ -90,7 +90,7 @@ class VerletNeighborList:
     def _covers(
         self, last: _Search, positions: Positions, cell: Cell, pbc: np.ndarray, cutoff: float
     ) -> bool:
-        """Tell whether a pair that was farther than cutoff and skin must still be beyond the cutoff.
+        """Return whether all pairs that were beyond cutoff and skin must still be beyond the cutoff.
 
         With the cell deformed by ``F`` and atoms displaced by ``d`` beyond that, an edge ``r`` has become
         ``r F + d_j - d_i``: no shorter than ``|r|`` times the least singular value, less two longest ``d``.
@@ -103,7 +103,7 @@ class VerletNeighborList:
             deformation = np.linalg.solve(before, after)
             least = float(np.linalg.svd(deformation, compute_uv=False)[-1])
             moved = positions - last.positions @ deformation
-        moved = moved - moved.mean(axis=0)  # a drift of all changes no edge
+        moved = moved - moved.mean(axis=0)  # a common drift changes no edge
         farthest = float(np.sqrt(np.einsum("ac,ac->a", moved, moved).max()))
         # Rounding of positions far from the origin is well below the margin.
         return least * (cutoff + self.skin) - 2 * farthest > cutoff * (1 + 1e-9)

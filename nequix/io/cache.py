@@ -1,8 +1,8 @@
-"""The folder of models that were downloaded and converted once.
+"""The cache of downloaded and converted models.
 
-An entry is a weight file and beside it its digest, in the form that ``sha256sum -c`` reads. It counts only
-if the file can be read and has that digest, and if the catalogue pins the same digest: what a crash, a full
-disk or another program left is converted again.
+An entry is a weight file with its digest in a second file, in the format of ``sha256sum -c``. An entry is
+valid only if the file is readable and has that digest, and if the catalogue pins the same digest; leftovers
+of a crash, a full disk or another program are converted again.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ if TYPE_CHECKING:
 
 
 def folder() -> Path:
-    """Return the cache folder: ``NEQUIX_CACHE``, or the platform's place for caches."""
+    """Return the cache folder: ``NEQUIX_CACHE``, or the platform's cache directory."""
     chosen = os.environ.get("NEQUIX_CACHE", "")
     return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("nequix", False))
 
 
 def location(entry: Entry) -> Path:
-    """Return where a model's converted file is, or would be.
+    """Return the path of a model's converted file, which need not exist.
 
     Args:
         entry: The model.
     """
-    # With the versions in the name, an older nequix beside a newer one never sees a file it cannot read.
+    # The name contains the versions, so that an older nequix never opens a file that it cannot read.
     versions = f"v{WEIGHT_FILE.version}.{SPECIFICATION.version}"
     return folder() / f"{entry.name}-{entry.sha256[:16]}-{versions}.safetensors"
 
 
 def cached(entry: Entry) -> Weights | None:
-    """Read a model from the cache, or return None if there is no sound entry.
+    """Read a model from the cache, or return None if there is no valid entry.
 
     Args:
         entry: The model.
@@ -56,9 +56,9 @@ def cached(entry: Entry) -> Weights | None:
     try:
         recorded = _sidecar(path).read_text().split()
         weights = read_weights(path)
-    except (OSError, ValueError):  # a WeightsError, too, is a ValueError
+    except (OSError, ValueError):  # includes WeightsError, a ValueError
         return None
-    # Both may have been replaced by whoever can write to the folder; the pinned digest cannot.
+    # Whoever can write to the folder may have replaced both files, but not the pinned digest.
     return weights if recorded[:1] == [weights.digest] == [entry.converted] else None
 
 
@@ -73,7 +73,7 @@ def obtain(entry: Entry) -> Weights:
             if the cache folder cannot be used.
     """
     _warn_if_writable(folder())
-    # No lock and no writing for an entry that is there: the cache may be on a read-only disk.
+    # An existing entry needs no lock and no writing: the cache may be on a read-only disk.
     weights = cached(entry)
     if weights is not None:
         return weights
@@ -88,7 +88,7 @@ def obtain(entry: Entry) -> Weights:
         ) from None
     except (OSError, NoLocks) as error:
         raise WeightsError(
-            f"{place}: the cache folder cannot be used ({error}); set NEQUIX_CACHE to a folder that can"
+            f"{place}: the cache folder cannot be used ({error}); set NEQUIX_CACHE to another folder"
         ) from None
 
 
@@ -106,22 +106,20 @@ def _make(entry: Entry) -> Weights:
     write_atomic(_sidecar(path), [f"{digest}  {path.name}\n".encode()])
     weights = cached(entry)
     if weights is None:
-        raise WeightsError(
-            f"{path}: was written but cannot be read back; check the disk, or set NEQUIX_CACHE"
-        )
+        raise WeightsError(f"{path}: written, but cannot be read back; check the disk, or set NEQUIX_CACHE")
     return weights
 
 
 def _warn_if_writable(place: Path) -> None:
-    """Warn about a cache that every user of the machine can write to; its files are checked all the same."""
+    """Warn about a world-writable cache; its files are checked anyway."""
     try:
         mode = place.stat().st_mode
     except OSError:
-        return  # it is not there yet
+        return  # it does not exist yet
     if os.name != "nt" and mode & stat.S_IWOTH:
         warnings.warn(
             f"{place}: every user of this machine can write to the cache; run `chmod o-w {place}`, or set "
-            "NEQUIX_CACHE to a folder of your own",
+            "NEQUIX_CACHE to a private folder",
             RuntimeWarning,
             stacklevel=4,
         )

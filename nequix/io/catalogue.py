@@ -1,4 +1,4 @@
-"""The known models: where each comes from, what it was trained on, and how it is loaded."""
+"""The known models: their origin, training data, and how they are loaded."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Entry:
 
     Attributes:
         name: Its name.
-        url: Address of its file, pinned to a commit.
-        size: Bytes of that file.
+        url: URL of its file, pinned to a commit.
+        size: Size of that file in bytes.
         sha256: Digest of that file.
-        converted: Digest of the weight file that it is converted to, of the current versions.
+        converted: Digest of the converted weight file in the current format versions.
         training_data: Data sets it was trained on, in order.
         theory: Level of theory of the labels.
         citation: What to cite.
@@ -54,7 +54,7 @@ class Entry:
 
     @property
     def provenance(self) -> Provenance:
-        """What a weight file made from this model says of its origin."""
+        """Provenance that a weight file converted from this model records."""
         source = f"{self.url} sha256:{self.sha256}"
         return Provenance(self.name, self.training_data, self.theory, self.licence, self.citation, source)
 
@@ -124,10 +124,10 @@ ENTRIES: dict[str, Entry] = {
         ),
     )
 }
-"""Every published model by its name."""
+"""All published models by name."""
 
 BUNDLED = {"nequix-nano": "fa53b6df6174e2358fe3549e621b9b4ad3ea82c5504ed8a4ac3840eba8a4e7a1"}
-"""The models that come with the package, in ``nequix/weights``, and the digests of their files."""
+"""The models included in the package, in ``nequix/weights``, and the digests of their files."""
 
 REFERENCES = {
     "nequix-nano": "f10d5ae84d56e958b257ee2a0791ede153e245ef1115263231f94a732a83bf6a",
@@ -140,7 +140,7 @@ REFERENCES = {
 }
 """The models with a coverage reference in the package, in ``nequix/weights``, and the digests of these files.
 
-``weights/nano/README.md`` and ``weights/references/README.md`` say how they are made.
+``weights/nano/README.md`` and ``weights/references/README.md`` describe how they were made.
 """
 
 
@@ -158,9 +158,9 @@ def list_models() -> list[str]:
 def load_weights(name_or_path: str | os.PathLike[str]) -> Weights:
     """Load a model by its name, or from a weight file or a published ``.nqx`` file.
 
-    The first use of a published model downloads, verifies and converts it; later uses, and the models that
-    come with the package, need no network. A known name always means the model: write ``./name`` for a file
-    that is called like one.
+    The first use of a published model downloads, verifies and converts it; later uses, and the models
+    included in the package, need no network. A known name always means the model: write ``./name`` for a file
+    of the same name.
 
     Args:
         name_or_path: A name of :func:`list_models`, or a path.
@@ -188,23 +188,23 @@ def _bundled(name: str) -> Weights:
     weights = read_weights(place)
     if weights.digest != BUNDLED[name]:
         raise WeightsError(
-            f"{place}: has the digest {weights.digest}, expected {BUNDLED[name]}; reinstall nequix"
+            f"{place}: the digest is {weights.digest}, expected {BUNDLED[name]}; reinstall nequix"
         )
     return weights
 
 
 def place_bundled(name: str, ending: str = ".safetensors") -> Path:
-    """Return where a file of the package's own models is.
+    """Return the path of a file of a bundled model.
 
     Args:
-        name: Of the model.
-        ending: Of the file.
+        name: Name of the model.
+        ending: Ending of the file name.
     """
     return Path(__file__).parents[1] / "weights" / f"{name}{ending}"
 
 
 def load_published(path: str | os.PathLike[str]) -> Weights:
-    """Load a published ``.nqx`` file; its origin is known if its digest is.
+    """Load a published ``.nqx`` file; its provenance is known if its digest is.
 
     Args:
         path: The file.
@@ -226,7 +226,7 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
         name_or_path: A name of :func:`list_models`, or a path.
 
     Raises:
-        WeightsError: If there is no such model or file, or it cannot be downloaded.
+        WeightsError: If the model or file does not exist or cannot be downloaded.
     """
     entry = _lookup(name_or_path)
     if name_or_path in BUNDLED:
@@ -238,7 +238,7 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
 
 
 def _lookup(name_or_path: str | os.PathLike[str]) -> Entry | None:
-    """Return the entry of a published model, or None for one of the package and for a path that exists."""
+    """Return the entry of a published model; None for a bundled model and for an existing path."""
     if isinstance(name_or_path, str) and name_or_path in ENTRIES:
         return ENTRIES[name_or_path]
     if name_or_path in BUNDLED or os.path.exists(name_or_path):

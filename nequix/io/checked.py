@@ -1,4 +1,4 @@
-"""Values that were read from a file, checked one by one: their type, that they are finite, their range."""
+"""Checks of values that were read from a file: type, finiteness and range."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from nequix.io.header import shorten
 
 
 def number(record: Mapping[str, Any], name: str, low: float = -math.inf, high: float = math.inf) -> float:
-    """Return a finite number of a record.
+    """Return a finite number from a record.
 
     Args:
         record: Values by name.
         name: The field.
-        low: The least that it may be.
-        high: The most that it may be.
+        low: Smallest allowed value.
+        high: Largest allowed value.
 
     Raises:
         ValueError: If it is missing, not a number (text and booleans are not), not finite or out of range.
@@ -25,7 +25,7 @@ def number(record: Mapping[str, Any], name: str, low: float = -math.inf, high: f
     if type(value) in (int, float):
         try:
             converted = float(value)
-        except OverflowError:  # an integer that no float can hold
+        except OverflowError:  # an integer beyond the range of floats
             converted = math.inf
         if math.isfinite(converted) and low <= converted <= high:
             return converted
@@ -33,12 +33,12 @@ def number(record: Mapping[str, Any], name: str, low: float = -math.inf, high: f
 
 
 def count(record: Mapping[str, Any], name: str, low: int = 0) -> int:
-    """Return a whole number of a record.
+    """Return an integer from a record.
 
     Args:
         record: Values by name.
         name: The field.
-        low: The least that it may be.
+        low: Smallest allowed value.
 
     Raises:
         ValueError: If it is missing, not a whole number, below ``low`` or beyond 64 bits.
@@ -50,7 +50,7 @@ def count(record: Mapping[str, Any], name: str, low: int = 0) -> int:
 
 
 def text(record: Mapping[str, Any], name: str) -> str:
-    """Return a text of a record.
+    """Return a string from a record.
 
     Args:
         record: Values by name.
@@ -66,7 +66,7 @@ def text(record: Mapping[str, Any], name: str) -> str:
 
 
 def section(record: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return a mapping of a record.
+    """Return a mapping from a record.
 
     Args:
         record: Values by name.
@@ -82,7 +82,7 @@ def section(record: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def refuse_others(record: Mapping[str, Any], names: set[str]) -> None:
-    """Refuse fields that a record does not have.
+    """Reject unknown fields of a record.
 
     Args:
         record: Values by name.

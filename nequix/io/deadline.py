@@ -1,7 +1,7 @@
 """A time limit for a whole download: connection, headers and body.
 
-A socket's own timeout only limits a silence. A server that sends a byte now and then, in its headers or in
-the body, never meets it, so a watching thread shuts the connection down when the time is over.
+A socket's own timeout only limits periods of silence. A server that sends a byte now and then, in its headers
+or body, never triggers it, so a watching thread shuts the connection down when the time is over.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any, Self
 
 
 class Deadline:
-    """Limits the time of the connections that are opened through it; a context.
+    """Context manager that limits the time of the connections opened through it.
 
     Args:
-        seconds: Until it is over.
-        least_rate: Bytes per second that a server must send on average in addition; each received byte then
-            extends the time. 0 for a fixed time.
+        seconds: Time limit.
+        least_rate: Minimum average rate of the server, bytes/s; each received byte extends the time limit
+            accordingly. 0 for a fixed limit.
     """
 
     def __init__(self, seconds: float, least_rate: float = 0.0) -> None:
@@ -44,16 +44,16 @@ class Deadline:
 
     @property
     def left(self) -> float:
-        """Seconds that are left; negative when it is over."""
+        """Remaining seconds; negative when the time is over."""
         extension = self._n_bytes / self._rate if self._rate else 0.0
         return self._start + self.seconds + extension - time.monotonic()
 
     def read(self, stream: BufferedIOBase, n_bytes: int) -> bytes:
-        """Read what has arrived, and count it.
+        """Read the bytes that have arrived, and count them.
 
         Args:
-            stream: Of one of the connections, or of a file.
-            n_bytes: Bytes at most.
+            stream: Stream of one of the connections, or of a file.
+            n_bytes: Maximum number of bytes.
 
         Raises:
             TimeoutError: If the time is over.
@@ -62,7 +62,7 @@ class Deadline:
         try:
             chunk = stream.read1(n_bytes)
         except (OSError, http.client.HTTPException):
-            self.check()  # a connection that was shut down looks broken, or at its end
+            self.check()  # a connection that was shut down looks broken or complete
             raise
         self._n_bytes += len(chunk)
         self.check()
@@ -75,7 +75,7 @@ class Deadline:
             raise TimeoutError(f"timed out: {self._n_bytes} bytes after {elapsed:.3g} s")
 
     def handlers(self) -> tuple[urllib.request.BaseHandler, ...]:
-        """Return handlers for http and https whose connections end when the time is over."""
+        """Return http and https handlers with connections that end when the time is over."""
         return _HTTPHandler(self), _HTTPSHandler(self)
 
     def connect(self, address: Any, timeout: Any = None, source: Any = None) -> socket.socket:
@@ -84,7 +84,7 @@ class Deadline:
         timeout = self.left if not isinstance(timeout, int | float) else min(timeout, self.left)
         connection = socket.create_connection(address, timeout, source)
         with self._lock:
-            # A duplicate, since TLS takes the connection over; shutting either down ends both.
+            # A duplicate, because TLS takes ownership of the connection; shutting down either ends both.
             self._sockets.append(connection.dup())
         return connection
 
@@ -96,7 +96,7 @@ class Deadline:
                 for connection in self._sockets:
                     try:
                         connection.shutdown(socket.SHUT_RDWR)
-                    except OSError:  # the server has closed it
+                    except OSError:  # already closed by the server
                         continue
             return
 

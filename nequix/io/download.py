@@ -1,4 +1,4 @@
-"""Fetching one file of known size and digest over the network, or from a mirror."""
+"""Download of one file of known size and digest from the network or a mirror."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from nequix.io.files import open_regular
 from nequix.io.progress import progress_bar
 
 TIMEOUT = 30.0
-"""Longest silence of a server, s."""
+"""Maximum time without data from a server, s."""
 
 DEADLINE = 900.0
-"""Longest download of a model, s, from the connection to the last byte."""
+"""Maximum time for the download of a model, s, from connecting to the last byte."""
 
 _REMEDY = (
     "set NEQUIX_MIRROR to a folder or a base URL that has {file}, or give the path of a local weight file"
@@ -30,10 +30,10 @@ _REMEDY = (
 
 
 def origin(url: str) -> str:
-    """Return where a file comes from: its address, or its place in the mirror of ``NEQUIX_MIRROR``.
+    """Return the origin of a file: its URL, or its path in the mirror ``NEQUIX_MIRROR``.
 
     Args:
-        url: The published address; its last part is the file's name.
+        url: The published URL; its last part is the file name.
     """
     mirror = os.environ.get("NEQUIX_MIRROR", "")
     if not mirror:
@@ -43,16 +43,16 @@ def origin(url: str) -> str:
 
 
 def download(url: str, size: int, sha256: str) -> bytes:
-    """Fetch a file whose content is known, into memory.
+    """Fetch a file with a known digest into memory.
 
     Args:
-        url: Its published address; the environment variable ``NEQUIX_MIRROR`` names another origin, a
-            folder or a base URL (https, http or file).
-        size: Its size in bytes, beyond which nothing is read.
+        url: Its published URL; the environment variable ``NEQUIX_MIRROR`` sets another origin: a folder
+            or a base URL (https, http or file).
+        size: Its size in bytes; nothing beyond it is read.
         sha256: Its digest.
 
     Raises:
-        WeightsError: If the origin cannot be reached or breaks off, or if the content is another.
+        WeightsError: If the origin cannot be reached, the connection breaks, or the content differs.
     """
     where = origin(url)
     file = url.rsplit("/", 1)[1]
@@ -67,7 +67,7 @@ def download(url: str, size: int, sha256: str) -> bytes:
         mirror = os.environ.get("NEQUIX_MIRROR", "")
         if not mirror or ("://" in mirror and not mirror.startswith("file:")):
             raise
-        # The name was a known one: what lacks the file is the mirror.
+        # The name is known, so it is the mirror that lacks the file.
         raise WeightsError(
             f"{str(error).rpartition('; ')[0]} in the mirror NEQUIX_MIRROR={mirror}; put {file} there, unset "
             "NEQUIX_MIRROR to download it, or give the path of a local weight file"
@@ -92,19 +92,19 @@ def download(url: str, size: int, sha256: str) -> bytes:
 
 
 def open_origin(where: str, deadline: Deadline, start: int = 0) -> tuple[BufferedIOBase, int, int | None]:
-    """Open a path or an https, http or file address, from a byte on if the server can do that.
+    """Open a path or an https, http or file URL, at an offset if the server supports it.
 
     Args:
-        where: The path or address.
-        deadline: Of the whole download.
-        start: The first byte that is wanted.
+        where: The path or URL.
+        deadline: Deadline of the whole download.
+        start: Offset of the first requested byte.
 
     Returns:
-        The stream, the byte at which it begins, and the size of the whole file, if that is known.
+        The stream, the offset at which it starts, and the size of the whole file, if known.
 
     Raises:
-        WeightsError: If the file is missing, or the address of another kind.
-        OSError: If the server cannot be reached or refuses.
+        WeightsError: If the file is missing or the URL has another scheme.
+        OSError: If the server cannot be reached or rejects the request.
     """
     scheme = urlsplit(where).scheme if "://" in where else ""
     if scheme in ("", "file"):
@@ -114,9 +114,9 @@ def open_origin(where: str, deadline: Deadline, start: int = 0) -> tuple[Buffere
         return stream, start, os.path.getsize(path)
     if scheme not in ("http", "https"):
         raise WeightsError(
-            f"{where}: cannot download by {scheme!r}; set NEQUIX_MIRROR to https, http or file"
+            f"{where}: cannot download with {scheme!r}; set NEQUIX_MIRROR to an https, http or file URL"
         )
-    # Assembled by hand: the standard opener would also follow ftp and data addresses.
+    # Assembled explicitly: the default opener would also follow ftp and data URLs.
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler,
@@ -132,7 +132,7 @@ def open_origin(where: str, deadline: Deadline, start: int = 0) -> tuple[Buffere
     try:
         stream = opener.open(where, timeout=TIMEOUT)
     except (OSError, HTTPException):
-        deadline.check()  # which then is the reason
+        deadline.check()  # raise the timeout instead, if it is the reason
         raise
     length = stream.headers.get("Content-Length")
     begin = start if stream.status == HTTPStatus.PARTIAL_CONTENT else 0
@@ -140,9 +140,9 @@ def open_origin(where: str, deadline: Deadline, start: int = 0) -> tuple[Buffere
 
 
 def _read(stream: BufferedIOBase, size: int, advance: Callable[[int], object], deadline: Deadline) -> bytes:
-    """Read a stream to its end, or until it is longer than it may be."""
+    """Read a stream to its end, or until it exceeds the allowed size."""
     data = bytearray()
-    # One arrival at a time: a read of a fixed length would wait for all of it and never see the deadline.
+    # Read what has arrived: a read of a fixed length would block and never check the deadline.
     while len(data) <= size and (chunk := deadline.read(stream, 1 << 16)):
         data += chunk
         advance(len(chunk))

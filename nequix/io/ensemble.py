@@ -1,4 +1,4 @@
-"""Ensembles: several models of one specification, what they share, and how far they disagree."""
+"""Ensembles: models with one specification, their shared parameters, and the calibration of their spread."""
 
 from __future__ import annotations
 
@@ -24,28 +24,30 @@ if TYPE_CHECKING:
 
 
 ENSEMBLE = "ensemble.json"
-"""Lists the members of a folder, and holds their calibration."""
+"""File name of the list of members and their calibration."""
 FORMAT = Format("ensemble")
 """Versions of :data:`ENSEMBLE`; fields of the calibration are ``calibration.NAME``."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How spreads relate to errors on data that were held out (docs/ensembles.md).
+    """Relation of spreads to errors on held-out data (docs/ensembles.md).
 
     Attributes:
-        data: Which data.
-        n_structures: Of how many structures.
-        n_components: Of how many force components.
-        forces_scale: Standard error of a force component for each unit of its atom's spread.
+        data: Name of the data.
+        n_structures: Number of structures.
+        n_components: Number of force components.
+        forces_scale: Standard error of a force component per unit of its atom's spread.
         forces_area: Miscalibration area of the forces without the scale.
-        forces_area_scaled: The same with it, of structures that it was not fitted to.
-        forces_limit: Largest spread of an atom that was seen, eV/A, without the scale: where the range ends.
-        forces_rank_correlation: Spearman's, of errors of force components with spreads of their atoms.
-        energy_scale: Standard error of the energy for each unit of its spread.
+        forces_area_scaled: The same with the scale, on structures that it was not fitted to.
+        forces_limit: Largest observed spread of an atom, eV/A, without the scale: the end of the calibrated
+            range.
+        forces_rank_correlation: Spearman correlation of the errors of force components with the spreads of
+            their atoms.
+        energy_scale: Standard error of the energy per unit of its spread.
         energy_area: Miscalibration area of the energies without the scale.
-        energy_area_scaled: The same with it, of structures that it was not fitted to.
-        energy_limit: Largest spread of an energy that was seen, eV/atom.
+        energy_area_scaled: The same with the scale, on structures that it was not fitted to.
+        energy_limit: Largest observed spread of an energy, eV/atom.
     """
 
     data: str
@@ -69,7 +71,7 @@ class Calibration:
             record: Every field by name.
 
         Raises:
-            ValueError: For a missing or unknown field, or a value that no calibration has.
+            ValueError: For a missing or unknown field, or a value out of range.
         """
         checked.refuse_others(record, {item.name for item in fields(cls)})
         values: dict[str, Any] = {"data": checked.text(record, "data")}
@@ -95,7 +97,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 
 def check_members(members: Sequence[Weights]) -> None:
-    """Refuse models that are no ensemble.
+    """Reject models that do not form an ensemble.
 
     Args:
         members: The models.
@@ -104,20 +106,20 @@ def check_members(members: Sequence[Weights]) -> None:
         WeightsError: If there are fewer than two, or their specifications differ.
     """
     if len(members) < 2:
-        raise WeightsError(f"{len(members)} members, expected two at least: one alone has no spread")
+        raise WeightsError(f"{len(members)} members, expected at least two: a single model has no spread")
     for number, member in enumerate(members):
         if member.spec != members[0].spec:
             raise WeightsError(
-                f"member {number} ({member.provenance.name}) has another specification than member 0 "
-                f"({members[0].provenance.name}); an ensemble is made from one parent"
+                f"member {number} ({member.provenance.name}) and member 0 ({members[0].provenance.name}) "
+                "have different specifications; all members of an ensemble need the same parent"
             )
 
 
 def own_parameters(members: Sequence[Weights]) -> list[str]:
-    """List the parameters in which members differ; all others are shared.
+    """List the parameters that differ between members; all others are shared.
 
     Args:
-        members: Models of one specification.
+        members: Models with one specification.
     """
     first, *others = (member.parameters for member in members)
     return [name for name, x in first.items() if any(not np.array_equal(x, o[name]) for o in others)]
@@ -127,7 +129,7 @@ def n_shared_layers(members: Sequence[Weights]) -> int:
     """Count the interaction layers, from the first on, that all members share.
 
     Args:
-        members: Models of one specification.
+        members: Models with one specification.
     """
     layers = [int(name.split(".")[1]) for name in own_parameters(members) if name.startswith("layers.")]
     return min(layers, default=members[0].spec.n_layers)
@@ -136,12 +138,12 @@ def n_shared_layers(members: Sequence[Weights]) -> int:
 def write_ensemble(
     folder: Path, members: Sequence[tuple[str, Weights]], calibration: Calibration | None
 ) -> Path:
-    """Write the list of a folder's members, whole or not at all.
+    """Write the list of a folder's members atomically.
 
     Args:
         folder: The folder.
-        members: Each file's path within the folder, and what it holds.
-        calibration: Of the ensemble, if there is one.
+        members: Path within the folder and weights of each member.
+        calibration: Calibration of the ensemble, if there is one.
     """
     listed = [{"file": file, "sha256": weights.digest} for file, weights in members]
     record = {
@@ -160,8 +162,8 @@ def read_ensemble(folder: str | os.PathLike[str]) -> tuple[list[Weights], Calibr
         folder: The folder, or its :data:`ENSEMBLE`.
 
     Raises:
-        WeightsError: If it is not an ensemble or one of a newer version, or a member is damaged or not the
-            one that was listed.
+        WeightsError: If it is not an ensemble or has a newer version, or a member is damaged or not the
+            listed file.
     """
     path = Path(folder)
     path = path / ENSEMBLE if path.is_dir() else path
@@ -189,7 +191,7 @@ def _parse(record: dict[str, Any]) -> tuple[list[tuple[str, str]], Calibration |
     """Read files and digests of the members, and the calibration.
 
     Raises:
-        ValueError: If they are not there, or have values that no ensemble has.
+        ValueError: If they are missing or have invalid values.
     """
     record = FORMAT.upgrade(record, record.get("version"))
     members = record.get("members")

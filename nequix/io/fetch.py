@@ -1,4 +1,4 @@
-"""Fetching large files of known digest onto the disk, whole or not at all, and resumed after a break."""
+"""Download of large files with known digests to disk: atomic and resumable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nequix.io.locks import Busy, NoLocks, lock
 from nequix.io.progress import progress_bar
 
 PATIENCE, LEAST_RATE = 120.0, 10_000.0
-"""A server must answer and send within so many seconds, plus one for each so many bytes that have arrived."""
+"""A server has this many seconds, plus one per this many received bytes."""
 
 MAX_BYTES = 64 << 30
 """Larger files are not fetched; the largest public set has 11 GB."""
@@ -29,48 +29,48 @@ _ABSENT = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 
 
 class MissingFile(DataError):
-    """An origin that does not have the file, though another one may."""
+    """An origin that does not have the file; another one may."""
 
 
 def fetch(origin: str, target: Path, digest: str) -> bool:
-    """Put a file at its place, unless it is there.
+    """Fetch a file to a path, unless it exists there.
 
-    What has arrived when a connection breaks or the process is killed stays beside the target as
-    ``.NAME.part``, and the next call goes on from there.
+    If the connection breaks or the process is killed, the received part is kept beside the target as
+    ``.NAME.part``, and the next call resumes from it.
 
     Args:
-        origin: Its address (https, http or file), or its path.
-        target: Where it goes; the folder is made.
+        origin: Its URL (https, http or file) or path.
+        target: The path to write; its folder is created.
         digest: ``md5:`` or ``sha256:`` and hexadecimal digits.
 
     Returns:
-        Whether it had to be fetched.
+        Whether it was fetched.
 
     Raises:
-        MissingFile: If the origin does not have it.
-        DataError: If another file is there, or the origin cannot be reached, breaks off, is too slow, or
-            sends too much or other content.
+        MissingFile: If the origin does not have the file.
+        DataError: If a different file exists at the path, or the origin cannot be reached, breaks the
+            connection, is too slow, or sends different content.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with lock(target.with_name(f".{target.name}.lock")):
             return _fetch(origin, target, digest)
     except Busy:
-        raise DataError(f"{target}: another process is fetching it; wait for that") from None
+        raise DataError(f"{target}: another process is fetching it; wait until it is done") from None
     except (OSError, NoLocks) as error:
         raise DataError(f"{target}: cannot be written ({error}); choose another folder") from None
 
 
 def fetch_first(origins: Sequence[str], target: Path, digest: str) -> bool:
-    """Put a file at its place from the first origin that has it.
+    """Fetch a file from the first origin that has it.
 
     Args:
-        origins: Addresses or paths, in the order in which to ask.
-        target: Where it goes; the folder is made.
+        origins: URLs or paths, in the order in which they are tried.
+        target: The path to write; its folder is created.
         digest: ``md5:`` or ``sha256:`` and hexadecimal digits.
 
     Returns:
-        Whether it had to be fetched.
+        Whether it was fetched.
 
     Raises:
         DataError: As :func:`fetch`; for the last origin if none has the file.
@@ -86,14 +86,14 @@ def _fetch(origin: str, target: Path, digest: str) -> bool:
         found = _describe(_hash_file(target, digest), digest)
         if found != digest:
             raise DataError(
-                f"{target}: another file is there: {found}, expected {digest}; "
-                "move it, or choose another folder"
+                f"{target}: a different file exists: {found}, expected {digest}; move it, or choose another "
+                "folder"
             )
         return False
     part = target.with_name(f".{target.name}.part")
     resumed = part.exists()
     found = _complete(origin, part, digest)
-    if found != digest and resumed:  # what lay there may have been of another file
+    if found != digest and resumed:  # the part may belong to another file
         part.unlink()
         found = _complete(origin, part, digest)
     if found != digest:
@@ -107,9 +107,9 @@ def _fetch(origin: str, target: Path, digest: str) -> bool:
 
 
 def _complete(origin: str, part: Path, digest: str) -> str:
-    """Add what is missing to what has arrived, and return the digest of all."""
+    """Append the missing bytes to the received part, and return the digest of the whole."""
     held = _hash_file(part, digest)
-    if _describe(held, digest) == digest:  # killed before it got its name
+    if _describe(held, digest) == digest:  # complete, but killed before it was renamed
         return digest
     n_held = part.stat().st_size if part.exists() else 0
     with (
@@ -119,7 +119,7 @@ def _complete(origin: str, part: Path, digest: str) -> str:
     ):
         if size is not None and size > MAX_BYTES:
             raise _too_large(origin)
-        if start != n_held:  # a server that begins anew
+        if start != n_held:  # the server starts from the beginning
             file.truncate(start)
             held, n_held = _new_hash(digest), start
         with progress_bar(part.name[1 : -len(".part")], size, n_held, in_bytes=True) as bar:
@@ -139,7 +139,7 @@ def _complete(origin: str, part: Path, digest: str) -> str:
 
 @contextlib.contextmanager
 def _open(origin: str, start: int, deadline: Deadline) -> Iterator[tuple[BufferedIOBase, int, int | None]]:
-    """Open an origin from a byte on, or from its beginning if it has no such byte."""
+    """Open an origin at an offset, or at its start if it does not support the offset."""
     try:
         try:
             opened = open_origin(origin, deadline, start)
@@ -160,7 +160,7 @@ def _open(origin: str, start: int, deadline: Deadline) -> Iterator[tuple[Buffere
 
 
 def _chunks(origin: str, stream: BufferedIOBase, deadline: Deadline) -> Iterator[bytes]:
-    """Read a stream to its end; errors of the disk where it goes are none of its own."""
+    """Read a stream to its end; errors of writing to disk are not attributed to it."""
     while True:
         try:
             chunk = deadline.read(stream, _CHUNK)
@@ -172,7 +172,7 @@ def _chunks(origin: str, stream: BufferedIOBase, deadline: Deadline) -> Iterator
 
 
 def _broken_off(origin: str, how: str) -> DataError:
-    return DataError(f"{origin}: broke off {how}; the same command goes on from there")
+    return DataError(f"{origin}: the connection broke {how}; rerun the same command to resume")
 
 
 def _too_large(origin: str) -> DataError:
@@ -186,7 +186,7 @@ def _new_hash(digest: str) -> hashlib._Hash:
 
 
 def _hash_file(path: Path, digest: str) -> hashlib._Hash:
-    """Begin the digest of a file with what there is of it."""
+    """Start the digest of a file with the part that exists."""
     held = _new_hash(digest)
     if path.exists():
         with open(path, "rb") as file:

@@ -1,4 +1,4 @@
-"""Files opened with care and written whole or not at all."""
+"""Safe opening and atomic writing of files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import BinaryIO
 from nequix.core.errors import DataError, WeightsError
 
 TEMPORARY = ".nequix-*.tmp"
-"""Pattern of the names of half-written files; what a killed process leaves, the next writer removes."""
+"""Pattern of the names of temporary files; the next writer removes those that a killed process left."""
 
 
 def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
@@ -29,7 +29,7 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
     """
     try:
         mode = os.stat(path).st_mode
-        # Opening a pipe without a writer would wait for ever, so the kind is checked first.
+        # Opening a pipe without a writer would block forever, so the kind is checked first.
         if stat.S_ISREG(mode):
             return open(path, "rb")
     except FileNotFoundError:
@@ -44,11 +44,11 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
 
 
 def read_exactly(handle: BinaryIO, n_bytes: int, where: str, what: str) -> bytes:
-    """Read a number of bytes, all of them.
+    """Read exactly a number of bytes.
 
     Args:
         handle: An open file.
-        n_bytes: How many; the caller has compared it with the size of the file.
+        n_bytes: Number of bytes; the caller has compared it with the file size.
         where: The file's name, for the message.
         what: What the bytes are, for the message.
 
@@ -58,45 +58,45 @@ def read_exactly(handle: BinaryIO, n_bytes: int, where: str, what: str) -> bytes
     try:
         data = handle.read(n_bytes)
     except OSError as error:
-        raise WeightsError(f"{where}: {what} cannot be read ({error}); copy the file anew") from None
+        raise WeightsError(f"{where}: {what} cannot be read ({error}); copy the file again") from None
     if len(data) != n_bytes:
         raise WeightsError(
-            f"{where}: truncated: {what} has {len(data)} of {n_bytes} bytes; copy or convert it anew"
+            f"{where}: truncated: {what} has {len(data)} of {n_bytes} bytes; copy or convert it again"
         )
     return data
 
 
 def make_folder(path: str | os.PathLike[str]) -> None:
-    """Make a folder and those above it, if they are not there.
+    """Create a folder and its parents, if they do not exist.
 
     Args:
         path: The folder.
 
     Raises:
-        DataError: If it cannot be made, as where a file has its name.
+        DataError: If it cannot be created, e.g. because a file has its name.
     """
     try:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{path}: cannot be made a folder ({error}); choose another name") from None
+        raise DataError(f"{path}: cannot be created as a folder ({error}); choose another name") from None
 
 
 @contextlib.contextmanager
 def temporary_beside(target: Path, suffix: str = "") -> Iterator[tuple[Path, BinaryIO]]:
-    """Make a file beside a target, for what will replace it; removed at the end unless it was renamed.
+    """Create a temporary file beside a target that it will replace; it is removed at the end unless renamed.
 
     The file is locked while its process lives. The first call of a process for a folder removes the unlocked
-    ones there, which killed processes have left.
+    files there, which killed processes have left.
 
     Args:
         target: The file to be replaced.
-        suffix: Ending of the temporary name, for programs that look at it.
+        suffix: Ending of the temporary name, for programs that depend on it.
 
     Yields:
         The path, and the file, open for writing.
 
     Raises:
-        OSError: If the folder is missing or protected.
+        OSError: If the folder is missing or write-protected.
     """
     _remove_stale(target.parent)
     path, handle = _claim(target, suffix)
@@ -104,12 +104,12 @@ def temporary_beside(target: Path, suffix: str = "") -> Iterator[tuple[Path, Bin
         yield path, handle
     finally:
         with contextlib.suppress(OSError):
-            path.unlink()  # gone already when all went well
+            path.unlink()  # already renamed if all went well
         handle.close()
 
 
 def _claim(target: Path, suffix: str) -> tuple[Path, BinaryIO]:
-    """Make and lock a temporary file that no other process has taken for a stale one meanwhile."""
+    """Create and lock a temporary file, unless another process has removed it as stale in the meantime."""
     while True:
         path = target.with_name(TEMPORARY.replace("*", secrets.token_hex(8)) + suffix)
         handle = open(path, "xb")  # noqa: SIM115  the caller closes it
@@ -119,10 +119,10 @@ def _claim(target: Path, suffix: str) -> tuple[Path, BinaryIO]:
 
 
 def _lock(handle: BinaryIO) -> bool | None:
-    """Lock a file without waiting; False if another process has it, None where files cannot be locked."""
+    """Lock a file without waiting; False if another process has the lock, None if files cannot be locked."""
     try:
         import fcntl
-    except ImportError:  # Windows, where open files cannot be removed anyway
+    except ImportError:  # Windows, where open files cannot be removed
         return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -148,21 +148,21 @@ _cleared: set[Path] = set()
 
 
 def write_atomic(path: str | os.PathLike[str], chunks: Iterable[bytes]) -> None:
-    """Write a file so that its name holds the whole of it, or what it held before.
+    """Write a file atomically: it has the new content or keeps the previous one.
 
     Args:
-        path: The file to make or replace.
+        path: The file to create or replace.
         chunks: Its bytes.
 
     Raises:
-        WeightsError: If the disk is full or the folder missing or protected; nothing is left behind.
+        WeightsError: If the disk is full or the folder is missing or write-protected; nothing is left behind.
     """
     target = Path(path)
     try:
         with temporary_beside(target) as (temporary, handle):
             handle.writelines(chunks)
             handle.flush()
-            os.fsync(handle.fileno())  # without it a crash may keep the new name but lose the bytes
+            os.fsync(handle.fileno())  # otherwise a crash may keep the new name but lose the bytes
             if os.name == "nt":  # where open files cannot be renamed
                 handle.close()
             os.replace(temporary, target)
@@ -185,4 +185,4 @@ def digest_file(path: str | os.PathLike[str]) -> str:
         try:
             return hashlib.file_digest(handle, "sha256").hexdigest()
         except OSError as error:
-            raise WeightsError(f"{path}: cannot be read ({error}); copy the file anew") from None
+            raise WeightsError(f"{path}: cannot be read ({error}); copy the file again") from None

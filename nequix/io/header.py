@@ -1,7 +1,7 @@
-"""The JSON header of a safetensors file, checked before anything that it claims is believed.
+"""The JSON header of a safetensors file, checked before its content is used.
 
 A file starts with the header's length (8 bytes, little-endian) and the header: a JSON object that maps each
-tensor's name to its dtype, shape and place among the bytes that follow.
+tensor's name to its dtype, shape and position in the bytes that follow.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nequix.core.errors import WeightsError
 from nequix.io.files import read_exactly
 
 MAX_HEADER_BYTES = 1 << 20
-"""Headers beyond this are refused; a model of the published shape needs 8 kB."""
+"""Larger headers are rejected; a model of the published shape needs 8 kB."""
 
 MAX_DIMENSIONS = 2
 """Every tensor of a model is a vector or a matrix."""
@@ -53,28 +53,28 @@ class Tensor:
 
 
 def shorten(text: object, limit: int = 300) -> str:
-    """Cut text that came from a file to the length of a message.
+    """Shorten text from a file for a message.
 
     Args:
         text: The text, or an error that holds it.
-        limit: Most characters kept.
+        limit: Maximum number of characters.
     """
     full = str(text)
     return full if len(full) <= limit else f"{full[:limit]}..."
 
 
 def foreign(first: bytes, otherwise: str) -> str:
-    """Say what a file is that is not what was asked for, as far as its first bytes tell.
+    """Guess the type of an unexpected file from its first bytes.
 
     Args:
         first: The first bytes.
-        otherwise: The hint when they tell nothing.
+        otherwise: The hint if they are not recognised.
     """
     return next((hint for starts, hint in _FOREIGN if first.startswith(starts)), otherwise)
 
 
 def read_header(handle: BinaryIO, size: int, where: str) -> bytes:
-    """Read the length and the header of a safetensors file, never more than the file can hold.
+    """Read the length and the header of a safetensors file, never more than the file contains.
 
     Args:
         handle: The file, open at its start.
@@ -91,7 +91,7 @@ def read_header(handle: BinaryIO, size: int, where: str) -> bytes:
     length = int.from_bytes(prefix, "little")
     if size < 8 or length > min(size - 8, MAX_HEADER_BYTES):
         hint = foreign(
-            prefix + handle.read(16), "it is truncated or no safetensors file; fetch or convert it anew"
+            prefix + handle.read(16), "it is truncated or not a safetensors file; fetch or convert it again"
         )
         reason = f"a header of {length} bytes in a file of {size}" if size >= 8 else f"only {size} bytes"
         raise WeightsError(f"{where}: not a weight file ({reason}, at most {MAX_HEADER_BYTES}): {hint}")
@@ -105,17 +105,17 @@ def parse_tensor(entry: Any) -> Tensor:
         entry: The decoded JSON.
 
     Raises:
-        ValueError: If a field is missing, unknown, of another type or at odds with the others.
+        ValueError: If a field is missing, unknown, of the wrong type or inconsistent with the others.
     """
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise ValueError("its entry must hold dtype, shape and data_offsets, and no more")
+        raise ValueError("its entry must contain exactly dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
         raise ValueError(f"its dtype is {shorten(dtype, 40)!r}, expected F32 or F64")
     for name, values in (("shape", shape), ("data_offsets", offsets)):
-        # Booleans are integers to Python, and a float such as 2.0 equals one: neither is meant here.
+        # Python treats booleans as integers, and 2.0 == 2: neither is accepted here.
         if not isinstance(values, list) or any(type(value) is not int or value < 0 for value in values):
-            raise ValueError(f"its {name} must be a list of integers that are not negative")
+            raise ValueError(f"its {name} must be a list of non-negative integers")
     if len(shape) > MAX_DIMENSIONS:
         raise ValueError(f"it has {len(shape)} dimensions, expected at most {MAX_DIMENSIONS}")
     n_bytes = math.prod(shape) * ITEM_BYTES[dtype]
@@ -127,10 +127,10 @@ def parse_tensor(entry: Any) -> Tensor:
 def layout_header(
     arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], dtypes: Mapping[np.dtype, str], where: str
 ) -> bytes:
-    """Lay tensors out side by side and describe them, the same for the same input.
+    """Place tensors one after another and describe them; the result depends only on the input.
 
     The safetensors library writes the metadata in the random order of a hash table, so that equal files would
-    have unequal digests; the header is little enough to be written here.
+    have different digests; the header is simple enough to be written here.
 
     Args:
         arrays: The tensors by name.

@@ -1,4 +1,4 @@
-"""How this copy of nequix is installed, and the command that adds an extra to it."""
+"""How this copy of nequix was installed, and the command that adds an extra to it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from urllib.parse import urlsplit
 from nequix.core.errors import BackendUnavailable
 
 PACKAGE = Path(__file__).parents[1]
-"""Directory of the package that runs."""
+"""Directory of the running package."""
 
 _GENERAL = 'pip install "{place}[{extra}]"'
 _UNKNOWN = "PATH_TO_NEQUIX_REPOSITORY"
 
 
 def install_command(extra: str) -> str:
-    """Return the command that installs an extra beside the nequix that runs.
+    """Return the command that adds an extra to the running installation of nequix.
 
-    ``pip install "nequix[...]"`` would fetch another program from the package index: nequix is installed
-    from a checkout, a wheel or an address. The command names the same source again.
+    ``pip install "nequix[...]"`` would fetch another program from the package index: nequix is installed from
+    a checkout, a wheel or a URL. The command names the same source.
 
     Args:
         extra: Name of an extra of ``pyproject.toml``, e.g. ``jax``; several separated by commas.
@@ -39,7 +39,7 @@ def install_command(extra: str) -> str:
 
 
 def _read_record() -> dict[str, object]:
-    """Read what pip recorded about the source of this copy (``direct_url.json``); empty without a record."""
+    """Read pip's record of the source of this copy (``direct_url.json``); empty without a record."""
     try:
         distribution = importlib.metadata.distribution("nequix")
         if Path(str(distribution.locate_file("nequix"))).resolve() != PACKAGE.resolve():
@@ -51,7 +51,7 @@ def _read_record() -> dict[str, object]:
 
 
 def _from_record(record: dict[str, object], extra: str) -> str:
-    """Turn pip's record into a command; empty if it names no source that can be used again."""
+    """Convert pip's record to a command; empty if it names no reusable source."""
     url, repository = record.get("url"), record.get("vcs_info")
     if not isinstance(url, str) or '"' in url:
         return ""

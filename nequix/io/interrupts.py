@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM: what a command keeps, and an end within seconds even while JAX compiles.
+"""Ctrl-C and SIGTERM: report what a command keeps, and end within seconds even while JAX compiles.
 
 Python handles a signal between two instructions of the main thread. A compilation is one long call into
-C++, so a signal that arrives meanwhile would wait for minutes. A thread of its own, which the operating
-system's handler wakes, ends the process then.
+C++, so a signal that arrives in the meantime would wait for minutes. In that case a separate thread, which
+the signal handler wakes, ends the process.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from nequix.io.progress import progress_bar
 
 GRACE = 1.0
-"""Seconds that the main thread has to handle a signal by itself while something compiles."""
+"""Seconds that the main thread has to handle a signal itself during a compilation."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -31,11 +31,11 @@ _watched: list[int] = []
 
 
 class Interrupted(BaseException):
-    """SIGTERM or Ctrl-C in a command; like KeyboardInterrupt no ``except Exception`` catches it.
+    """SIGTERM or Ctrl-C in a command; like KeyboardInterrupt, it is not caught by ``except Exception``.
 
     Attributes:
         number: The signal.
-        kept: What was kept; empty if nobody has said so yet.
+        kept: Description of what was kept; empty if not known yet.
     """
 
     def __init__(self, number: int) -> None:
@@ -45,7 +45,7 @@ class Interrupted(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """The shell's code for a process that a signal ends."""
+        """The shell's exit code for a process ended by a signal."""
         return 128 + self.number
 
     def __str__(self) -> str:
@@ -59,11 +59,11 @@ def _message(number: int, kept: str, during: str = "") -> str:
 
 @contextlib.contextmanager
 def on_interrupt(report: Callable[[], str]) -> Iterator[None]:
-    """Say what was kept if the context is interrupted.
+    """Report what was kept if the context is interrupted.
 
     Args:
-        report: Saves what is worth it and returns what was kept. It may be called in another thread, while
-            the main thread is within a compilation.
+        report: Saves what can be saved and describes what was kept. It may be called in another thread, while
+            the main thread is in a compilation.
     """
     _reports.append(report)
     try:
@@ -77,10 +77,10 @@ def on_interrupt(report: Callable[[], str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def compiling(what: str) -> Iterator[None]:
-    """Show, in a command, that something compiles, and let signals end the process meanwhile.
+    """Show in a command that something compiles, and let signals end the process during that time.
 
     Args:
-        what: What compiles, such as ``JAX compiles the model``.
+        what: Description, e.g. ``JAX compiles the model``.
     """
     with contextlib.ExitStack() as stack:
         if _commands and threading.current_thread() is threading.main_thread():
@@ -95,7 +95,7 @@ def compiling(what: str) -> Iterator[None]:
 
 
 def is_compiling() -> bool:
-    """Return whether something compiles, in whatever thread."""
+    """Return whether something compiles in any thread."""
     return bool(_compilations)
 
 
@@ -116,9 +116,9 @@ def interruptible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT instead of dying of them; a second one does its usual work.
+    """Record SIGTERM and SIGINT instead of ending; a second one has its default effect.
 
-    While something compiles, SIGTERM ends the process, and in a command Ctrl-C does so, too.
+    During a compilation SIGTERM ends the process, and so does Ctrl-C in a command.
     """
     received: list[int] = []
     previous: dict[int, Any] = {}
@@ -133,7 +133,7 @@ def stop_signals() -> Iterator[list[int]]:
 
 @contextlib.contextmanager
 def _handlers(receive: Callable[[int, Any], None], previous: dict[int, Any] | None = None) -> Iterator[None]:
-    """Handle the signals; elsewhere than in the main thread nothing can be, or need be."""
+    """Handle the signals; outside the main thread this is neither possible nor needed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -150,9 +150,9 @@ def _handlers(receive: Callable[[int, Any], None], previous: dict[int, Any] | No
 
 @contextlib.contextmanager
 def _watching(numbers: tuple[int, ...]) -> Iterator[None]:
-    """End the process at signals that the main thread, within a compilation, cannot handle."""
+    """End the process on signals that the main thread cannot handle during a compilation."""
     if _watched or threading.current_thread() is not threading.main_thread():
-        yield  # the watch of a command serves for the training within it
+        yield  # the watcher of a command also serves the training within it
         return
     woken, waking = socket.socketpair()
     waking.setblocking(False)
@@ -166,7 +166,7 @@ def _watching(numbers: tuple[int, ...]) -> Iterator[None]:
     finally:
         signal.set_wakeup_fd(before)
         _watched.clear()
-        waking.shutdown(socket.SHUT_RDWR)  # ends the thread, even if a forked child has the socket, too
+        waking.shutdown(socket.SHUT_RDWR)  # ends the thread, even if a forked child also has the socket
         waking.close()
         if thread.ident is not None:
             thread.join()
@@ -186,7 +186,7 @@ def _watch(woken: socket.socket, process: int) -> None:
 
 
 def _end(number: int, what: str) -> None:
-    """Say what was kept and end the process, whose main thread is within a compilation."""
+    """Report what was kept and end the process while its main thread is in a compilation."""
     reports = list(_reports)
     try:
         kept = reports[-1]() if reports else "nothing was written"

@@ -1,8 +1,8 @@
-"""One policy for what an input file may cost: bytes are counted before anything is made of them.
+"""Limits for the size of input files: bytes are counted before they are processed.
 
 A file may expand to :data:`FREE_BYTES`, and beyond these to :data:`MAX_RATIO` times the compressed bytes that
-have been read. Text and numbers of atomistic data shrink to a third or a tenth; a file built to fill the
-memory shrinks a thousandfold or more. The ratio is judged while reading, so such a file is refused early.
+have been read. Text and numbers of atomistic data shrink to a third or a tenth; a file built to exhaust
+memory shrinks a thousandfold or more. The ratio is checked while reading, so such a file is rejected early.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FREE_BYTES = 8 << 20
 """Bytes that any compressed file may expand to."""
 
 MAX_RATIO = 200
-"""Expanded bytes for each compressed byte beyond :data:`FREE_BYTES`; real data have 3 to 20."""
+"""Expanded bytes per compressed byte beyond :data:`FREE_BYTES`; real data have 3 to 20."""
 
 MAX_DOCUMENT = 512 << 20
 """Bytes of a document that is parsed as a whole (JSON, YAML, tables, phonopy's files)."""
@@ -37,7 +37,7 @@ COMPRESSED = (".gz", ".bz2", ".xz", ".lzma")
 """Endings of the compressions that are read."""
 
 DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
-"""What reading a damaged compressed file raises."""
+"""Exceptions from reading a damaged compressed file."""
 
 _CHUNK = 1 << 16
 _PIECE = 1 << 20
@@ -115,7 +115,7 @@ def open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -
     Args:
         archive: The archive.
         member: One of its files.
-        where: What messages call the file.
+        where: Name of the file in messages.
 
     Raises:
         DataError: If it expands beyond the limits of this module, or is damaged.
@@ -133,29 +133,29 @@ def read_bounded(path: str | os.PathLike[str], limit: int = MAX_DOCUMENT) -> byt
 
     Args:
         path: The file.
-        limit: Bytes that it may have, decompressed.
+        limit: Maximum size in bytes, decompressed.
 
     Raises:
         DataError: If it cannot be read, or is larger.
     """
     if check_regular(path) > limit:
-        raise DataError(f"{path}: over {limit >> 20} MiB, more than such a file has; is it the right file?")
+        raise DataError(f"{path}: over {limit >> 20} MiB, too large for such a file; is it the right file?")
     with open_bounded(path) as handle:
         try:
             data = read_up_to(handle, limit)
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error}); copy the file again") from None
     if data is None:
-        raise DataError(f"{path}: over {limit >> 20} MiB, more than such a file has; is it the right file?")
+        raise DataError(f"{path}: over {limit >> 20} MiB, too large for such a file; is it the right file?")
     return data
 
 
 def read_up_to(handle: BinaryIO, limit: int) -> bytes | None:
-    """Read all of a file piece by piece, since one large request allocates all that it asks for.
+    """Read all of a file in pieces, because one large request allocates its full size.
 
     Args:
         handle: The open file.
-        limit: Bytes that it may have.
+        limit: Maximum size in bytes.
 
     Returns:
         Its bytes; None if there are more.
@@ -173,7 +173,7 @@ def read_text(path: str | os.PathLike[str], limit: int = MAX_DOCUMENT) -> str:
 
     Args:
         path: The file.
-        limit: Bytes that it may have, decompressed.
+        limit: Maximum size in bytes, decompressed.
 
     Raises:
         DataError: If it cannot be read, is larger, or is not UTF-8.
@@ -236,7 +236,7 @@ class _Expanded:
                 self._decompressor, self._first = self._make(), False
                 try:
                     data = self._decompressor.decompress(rest, size)
-                except (OSError, lzma.LZMAError):  # something else follows: ignored, as by other programs
+                except (OSError, lzma.LZMAError):  # other trailing data: ignored, as other programs do
                     return b""
             elif decompressor.needs_input:
                 chunk = self._source.read(_CHUNK)
@@ -250,7 +250,7 @@ class _Expanded:
 
 
 class _Bounded(io.RawIOBase):
-    """Decompressed bytes, until they are too many for the compressed ones."""
+    """Decompressed bytes, limited by the ratio to the compressed bytes."""
 
     def __init__(self, expanded: Any, source: _Counted, where: str) -> None:
         self._expanded, self._source, self._where = expanded, source, where

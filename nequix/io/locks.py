@@ -1,4 +1,4 @@
-"""The lock of a file or folder that one process at a time may use."""
+"""Locks for files and folders that only one process at a time may use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 LOCK = ".lock"
-"""Name of a folder's lock. The operating system frees it when its process ends, however it ends."""
+"""Name of a folder's lock. The operating system releases it when its process ends for any reason."""
 
 
 class Busy(Exception):
@@ -18,15 +18,15 @@ class Busy(Exception):
 
 
 class NoLocks(Exception):
-    """The lock's folder is protected, or its file system has no locks."""
+    """The lock's folder is write-protected, or its file system has no locks."""
 
 
 @contextlib.contextmanager
 def lock(path: str | os.PathLike[str], timeout: float = 0) -> Iterator[None]:
-    """Keep other processes away while the context lasts.
+    """Keep other processes out within the context.
 
     Args:
-        path: The file of the lock, which is made; for a folder ``folder / LOCK``.
+        path: The lock file, created if needed; for a folder ``folder / LOCK``.
         timeout: Seconds to wait for another process.
 
     Raises:
@@ -47,7 +47,7 @@ def lock(path: str | os.PathLike[str], timeout: float = 0) -> Iterator[None]:
 
 
 def is_locked(path: str | os.PathLike[str]) -> bool:
-    """Tell whether another process has a lock; without locks there, none has.
+    """Return whether another process has a lock; False if the file system has no locks.
 
     Args:
         path: The file of the lock.

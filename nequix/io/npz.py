@@ -1,4 +1,4 @@
-"""NumPy's archives, whose headers are compared with their sizes before anything is allocated."""
+"""NumPy archives: headers are compared with the file size before anything is allocated."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 
 
 def check_npz(handle: BinaryIO, where: str) -> None:
-    """Refuse an archive with an array that its file cannot hold, or with objects.
+    """Reject an archive with an array larger than its file, or with objects.
 
     Args:
-        handle: An open ``.npz`` file; it is at its start afterwards.
+        handle: An open ``.npz`` file; its position is reset to the start.
         where: The file's name, for messages.
 
     Raises:

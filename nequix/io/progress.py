@@ -1,4 +1,4 @@
-"""The progress display of every command and download: on stderr, and only on a terminal."""
+"""The progress display of all commands and downloads: on stderr, and only on a terminal."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _displays: list[Progress] = []
-"""The display on the screen, if there is one; a second one would overwrite it, so rows are added to it."""
+"""The active display, if there is one; a second one would overwrite it, so rows are added to it."""
 
 
 class Bar:
     """A row of the display; without a terminal its methods do nothing.
 
     Attributes:
-        visible: Whether there is a terminal to show it.
+        visible: Whether there is a terminal.
     """
 
     def __init__(self, display: Progress | None = None, task: TaskID | None = None) -> None:
@@ -26,20 +26,20 @@ class Bar:
         self.visible: bool = display is not None
 
     def advance(self, count: float = 1) -> None:
-        """Count what is done.
+        """Advance the count.
 
         Args:
-            count: How much more.
+            count: Increment.
         """
         if self._display is not None and self._task is not None:
             self._display.advance(self._task, count)
 
     def update(self, what: str | None = None, *, done: float | None = None) -> None:
-        """Change the row.
+        """Update the row.
 
         Args:
             what: Its text.
-            done: How much is done.
+            done: Amount that is done.
         """
         if self._display is not None and self._task is not None:
             self._display.update(self._task, description=what, completed=done)
@@ -49,18 +49,18 @@ class Bar:
 def progress_bar(
     what: str, total: float | None = None, done: float = 0, *, in_bytes: bool = False, keep: bool = False
 ) -> Iterator[Bar]:
-    """Show how much of some work is done, if stderr is a terminal.
+    """Show the progress of some work, if stderr is a terminal.
 
     Within another bar's context this adds a row to the same display.
 
     Args:
         what: The work, in a word or two.
-        total: How much there is, if known.
-        done: How much is done already.
-        in_bytes: Whether it is counted in bytes.
-        keep: Whether the row stays on the screen when the work is done.
+        total: Total amount, if known.
+        done: Amount that is already done.
+        in_bytes: Whether the amount is in bytes.
+        keep: Whether the row remains on the screen at the end.
     """
-    if not _displays and not sys.stderr.isatty():  # a display replaces stderr meanwhile
+    if not _displays and not sys.stderr.isatty():  # an active display replaces stderr
         yield Bar()
         return
     with contextlib.ExitStack() as stack:

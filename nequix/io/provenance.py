@@ -1,4 +1,4 @@
-"""Which model and which programs made a number: what certificates and reports record."""
+"""The model and programs behind a number, as certificates and reports record them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nequix.io.weights import Weights
 
 
 def describe_model(weights: Weights) -> dict[str, Any]:
-    """Tell a model by its name, its file's digest, its parameters' checksum and its specification.
+    """Identify a model by its name, file digest, parameter checksum and specification.
 
     Args:
         weights: The model.
@@ -29,10 +29,10 @@ def describe_model(weights: Weights) -> dict[str, Any]:
 
 
 def package_versions(packages: Iterable[str]) -> dict[str, str]:
-    """Look up versions; none of the packages is imported.
+    """Look up package versions without importing the packages.
 
     Args:
-        packages: Their names as pip knows them.
+        packages: Names of the distributions.
     """
     versions = {}
     for name in packages:

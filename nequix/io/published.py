@@ -1,7 +1,7 @@
 """Reader of the published ``.nqx`` files: a line of JSON, then NumPy ``.npy`` blocks back to back.
 
-The blocks are read here rather than by ``numpy.load``, whose header may hold any Python literal: only the
-one spelling that NumPy writes is accepted, and the shape is compared before a byte of data is read.
+The blocks are read here and not with ``numpy.load``, which accepts any Python literal as a header: here only
+the spelling that NumPy writes is accepted, and the shape is compared before any data are read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 MAX_TRAILING_BYTES = 1 << 20
-"""Most bytes of settings after the readout; the only file that has any holds 28 kB of them."""
+"""Maximum size of settings after the readout, bytes; the only file with any has 28 kB."""
 
 _FIELDS = (
     "atomic_numbers",
@@ -86,7 +86,7 @@ def parse_published(handle: BinaryIO, where: str) -> tuple[ModelSpec, dict[str, 
     if n_bytes > min(size - handle.tell(), MAX_BYTES):
         raise WeightsError(
             f"{where}: truncated: the settings describe {n_bytes} bytes of tensors (at most {MAX_BYTES}), "
-            f"{size - handle.tell()} follow; fetch it anew"
+            f"{size - handle.tell()} follow; fetch it again"
         )
     parameters = {}
     for index, parameter in enumerate(expected):
@@ -99,8 +99,8 @@ def parse_published(handle: BinaryIO, where: str) -> tuple[ModelSpec, dict[str, 
 
 
 def _parse_settings(line: bytes, where: str) -> ModelSpec:
-    """Read the line of JSON, as far as it decides the model."""
-    otherwise = "it is truncated or of another kind; fetch it anew"
+    """Read the parts of the JSON line that define the model."""
+    otherwise = "it is truncated or of another kind; fetch it again"
     if not line.startswith(b"{") or not line.endswith(b"\n"):
         hint = otherwise if line.startswith(b"{") else foreign(line[:24], otherwise)
         raise WeightsError(f"{where}: does not start with the line of JSON of a .nqx file: {hint}")
@@ -113,8 +113,8 @@ def _parse_settings(line: bytes, where: str) -> ModelSpec:
         raise WeightsError(f"{where}: the first line lacks {missing}; {AGAIN}")
     if settings["index_weights"] is not False:
         raise WeightsError(
-            f"{where}: index_weights = {shorten(settings['index_weights'], 40)}: weights of their own for "
-            "each species are not part of Nequix; use one of the models that `nequix models` lists"
+            f"{where}: index_weights = {shorten(settings['index_weights'], 40)}: separate weights for each "
+            "species are not part of Nequix; use one of the models that `nequix models` lists"
         )
     values: dict[str, Any] = {name: settings[name] for name in _FIELDS}
     return parse_spec(values, where)
@@ -126,7 +126,7 @@ def _read_block(
     """Read the data of one ``.npy`` block of a known shape and one of the allowed dtypes."""
     start = read_exactly(handle, len(_MAGIC) + 2, where, what)
     if not start.startswith(_MAGIC):
-        raise WeightsError(f"{where}: {what} is no .npy block of version 1; {AGAIN}")
+        raise WeightsError(f"{where}: {what} is not a .npy block of version 1; {AGAIN}")
     header = read_exactly(handle, int.from_bytes(start[-2:], "little"), where, what)
     match = _HEADER.fullmatch(header)
     if match is None:
@@ -143,7 +143,7 @@ def _read_block(
 
 
 def _check_trailing(handle: BinaryIO, n_bytes: int, index: int, where: str) -> None:
-    """Accept what the published files have after the readout: settings as scalars, a stray newline."""
+    """Accept the data after the readout in published files: settings as scalars, a stray newline."""
     if n_bytes > MAX_TRAILING_BYTES:
         raise WeightsError(f"{where}: {n_bytes} bytes follow the readout; {AGAIN}")
     end = handle.tell() + n_bytes

@@ -15,7 +15,7 @@ _RUNNING = "no model is there yet: complete the run"
 
 
 def is_checkpoint(metadata: Any) -> bool:
-    """Say whether the metadata of a safetensors file are those of a checkpoint.
+    """Return whether the metadata of a safetensors file are those of a checkpoint.
 
     Args:
         metadata: As read.
@@ -24,7 +24,7 @@ def is_checkpoint(metadata: Any) -> bool:
 
 
 def describe_checkpoint(path: str | os.PathLike[str]) -> str:
-    """Say what a checkpoint is, and where the model of its run is.
+    """Explain that a file is a checkpoint, and where the model of its run is.
 
     Args:
         path: The checkpoint.
@@ -35,7 +35,7 @@ def describe_checkpoint(path: str | os.PathLike[str]) -> str:
 
 
 def describe_folder(path: str | os.PathLike[str]) -> str:
-    """Say what a folder is that is given as a model, and where the model is.
+    """Explain what kind of folder was given as a model, and where the model is.
 
     Args:
         path: The folder.

@@ -17,7 +17,7 @@ def read(path: str | os.PathLike[str], limit: int = MAX_DOCUMENT) -> Any:
 
     Args:
         path: The file.
-        limit: Bytes that it may have, decompressed.
+        limit: Maximum size in bytes, decompressed.
 
     Raises:
         DataError: If it cannot be read or is not JSON.
@@ -34,11 +34,11 @@ def read(path: str | os.PathLike[str], limit: int = MAX_DOCUMENT) -> Any:
 
 
 def read_object(path: str | os.PathLike[str], limit: int = MAX_DOCUMENT) -> dict[str, Any]:
-    """Read a file that has a JSON object, decompressed if its name says that it is compressed.
+    """Read a file with a JSON object, decompressed if its name says that it is compressed.
 
     Args:
         path: The file.
-        limit: Bytes that it may have, decompressed.
+        limit: Maximum size in bytes, decompressed.
 
     Raises:
         DataError: If it cannot be read or is not a JSON object.

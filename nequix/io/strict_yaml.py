@@ -1,4 +1,4 @@
-"""The one reader of YAML: plain values only, so that no text can run, refer, nest or grow.
+"""The project's YAML reader: only plain values, without code, references, deep nesting or expansion.
 
 Rejected: tags (which stand for objects of programs), anchors and aliases (which multiply), nesting beyond
 :data:`MAX_DEPTH` and more than one document. The parser's events are taken one by one, without recursion.
@@ -57,21 +57,21 @@ def parse(text: str | bytes, where: str) -> Any:
         where: The file's name, for messages.
 
     Raises:
-        DataError: If it is not YAML of plain values, or a key is a list or stands twice, naming the line.
+        DataError: If it is not YAML of plain values, or a key is a list or appears twice, naming the line.
     """
     node = compose(text, where)
     return None if node is None else construct(node, where)
 
 
 def construct(node: yaml.Node, where: str) -> Any:
-    """Turn a node into plain values.
+    """Convert a node to plain values.
 
     Args:
-        node: One of :func:`compose`, of bounded depth therefore.
+        node: A node from :func:`compose`, and therefore of bounded depth.
         where: The file's name, for messages.
 
     Raises:
-        DataError: If a key is a list or stands twice, naming the line.
+        DataError: If a key is a list or appears twice, naming the line.
     """
     import yaml
 
@@ -149,7 +149,7 @@ def _add(parent: tuple[yaml.CollectionNode, list[yaml.Node]], node: yaml.Node) -
 
 
 def _refuse_references(event: Any, where: str) -> None:
-    """Refuse anchors, aliases and tags."""
+    """Reject anchors, aliases and tags."""
     import yaml
 
     if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
@@ -172,7 +172,7 @@ def _scalar(node: yaml.Node, where: str) -> Any:
         return node.value
     try:
         return getattr(_constructor(), f"construct_yaml_{name}")(node)
-    except (ValueError, OverflowError):  # an integer of more digits than Python converts
+    except (ValueError, OverflowError):  # an integer with more digits than Python converts
         raise DataError(f"{line(node, where)}: the number {node.value[:40]}... cannot be read") from None
 
 
@@ -188,7 +188,7 @@ def _line(event: Any, where: str) -> str:
 
 
 def _unreadable(error: yaml.MarkedYAMLError, text: str | bytes, where: str) -> str:
-    """Say in one line what a parser stumbled on, and where."""
+    """Describe a parser error and its position in one line."""
     mark = error.problem_mark or error.context_mark
     at = f", line {mark.line + 1}" if mark else ""
     problem = ", ".join(part for part in (error.context, error.problem) if part)

@@ -1,4 +1,4 @@
-"""Tables in text: nothing is cut off, however narrow the terminal."""
+"""Text tables that are never truncated, even in narrow terminals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 GAP = 2
-"""Blanks between columns."""
+"""Spaces between columns."""
 
 _NUMBER = re.compile(r"-?|[-+]?[\d.,]+(e[-+]?\d+)?%?|nan|[-+]?inf")
 
@@ -19,7 +19,7 @@ def terminal_width() -> int:
 
 
 def format_table(header: Sequence[str], rows: Iterable[Sequence[object]], width: int | None = None) -> str:
-    """Lay out a table of text.
+    """Format a text table.
 
     Columns of numbers are aligned to the right. In a table wider than ``width`` long cells continue on the
     next line; if even that does not fit, every row becomes a paragraph with one line per column. Words are
@@ -28,7 +28,7 @@ def format_table(header: Sequence[str], rows: Iterable[Sequence[object]], width:
     Args:
         header: Name of each column.
         rows: The cells of each row, converted with ``str``.
-        width: Columns of the terminal; by default those of the present one.
+        width: Columns of the terminal; by default the current one.
 
     Returns:
         The table, without a line break at its end.
@@ -50,11 +50,11 @@ def format_table(header: Sequence[str], rows: Iterable[Sequence[object]], width:
 
 
 def format_fields(fields: Iterable[tuple[str, object]], width: int | None = None) -> str:
-    """Lay out names and values, a line each; long values continue below themselves.
+    """Format names and values, one per line; long values are wrapped with indentation.
 
     Args:
         fields: Names and values.
-        width: Columns of the terminal; by default those of the present one.
+        width: Columns of the terminal; by default the current one.
     """
     width = terminal_width() if width is None else width
     pairs = list(fields)
@@ -67,12 +67,12 @@ def format_fields(fields: Iterable[tuple[str, object]], width: int | None = None
 
 
 def format_item(mark: str, text: str, width: int | None = None) -> str:
-    """Lay out an item of a list; a long one continues below its text.
+    """Format an item of a list; long text is wrapped with indentation.
 
     Args:
-        mark: What the item begins with, such as ``-``.
+        mark: Start of the item, e.g. ``-``.
         text: The item.
-        width: Columns of the terminal; by default those of the present one.
+        width: Columns of the terminal; by default the current one.
     """
     width = terminal_width() if width is None else width
     first = f"{mark} "

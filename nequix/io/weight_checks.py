@@ -1,4 +1,4 @@
-"""What a weight file must hold: checks shared by its reader and its writer."""
+"""Checks of the content of weight files, shared by reader and writer."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 WEIGHT_FILE = Format("weight file")
-"""Versions of the file's metadata and of the places of its tensors."""
+"""Versions of the file's metadata and of its tensor layout."""
 
 MAX_BYTES = 1 << 30
-"""Models of more bytes are refused; the published shape has 2.8 MB."""
+"""Larger models are rejected; the published shape has 2.8 MB."""
 
 DTYPES: dict[np.dtype[Any], str] = {np.dtype(np.float32): "F32", np.dtype(np.float64): "F64"}
 """The allowed dtypes, and safetensors' names for them."""
 
-AGAIN = "the file is damaged or was edited; fetch, convert or write it anew"
-"""The remedy for a damaged file."""
+AGAIN = "the file is damaged or was edited; fetch, convert or write it again"
+"""Advice for a damaged file."""
 
 NOT_OURS = "another program made it; convert a published .nqx file with `nequix convert`"
-"""The remedy for a file of something else."""
+"""Advice for a file of another program."""
 
 
 def parse_spec(values: str | Mapping[str, Any], where: str) -> ModelSpec:
-    """Build the specification that a file holds.
+    """Build the specification in a file.
 
     Args:
         values: Its JSON text, or the fields by name.
         where: The file's name, for the message.
 
     Raises:
-        WeightsError: If it is no JSON, lacks a field or has a bad value.
+        WeightsError: If it is not JSON, lacks a field or has a bad value.
     """
     try:
         if isinstance(values, str):
@@ -56,7 +56,7 @@ def parse_spec(values: str | Mapping[str, Any], where: str) -> ModelSpec:
 
 
 def parse_header(raw: bytes, where: str) -> tuple[dict[str, Any], dict[str, str], ModelSpec]:
-    """Read a header as far as it can be judged without the tensors.
+    """Check a header as far as possible without the tensors.
 
     Args:
         raw: The header's JSON.
@@ -66,7 +66,7 @@ def parse_header(raw: bytes, where: str) -> tuple[dict[str, Any], dict[str, str]
         The tensors' entries by name, unchecked; the metadata; the specification.
 
     Raises:
-        WeightsError: If the header is no JSON, of another program or of a newer format.
+        WeightsError: If the header is not JSON, of another program or of a newer format.
     """
     try:
         entries = strict_json.parse_object(raw)
@@ -77,7 +77,7 @@ def parse_header(raw: bytes, where: str) -> tuple[dict[str, Any], dict[str, str]
         raise WeightsError(describe_checkpoint(where))
     if not isinstance(metadata, dict) or metadata.get("format") != "nequix":
         raise WeightsError(
-            f"{where}: no nequix weight file (its metadata lacks format = 'nequix'); {NOT_OURS}"
+            f"{where}: not a nequix weight file (its metadata lacks format = 'nequix'); {NOT_OURS}"
         )
     wrong = [key for key, value in metadata.items() if not isinstance(value, str)]
     if wrong:
@@ -98,7 +98,7 @@ def check_names(names: Iterable[str], expected: Sequence[Parameter], where: str)
     """Require the tensors of the manifest, all of them and no others.
 
     Args:
-        names: The tensors that are there.
+        names: The tensors in the file.
         expected: The manifest.
         where: The file's name, for the message.
 
@@ -158,7 +158,7 @@ def _check_layout(tensors: Mapping[str, Tensor], n_bytes: int, where: str) -> No
     if total != n_bytes or total > MAX_BYTES:
         raise WeightsError(
             f"{where}: {n_bytes} bytes after the header, expected {total} (and at most {MAX_BYTES}): the "
-            "file is truncated, or has more behind it; fetch, convert or write it anew"
+            "file is truncated, or has more behind it; fetch, convert or write it again"
         )
     begin = 0
     for name, tensor in sorted(tensors.items(), key=lambda item: item[1].begin):
@@ -171,21 +171,21 @@ def _check_layout(tensors: Mapping[str, Tensor], n_bytes: int, where: str) -> No
 
 
 def check_finite(arrays: Mapping[str, Float[np.ndarray, ...]], where: str) -> None:
-    """Refuse NaN and infinity.
+    """Reject NaN and infinity.
 
     Args:
         arrays: The parameters by name.
         where: The file's name, for the message.
 
     Raises:
-        WeightsError: Naming the first tensor that holds one.
+        WeightsError: Naming the first tensor with one.
     """
     for name, array in arrays.items():
         n_bad = array.size - int(np.count_nonzero(np.isfinite(array)))
         if n_bad:
             raise WeightsError(
                 f"{where}: tensor {name!r}: {n_bad} of {array.size} values are NaN or infinite; the training "
-                "diverged or the file is damaged: use an earlier checkpoint or fetch it anew"
+                "diverged or the file is damaged: use an earlier checkpoint or fetch it again"
             )
 
 

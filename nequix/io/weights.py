@@ -28,7 +28,7 @@ __all__ = ["Provenance", "Weights", "digest_file", "read_weights", "write_weight
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a model comes from; every field is text, ``unknown`` where nobody said.
+    """The origin of a model; every field is text, ``unknown`` if not given.
 
     Attributes:
         name: The model's name.
@@ -36,7 +36,7 @@ class Provenance:
         theory: Level of theory of the labels.
         licence: Licence and copyright holder of the weights.
         citation: What to cite.
-        source: Address and digest of the file that it was made from.
+        source: URL and digest of the file that it was converted from.
         extra: Any more metadata, kept as it is.
 
     Example:
@@ -54,7 +54,7 @@ class Provenance:
     extra: Mapping[str, str] = field(default_factory=dict)
 
     def to_metadata(self) -> dict[str, str]:
-        """List every field and the extra ones as one flat mapping, in a fixed order."""
+        """Return all fields and the extra ones as one flat mapping, in a fixed order."""
         named = {name: getattr(self, name) for name in _PROVENANCE}
         return {**named, **dict(sorted(self.extra.items()))}
 
@@ -89,7 +89,7 @@ class Weights:
 def read_weights(path: str | os.PathLike[str]) -> Weights:
     """Read and verify a weight file.
 
-    Nothing that the file claims is allocated before it has been compared with the file's size.
+    Sizes in the file are compared with the file size before anything is allocated.
 
     Args:
         path: A ``.safetensors`` file that nequix wrote.
@@ -123,7 +123,7 @@ def read_weights(path: str | os.PathLike[str]) -> Weights:
         loaded = safetensors.numpy.load(raw + data)
     except safetensors.SafetensorError as error:
         raise WeightsError(
-            f"{where}: refused by the safetensors library ({error}); {weight_checks.AGAIN}"
+            f"{where}: rejected by the safetensors library ({error}); {weight_checks.AGAIN}"
         ) from None
     parameters = {name: np.array(loaded[name]) for name in tensors}  # copies, so that they can be written to
     weight_checks.check_finite(parameters, where)
@@ -144,13 +144,13 @@ def write_weights(
     parameters: Mapping[str, Float[np.ndarray, ...]],
     provenance: Provenance,
 ) -> None:
-    """Write a weight file: whole or not at all, equal bytes for equal input.
+    """Write a weight file atomically; equal input gives equal bytes.
 
     Args:
-        path: The file to make or replace.
+        path: The file to create or replace.
         spec: The specification.
         parameters: One array for each entry of the manifest, all float32 or all float64.
-        provenance: Where the model comes from.
+        provenance: Origin of the model.
 
     Raises:
         WeightsError: If the parameters are not those of the specification, not finite or of mixed dtype,
@@ -173,7 +173,7 @@ def write_weights(
     own = ("nequix", str(weight_checks.WEIGHT_FILE.version), text, weight_checks.checksum(text, chunks))
     metadata = {**dict(zip(_OWN, own, strict=True)), **provenance.to_metadata()}
     if {*_OWN, *_PROVENANCE} & set(provenance.extra):
-        raise WeightsError(f"{where}: the extra metadata hide fields of the format; rename them")
+        raise WeightsError(f"{where}: the extra metadata have names of the format's own fields; rename them")
     raw = layout_header(arrays, metadata, weight_checks.DTYPES, where)
     weight_checks.parse_header(raw, where)
     if len(raw) > MAX_HEADER_BYTES:

@@ -46,7 +46,7 @@ class EnsemblePotential(BaseEnsemblePotential):
         self._evaluate = jax.jit(partial(_evaluate), static_argnums=(0, 1, 5))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies are on the device of their members and compile anew, as these do."""
+        """Copies are on the device of their members and compile again, as these do."""
         state = {name: value for name, value in vars(self).items() if name not in ("device", "_evaluate")}
         return {**state, **{name: jax.tree.map(np.asarray, state[name]) for name in ("_own", "_shared")}}
 
@@ -76,7 +76,7 @@ def _evaluate(
     arrays: Arrays,
     n_graphs: int,
 ) -> tuple[Array, ...]:
-    """Map over the members' own parameters alone: what does not depend on them is not repeated."""
+    """Map only over the parameters that differ between members: the shared part is evaluated once."""
 
     def member(own: dict[str, Array]) -> tuple[Array, ...]:
         energies, gradient = energy_gradient(Model(spec, {**shared, **own}), kernel, arrays)

@@ -88,7 +88,7 @@ class NativeKernel(Kernel):
 
         Raises:
             BackendUnavailable: If no model is bound.
-            GraphError: For atoms or edges that cannot be; JAX tells of most by an error of its own.
+            GraphError: For invalid atoms or edges; JAX reports most of them with its own error type.
             NotImplementedError: If it is differentiated forwards, in JAX a TypeError, or by ``torch.func``.
         """
         check_fork("cpu")
@@ -100,7 +100,7 @@ class NativeKernel(Kernel):
     def convolve(
         self, plan: LayerPlan, features: Features, weights: Array, edges: Edges, n_nodes: int
     ) -> Features:
-        """Leave single layers, whose derivatives of any order are asked for, to the plain kernel.
+        """Use the plain kernel for single layers, which need derivatives of any order.
 
         Args:
             plan: The layer's tables.
@@ -120,7 +120,7 @@ class NativeKernel(Kernel):
 
 
 def _index(array: Array) -> Array:
-    """Return 32-bit numbers, of which -1 stands for what they cannot hold; the library refuses it."""
+    """Return 32-bit integers, with -1 for values out of range, which the library rejects."""
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise GraphError(f"an array of atoms or species holds {array.dtype}, expected whole numbers")
     if jnp.iinfo(array.dtype).bits < 32:

@@ -198,7 +198,7 @@ class Potential(BasePotential):
         self.kernel: Any = TABLE.bound(kernel, self.platform, weights, dtype, threads)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies find the device by its name and compile anew; parameters travel as NumPy's, in full."""
+        """Copies find the device by its name and compile again; parameters travel as NumPy's, in full."""
         state = {name: value for name, value in vars(self).items() if name not in _COMPILED}
         index = jax.devices(self.platform).index(self.device)
         return {
@@ -246,7 +246,7 @@ class Potential(BasePotential):
     def _compile(self) -> None:
         """Make the functions that compile when they are first called with new sizes."""
         self._known: set[tuple[str, int, int, int]] = set()
-        # A partial is a function of its own, so that this potential's compilations are counted alone.
+        # A partial is a separate function, so that only this potential's compilations are counted.
         self._evaluate = jax.jit(partial(_evaluate), static_argnums=(0, 3))
         self._product = jax.jit(partial(_product), static_argnums=0)
         self._features = jax.jit(partial(_features), static_argnums=0)

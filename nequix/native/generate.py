@@ -1,9 +1,9 @@
-"""Write the coupling tensors as C++: which components meet, and by what number, known to the compiler.
+"""Write the coupling tensors as C++ code, with their non-zero components as compile-time constants.
 
     python -m nequix.native.generate couplings.inc
 
-The build runs it. Loops over components become straight lines of code without the products that vanish,
-a quarter of all.
+The build runs it. Loops over components become straight-line code without the vanishing products, a quarter
+of all.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def paths() -> Iterator[tuple[int, int, int]]:
 
 
 def specialise(l1: int, l2: int, l3: int) -> str:
-    """Write one path: the matrix ``M[i, k] = sum_j C[i, j, k] Y[j]`` and what is done with its entries.
+    """Write one path: the matrix ``M[i, k] = sum_j C[i, j, k] Y[j]`` and the operations with its entries.
 
     Args:
         l1: Degree of the sender's feature.
@@ -39,7 +39,7 @@ def specialise(l1: int, l2: int, l3: int) -> str:
         l3: Degree of the message.
     """
     tensor = coupling(l1, l2, l3)
-    # By message component, so that what is read of the message's gradient is read once.
+    # By message component, so that each component of the message's gradient is read once.
     pairs = [(int(i), int(k)) for k, i in np.argwhere((tensor != 0).any(axis=1).T)]
     terms = [[(int(j), float(tensor[i, j, k])) for j in np.flatnonzero(tensor[i, :, k])] for i, k in pairs]
     contract = [
@@ -105,7 +105,7 @@ def harmonics() -> str:
 
 
 def source() -> str:
-    """Write all of them."""
+    """Write all paths and harmonics."""
     listed = " \\\n".join(f"  VISIT({l1}, {l2}, {l3})" for l1, l2, l3 in paths())
     return "\n\n".join(
         [

@@ -1,4 +1,4 @@
-"""The compiled library, loaded by ctypes: its structures, its functions, and their errors as exceptions."""
+"""ctypes bindings of the compiled library: structures, functions, and errors as exceptions."""
 
 from __future__ import annotations
 
@@ -78,20 +78,20 @@ class DescriptionStruct(ctypes.Structure):
 
 
 def path() -> Path:
-    """Return where the library is, or would be."""
+    """Return the path of the library, which need not exist."""
     suffix = {"darwin": "dylib", "win32": "dll"}.get(sys.platform, "so")
     return Path(__file__).with_name(f"libnequix.{suffix}")
 
 
 _REMEDY = (
-    "reinstall nequix where there is a C++17 compiler, GCC or Clang (docs/native.md), or choose "
+    "reinstall nequix with a C++17 compiler (GCC or Clang) available (docs/native.md), or choose "
     "kernel='plain'"
 )
 
 
 @cache
 def tell_missing() -> None:
-    """Warn, once in a process, that calculations are slow for want of the library."""
+    """Warn once per process that the native library is missing and calculations will be slow."""
     warnings.warn(
         "kernel='auto' takes 'plain', which is many times slower: the native kernels were not built; "
         f"{_REMEDY}",
@@ -119,19 +119,19 @@ def load() -> ctypes.CDLL:
         function = getattr(library, name, None)
         if function is None:
             raise BackendUnavailable(
-                f"the native kernels are of another version ({path()} has no {name}): {_REMEDY}"
+                f"the native kernels have another version ({path()} has no {name}): {_REMEDY}"
             )
         function.restype, function.argtypes = result, arguments
     if sources.digest() not in (None, library.nequix_digest().decode()):
         raise BackendUnavailable(
-            f"the native kernels are of another version ({path()} was compiled from other sources than those "
+            f"the native kernels have another version ({path()} was compiled from other sources than those "
             f"in {Path(__file__).parent}): {_REMEDY}"
         )
     sizes = (ctypes.c_int64 * 3)()
     library.nequix_sizes(sizes)
     if list(sizes) != [ctypes.sizeof(each) for each in (PathStruct, LayerStruct, SpecStruct)]:
         raise BackendUnavailable(
-            f"the native kernels are of another version ({path()} has other structures): {_REMEDY}"
+            f"the native kernels have another version ({path()} has other structures): {_REMEDY}"
         )
     return library
 

@@ -31,35 +31,35 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int32
 
 EDGES_PER_THREAD = 500
-"""Fewer edges are not worth a thread: these take some 3 ms, starting it and waiting for it a tenth."""
+"""Minimum number of edges per thread: these take about 3 ms, starting and joining a thread a tenth."""
 
 MOST_THREADS = 1024
-"""More are a mistake."""
+"""A larger number of threads is a mistake."""
 
 _RESOURCE_MESSAGES = ("the system refused to start", "out of memory")
-"""How the library's messages about the system begin; the others are about the structure."""
+"""Prefixes of the library's messages about the system; all others are about the structure."""
 
 _TABLES: WeakValueDictionary[int, Tables] = WeakValueDictionary()
-"""Of the models that live, by their digests: the next one of the same weights need not tabulate."""
+"""Tables of existing models by digest: another model of the same weights reuses them."""
 
 _SHARED: WeakValueDictionary[int, NativeModel] = WeakValueDictionary()
 """Of :func:`shared_model`, by their keys."""
 
 _SHARING = threading.RLock()
-if hasattr(os, "register_at_fork"):  # a child would wait for ever for a lock that another thread held
+if hasattr(os, "register_at_fork"):  # a child would wait forever for a lock that another thread had
     os.register_at_fork(
         before=_SHARING.acquire, after_in_parent=_SHARING.release, after_in_child=_SHARING.release
     )
 
 
 def check_supported(spec: ModelSpec) -> None:
-    """Refuse a specification that has no compiled kernels.
+    """Reject a specification that has no compiled kernels.
 
     Args:
         spec: The model's specification.
 
     Raises:
-        SpecError: Saying what is beyond them.
+        SpecError: Naming the unsupported part.
     """
     highest = max(max(path.l1, path.l2, path.l3) for layer in plan(spec) for path in layer.paths)
     if highest > MAX_DEGREE or max(spec.hidden) > MAX_DEGREE:
@@ -87,7 +87,7 @@ def default_threads() -> int:
 
 
 def check_threads(threads: int) -> int:
-    """Refuse a number of threads that cannot be.
+    """Reject an invalid number of threads.
 
     Args:
         threads: How many.
@@ -102,10 +102,10 @@ def check_threads(threads: int) -> int:
 
 
 def check_precision(dtype: str) -> None:
-    """Refuse edge vectors in whose precision energies would be rounded away.
+    """Reject edge vectors of another precision, which would round energies.
 
     Args:
-        dtype: Of the vectors.
+        dtype: Type of the vectors.
 
     Raises:
         GraphError: Unless it is ``float32`` or ``float64``.
@@ -118,14 +118,14 @@ def choose_threads(wanted: int | None, n_edges: int) -> int:
     """Choose how many threads a system gets.
 
     Args:
-        wanted: How many were asked for; None for as many as there are, if the system is large.
+        wanted: Requested number; None for as many as there are, if the system is large.
         n_edges: Edges of the system.
     """
     return max(1, min(default_threads(), n_edges // EDGES_PER_THREAD)) if wanted is None else wanted
 
 
 class NativeModel:
-    """A model whose energies and forces are computed by the library (docs/native.md).
+    """A model that the library evaluates (docs/native.md).
 
     Args:
         weights: The model.
@@ -136,7 +136,7 @@ class NativeModel:
         tables: The tabulated radial functions.
 
     Raises:
-        BackendUnavailable: If the library is not there.
+        BackendUnavailable: If the library is not built or cannot be loaded.
         SpecError: If the specification has no compiled kernels.
     """
 
@@ -154,27 +154,27 @@ class NativeModel:
         bits = {"float32": 32, "float64": 64}[dtype]
         message = self._library.nequix_create(packed.struct, bits, name, ctypes.byref(handle))
         if message:
-            raise SpecError(f"the native kernels refuse this model: {message.decode()}")
+            raise SpecError(f"the native kernels reject this model: {message.decode()}")
         self.handle = handle
-        # By a finalizer, which runs when no weak reference gives the model to another thread any more.
+        # With a finalizer, which runs when no weak reference can pass the model to another thread any more.
         weakref.finalize(self, self._library.nequix_destroy, handle).atexit = False
-        # The caller's arrays may change; copies are of the parameters that the library has.
+        # The caller's arrays may change; copies use the parameters that the library has.
         own = {name: np.array(values) for name, values in weights.parameters.items()}
         self._made_of = (replace(weights, parameters=own), dtype, instructions)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copies are made anew: a handle has one owner."""
+        """Copies create a new model: a handle has one owner."""
         weights, dtype, instructions = self._made_of
         return (NativeModel, self._made_of) if instructions else (shared_model, (weights, dtype))
 
     @property
     def calls(self) -> int:
-        """How often the library evaluated this model."""
+        """Number of evaluations by the library."""
         return self._library.nequix_calls(self.handle)
 
     @property
     def instructions(self) -> str:
-        """The instruction set that runs."""
+        """The instruction set in use."""
         return self._library.nequix_instructions(self.handle).decode()
 
     @property
@@ -184,7 +184,7 @@ class NativeModel:
 
     @property
     def key(self) -> int:
-        """A number that stands for specification, parameters and precision, in compiled programs, too."""
+        """A number that identifies specification, parameters and precision, also in compiled programs."""
         return self._key
 
     def evaluate_graph(
@@ -196,10 +196,10 @@ class NativeModel:
 
         Args:
             graph: One structure or a batch.
-            threads: How many; by default as many as there are, if the system is large.
+            threads: Number of threads; by default as many as there are, if the system is large.
 
         Raises:
-            GraphError: For an atom or an edge that cannot be.
+            GraphError: For an invalid atom or edge.
         """
         vectors, ends = graph.vectors, (graph.senders, graph.receivers)
         energies, gradient = self.evaluate(vectors, *ends, graph.species, threads=threads)
@@ -228,10 +228,10 @@ class NativeModel:
             species: Index into the model's ``atomic_numbers``.
             seed: Weights of the energies in the sum; by default ones.
             gradient: Whether to evaluate it.
-            threads: How many; by default as many as there are, if the system is large.
+            threads: Number of threads; by default as many as there are, if the system is large.
 
         Raises:
-            GraphError: For an atom or an edge that cannot be.
+            GraphError: For an invalid atom or edge.
         """
         n_nodes, n_edges = len(species), len(senders)
         given = _system(vectors, senders, receivers, species)
@@ -268,16 +268,16 @@ class NativeModel:
     def evaluate_members(
         self, others: Sequence[NativeModel], n_shared: int, graph: Graph, threads: int | None = None
     ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Evaluate this model and others as :meth:`evaluate_graph` does, what they share forwards once.
+        """Evaluate this and other models like :meth:`evaluate_graph`; shared layers run forwards once.
 
         Args:
             others: Models of the same specification and precision.
-            n_shared: Interaction layers, from the first on, whose parameters are equal in all of them.
+            n_shared: Number of interaction layers, from the first on, with equal parameters in all members.
             graph: One structure or a batch.
-            threads: How many; by default as many as there are, if the system is large.
+            threads: Number of threads; by default as many as there are, if the system is large.
 
         Raises:
-            GraphError: For an atom or an edge that cannot be, or models of several kinds.
+            GraphError: For an invalid atom or edge, or models of several kinds.
         """
         models = [self, *others]
         n_nodes, n_edges = len(graph.species), len(graph.senders)
@@ -315,7 +315,7 @@ class NativeModel:
             n_graphs: Number of structures.
 
         Raises:
-            GraphError: For an atom or an edge that cannot be.
+            GraphError: For an invalid atom or edge.
         """
         n_nodes, n_edges = len(node_graph), len(senders)
         vectors, gradient = (_array(values, np.float64, (n_edges, 3)) for values in (vectors, gradient))
@@ -328,7 +328,7 @@ class NativeModel:
 
 
 def shared_model(weights: Weights, dtype: str) -> NativeModel:
-    """Return the model of these weights, made when it is first asked for, as long as someone has it.
+    """Return the shared model of some weights, created on first use and kept while it is referenced.
 
     Compiled programs find it by its key.
 
@@ -337,7 +337,7 @@ def shared_model(weights: Weights, dtype: str) -> NativeModel:
         dtype: Precision of the layers, ``float32`` or ``float64``.
 
     Raises:
-        BackendUnavailable: If the library is not there.
+        BackendUnavailable: If the library is not built or cannot be loaded.
         SpecError: If the specification has no compiled kernels.
     """
     with _SHARING:
@@ -354,14 +354,14 @@ def find_model(key: int) -> NativeModel:
     """Return a shared model.
 
     Args:
-        key: Of the model.
+        key: Key of the model.
 
     Raises:
-        BackendUnavailable: If nobody has it any more.
+        BackendUnavailable: If the model no longer exists.
     """
     found = _SHARED.get(key)
     if found is None:
-        raise BackendUnavailable("this process holds no such model: make the potential again")
+        raise BackendUnavailable("this process has no such model: create the potential again")
     return found
 
 
@@ -373,7 +373,7 @@ def _digest(weights: Weights, dtype: str) -> int:
 
 
 def _system(vectors: Any, senders: Any, receivers: Any, species: Any) -> list[np.ndarray]:
-    """Return what a system is made of as the library reads it."""
+    """Return the arrays of a system in the library's types."""
     n_nodes, n_edges = len(species), len(senders)
     ends = [_array(values, np.int32, (n_edges,)) for values in (senders, receivers)]
     return [_array(vectors, np.float64, (n_edges, 3)), *ends, _array(species, np.int32, (n_nodes,))]
@@ -385,12 +385,12 @@ def _array(values: Any, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
         _refuse_no_index(given)
     array = np.ascontiguousarray(given, dtype)
     if array.shape != shape:
-        raise GraphError(f"an array has shape {array.shape}, expected {shape}; one row an edge or an atom")
+        raise GraphError(f"an array has shape {array.shape}, expected {shape}; one row per edge or atom")
     return array
 
 
 def _refuse_no_index(values: np.ndarray) -> None:
-    """Refuse what would become another atom or element as a 32-bit number."""
+    """Reject values that would become another atom or element as 32-bit integers."""
     if not np.issubdtype(values.dtype, np.integer):
         raise GraphError(f"an array of atoms or species holds {values.dtype}, expected whole numbers")
     limits = np.iinfo(np.int32)

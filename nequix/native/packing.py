@@ -1,4 +1,4 @@
-"""A model's parameters in the layout of the compiled kernels: padded channels, factors multiplied in."""
+"""A model's parameters in the layout of the compiled kernels: padded channels, constant factors included."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Packed:
 
     Args:
         weights: The model.
-        dtype: Precision that the tables are made for.
-        tables: The radial functions, if they were tabulated before.
+        dtype: Precision of the tables.
+        tables: The radial functions, if already tabulated.
 
     Attributes:
         struct: For ``nequix_create``.
@@ -107,7 +107,7 @@ class Packed:
     def _matrices(
         self, layer: LayerPlan, places: _Places, groups: Mapping[str, Any], spec: ModelSpec
     ) -> dict[str, dict[int, np.ndarray]]:
-        """Make the matrices and gains of a layer, by name and degree."""
+        """Return the matrices and gains of a layer, by name and degree."""
         inputs, messages, pre = dict(layer.inputs), dict(layer.messages), dict(layer.preactivation)
         one_hot = places.one_hot  # the first layer's rows are species: not padded
         packed: dict[str, dict[int, np.ndarray]] = {"linear_1": {}, "linear_2": {}, "skip": {}, "gain": {}}
@@ -131,7 +131,7 @@ class Packed:
 
 
 class _Places:
-    """Where channels, weights and gates of a layer are after padding."""
+    """Positions of channels, weights and gates of a layer after padding."""
 
     def __init__(self, layer: LayerPlan, one_hot: bool) -> None:
         inputs, self._outputs = dict(layer.inputs), dict(layer.outputs)
@@ -158,7 +158,7 @@ class _Places:
         self.pre = [gates[-1], *self.out[1:]]
 
     def rows(self, l: int) -> Int[np.ndarray, " n"]:
-        """Tell where the channels of a degree before the activation are."""
+        """Return the positions of the channels of a degree before the activation."""
         if l:
             return np.arange(self._outputs[l])
         gates = [self.gate[k] + np.arange(n) for k, n in self._outputs.items() if k]
@@ -166,7 +166,7 @@ class _Places:
 
 
 def _spread(array: Float[np.ndarray, ...], places: Int[np.ndarray, " n"], size: int, axis: int) -> np.ndarray:
-    """Put rows or columns to their places among zeros."""
+    """Scatter rows or columns to their positions among zeros."""
     shape = list(array.shape)
     shape[axis] = size
     spread = np.zeros(shape)

@@ -133,7 +133,7 @@ class Part:
 
         Args:
             t: Layer.
-            nodes: Whose.
+            nodes: Atoms of the rows.
             derivatives: Those by the features, not the features.
 
         Raises:
@@ -157,7 +157,7 @@ class Part:
 
         Args:
             t: Layer.
-            nodes: Whose.
+            nodes: Atoms of the rows.
             rows: What :meth:`read` returned for the same atoms elsewhere.
             derivatives: Those by the features, not the features.
 

@@ -22,7 +22,7 @@ KERNELS = ("native",)
 
 
 class NativeKernel:
-    """The compiled library as a kernel: its model, its threads, and how often it ran."""
+    """The compiled library as a kernel: model, threads and number of evaluations."""
 
     name = "native"
 
@@ -33,13 +33,13 @@ class NativeKernel:
 
 
 class Potential(BasePotential):
-    """A model ready to evaluate graphs by the compiled library on a CPU (docs/native.md).
+    """A model that the compiled library evaluates on a CPU (docs/native.md).
 
     It needs neither JAX nor PyTorch. Second derivatives are those of an installed engine's plain kernel.
 
     Args:
         weights: The model: specification, parameters, provenance.
-        kernel: ``auto`` or ``native``, which are the same here.
+        kernel: ``auto`` or ``native``, which are equivalent here.
         dtype: Precision of the layers, ``float32`` or ``float64``; outputs are float64 in either.
         device: ``cpu`` or None.
         threads: Number of threads; by default ``OMP_NUM_THREADS`` or all processors, fewer for small systems.
@@ -50,7 +50,7 @@ class Potential(BasePotential):
     Raises:
         BackendUnavailable: If the library was not built, or for another kernel or device.
         SpecError: If the library cannot run such a model.
-        ValueError: For an unknown dtype, or an impossible number of threads.
+        ValueError: For an unknown dtype, or an invalid number of threads.
 
     Example:
         >>> from ase.build import bulk
@@ -109,7 +109,7 @@ class Potential(BasePotential):
     def _with_engine(self) -> BasePotential:
         """Return this model on an installed engine, for second derivatives."""
         process = os.getpid()
-        if self._engine is None or self._engine[0] != process:  # engines do not all survive a fork
+        if self._engine is None or self._engine[0] != process:  # not all engines survive a fork
             engine = engines.load_engine(self._weights, dtype=self.dtype, kernel="plain", device="cpu")
             self._engine = process, engine
         return self._engine[1]

@@ -1,9 +1,9 @@
 """Tables of the radial functions: piecewise polynomials in place of the radial MLP.
 
-At given weights the radial weights of a layer are functions of the distance alone. They are analytic, so
+At given parameters the radial weights of a layer are functions of only the distance. They are analytic, so
 that interpolation at Chebyshev nodes converges geometrically; and they are steep at short distances only.
-Segments are halved until polynomial and MLP agree, value and slope, between the nodes. All is computed in
-float64, from values alone.
+Segments are halved until polynomial and MLP agree in value and slope between the nodes. Everything is
+computed in float64, from function values only.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     Matrices = Sequence[Float[np.ndarray, "n_in n_out"]]
 
 DEGREES = {"float32": 6, "float64": 11}
-"""Of the polynomials, by precision: measured, see docs/native.md."""
+"""Degree of the polynomials, by precision; measured, see docs/native.md."""
 
 BOUNDS = {"float32": 1e-7, "float64": 1e-11}
-"""How far a table may be from the MLP, over the largest radial weight of the layer in the segment, or a
+"""Largest error of a table relative to the largest radial weight of the layer in the segment, or to a
 thirtieth of the largest of all. Slopes count per half a segment."""
 
 COARSEST = 32
@@ -42,10 +42,10 @@ class Tables:
 
     Attributes:
         cells: Segment of each of the finest equal parts of ``[0, cutoff]``.
-        middles: Of the segments, A.
+        middles: Centres of the segments, A.
         halves: Half widths of the segments, A.
-        coefficients: Of each layer, by ascending power.
-        error: The largest found, as in ``BOUNDS``.
+        coefficients: Coefficients of each layer, by ascending power.
+        error: The largest error, as in ``BOUNDS``.
     """
 
     cells: Int32[np.ndarray, " n_cells"]
@@ -61,7 +61,7 @@ def radial_mlp(
     """Evaluate radial weights of all paths and their slopes, 1/A (docs/architecture.md, edges and layer).
 
     Args:
-        matrices: Of the radial MLP, first to last.
+        matrices: Matrices of the radial MLP, first to last.
         distances: A; positive, at most the cutoff.
         spec: The model's specification.
     """
@@ -85,7 +85,7 @@ def radial_mlp(
 
 
 class _Interpolation:
-    """Polynomials of one degree through Chebyshev nodes, and the places where they are judged."""
+    """Polynomials of one degree through Chebyshev nodes, and the points where their error is checked."""
 
     def __init__(self, degree: int) -> None:
         self.nodes = np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
@@ -100,7 +100,7 @@ class _Interpolation:
         self._slopes[:, 1:] = self._values[:, :-1] * np.arange(1, degree + 1)
 
     def coefficients(self, values: np.ndarray) -> np.ndarray:
-        """Go from values at the nodes, (segment, node, weight), to powers, (segment, power, weight)."""
+        """Convert values at the nodes, (segment, node, weight), to powers, (segment, power, weight)."""
         return np.matmul(self._to_powers, values)
 
     def errors(self, coefficients: np.ndarray, values: np.ndarray, slopes: np.ndarray) -> np.ndarray:
@@ -116,15 +116,15 @@ def tabulate(layers: Sequence[Matrices], spec: ModelSpec, dtype: str) -> Tables:
         layers: Matrices of each layer's radial MLP, first to last, float64.
         spec: The model's specification; its ``radial_polynomial_p`` must be whole, since other powers are
             not smooth at distance zero.
-        dtype: Precision that the table is for.
+        dtype: Precision of the table.
 
     Raises:
-        SpecError: If halving does not help.
+        SpecError: If halving does not suffice.
     """
     interpolation = _Interpolation(DEGREES[dtype])
     largest = _largest(layers, spec)
     if not np.isfinite(largest).all():
-        raise SpecError("the radial functions are not finite; mend the parameters layers.*.radial.*")
+        raise SpecError("the radial functions are not finite; correct the parameters layers.*.radial.*")
     accepted: list[tuple[int, np.ndarray, list[np.ndarray]]] = []
     pending, worst, half = np.arange(COARSEST), 0.0, 0.0
     for level in range(_MOST_HALVINGS + 1):

@@ -1,4 +1,4 @@
-"""A digest of the library's sources, by which a library is recognised that was compiled from others.
+"""A digest of the library's sources, to detect a library that was compiled from other sources.
 
     python -m nequix.native.sources digest.inc
 

@@ -86,7 +86,7 @@ class NativeKernel(Kernel):
 
         Raises:
             BackendUnavailable: If no model is bound.
-            GraphError: For atoms or edges that cannot be; JAX tells of most by an error of its own.
+            GraphError: For invalid atoms or edges; JAX reports most of them with its own error type.
             NotImplementedError: If it is differentiated forwards, in JAX a TypeError, or by ``torch.func``.
         """
         check_fork("cpu")
@@ -105,7 +105,7 @@ class NativeKernel(Kernel):
     def convolve(
         self, plan: LayerPlan, features: Features, weights: Array, edges: Edges, n_nodes: int
     ) -> Features:
-        """Leave single layers, whose derivatives of any order are asked for, to the plain kernel.
+        """Use the plain kernel for single layers, which need derivatives of any order.
 
         Args:
             plan: The layer's tables.

@@ -75,7 +75,7 @@ def _find_classes() -> tuple[Any, Any]:
     package = importlib.import_module("openequivariance")
     if getattr(package, "TensorProductConv", None) is None:
         raise RuntimeError(
-            "openequivariance was imported without its PyTorch half; start anew without OEQ_NOTORCH=1 and "
+            "openequivariance was imported without its PyTorch half; start again without OEQ_NOTORCH=1 and "
             "with PyTorch imported before a JAX model is made"
         )
     return package.TPProblem, package.TensorProductConv

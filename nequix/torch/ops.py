@@ -49,7 +49,7 @@ def one_hot(index: Array, size: int, like: Array) -> Array:
 
 
 def split(values: Array, sizes: Sequence[int], axis: int) -> Sequence[Array]:
-    """Cut an array into pieces, whose derivatives are put together again at once.
+    """Split an array into pieces; their derivatives are joined in one step.
 
     Args:
         values: An array.

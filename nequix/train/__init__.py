@@ -1,1 +1,1 @@
-"""Training with JAX; what it writes, either engine reads."""
+"""Training with JAX; either engine reads the resulting files."""

@@ -21,7 +21,7 @@ from nequix.io.files import write_atomic
 from nequix.io.limits import check_regular
 
 FORMAT = Format("checkpoint", (Change({"rest.data": {}}),))
-"""Versions of checkpoints: a record of the ``arrays`` by their places in the state, and the ``rest``.
+"""Versions of checkpoints: a record of the ``arrays`` by their position in the state, and the ``rest``.
 
 Version 1 has no digests of the data.
 """
@@ -31,11 +31,11 @@ _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, safetens
 
 
 class DamagedCheckpoint(DataError):
-    """A checkpoint that is not what was written."""
+    """A checkpoint that differs from what was written."""
 
 
 def leaves_by_name(tree: Any) -> dict[str, Any]:
-    """List the arrays of a tree by their places in it.
+    """Return the arrays of a tree by their position in it.
 
     Args:
         tree: Any tree of arrays.
@@ -44,18 +44,18 @@ def leaves_by_name(tree: Any) -> dict[str, Any]:
 
 
 def save_checkpoint(path: Path, state: Any, rest: dict[str, Any]) -> None:
-    """Write a checkpoint, whole or not at all.
+    """Write a checkpoint atomically.
 
     Args:
-        path: The file to make or replace.
+        path: The file to create or replace.
         state: A tree of arrays.
-        rest: Anything else that JSON can hold: the loader's position, the best loss, the configuration.
+        rest: Anything else that JSON can store: the loader's position, the best loss, the configuration.
 
     Raises:
-        WeightsError: If it cannot be written; what was there before stays.
+        WeightsError: If it cannot be written; an existing file is kept.
     """
     arrays = {name: np.asarray(leaf) for name, leaf in leaves_by_name(state).items()}
-    # One key only: the library writes several in random order, and equal states must make equal files.
+    # One key only: the library writes several in random order, but equal states must give equal files.
     record = {"version": FORMAT.version, "rest": rest, "checksum": _checksum(arrays, rest)}
     metadata = {"json": json.dumps(record, allow_nan=False)}
     write_atomic(path, [safetensors.numpy.save(arrays, metadata)])
@@ -66,14 +66,14 @@ def load_checkpoint(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
 
     Args:
         path: The file.
-        like: A state of the same configuration, whose tree, shapes and dtypes the arrays must fit.
+        like: A state of the same configuration; the arrays must match its tree, shapes and dtypes.
 
     Returns:
         The state, as NumPy arrays in the tree of ``like``, and the rest.
 
     Raises:
-        DamagedCheckpoint: If it is missing, or not what was written.
-        DataError: If it is of another configuration, naming the array, or of a newer version.
+        DamagedCheckpoint: If it is missing or differs from what was written.
+        DataError: If it belongs to another configuration, naming the array, or has a newer version.
     """
     try:
         check_regular(path)
@@ -95,7 +95,7 @@ def load_checkpoint(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
     if arrays.keys() != expected.keys():
         odd = sorted(arrays.keys() ^ expected.keys())
         raise DataError(
-            f"{path}: is of another configuration: {odd[:3]} are not in both; use that of the run"
+            f"{path}: belongs to another configuration: {odd[:3]} are not in both; use that of the run"
         )
     for name, leaf in expected.items():
         if arrays[name].shape != leaf.shape or arrays[name].dtype != leaf.dtype:
@@ -107,7 +107,7 @@ def load_checkpoint(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def load_newest(paths: Sequence[Path], like: Any) -> tuple[Any, dict[str, Any]] | None:
-    """Read the newest checkpoint that is whole, with a warning that names those that are not.
+    """Read the newest intact checkpoint, with a warning that names damaged ones.
 
     Args:
         paths: Checkpoints, the newest last.
@@ -117,8 +117,8 @@ def load_newest(paths: Sequence[Path], like: Any) -> tuple[Any, dict[str, Any]] 
         What :func:`load_checkpoint` returns; None where there are no paths.
 
     Raises:
-        DamagedCheckpoint: If none is whole.
-        DataError: If one is of another configuration.
+        DamagedCheckpoint: If none is intact.
+        DataError: If one belongs to another configuration.
     """
     damaged: DamagedCheckpoint | None = None
     for path in reversed(paths):
@@ -128,11 +128,11 @@ def load_newest(paths: Sequence[Path], like: Any) -> tuple[Any, dict[str, Any]] 
             damaged = error
             continue
         if damaged is not None:
-            warnings.warn(f"{damaged}; going on from {path}", RuntimeWarning, stacklevel=2)
+            warnings.warn(f"{damaged}; resuming from {path}", RuntimeWarning, stacklevel=2)
         return loaded
     if damaged is not None:
         raise DamagedCheckpoint(
-            f"{damaged} of {len(paths)}, but none is whole; delete {paths[0].parent} to begin anew"
+            f"{damaged} of {len(paths)}, but none is intact; delete {paths[0].parent} to begin again"
         )
     return None
 

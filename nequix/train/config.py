@@ -26,7 +26,7 @@ from nequix.train.yaml_config import WrongValue, read_yaml
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The model's hyper-parameters; what depends on the data comes from its statistics.
+    """The model's hyper-parameters; values that depend on the data come from its statistics.
 
     Attributes:
         cutoff: A.
@@ -42,7 +42,7 @@ class ModelConfig:
         atom_energies: eV by atomic number; by default fitted to the training data. A file may name symbols.
 
     Raises:
-        DataError: For values that the specification refuses, naming one.
+        DataError: For values that the specification rejects, naming one.
     """
 
     cutoff: Positive
@@ -60,7 +60,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.atomic_numbers is not None:
             object.__setattr__(self, "atomic_numbers", sorted(self.atomic_numbers))
-        # The data's statistics are not known yet; these would do for any.
+        # The data's statistics are not known yet; these values are valid for any.
         usual = {"atomic_numbers": (1,), "avg_n_neighbors": 1.0, "scale": 1.0, "shift": 0.0}
         own = self._own()
         for name, value in own.items():
@@ -80,15 +80,15 @@ class ModelConfig:
 
         Args:
             atomic_numbers: Known elements.
-            avg_n_neighbors: Mean number of edges an atom.
-            scale: RMS of the force components, eV/A, or what stands for it (docs/data.md, statistics).
-            shift: Mean energy an atom beyond the atom energies, eV.
+            avg_n_neighbors: Mean number of edges per atom.
+            scale: RMS of the force components, eV/A, or its substitute (docs/data.md, statistics).
+            shift: Mean energy per atom in excess of the atom energies, eV.
         """
         own = {**self._own(), "atomic_numbers": atomic_numbers}
         return ModelSpec(**own, avg_n_neighbors=avg_n_neighbors, scale=scale, shift=shift)
 
     def _own(self) -> dict[str, Any]:
-        """Return the fields of the specification that are given here."""
+        """Return the fields of the specification that are set here."""
         own = dataclasses.asdict(self)
         del own["atom_energies"]
         if self.atomic_numbers is None:
@@ -98,20 +98,20 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where the data are and how they are packed.
+    """The location of the data and how they are packed.
 
     Attributes:
         train: Sources of labelled structures.
         valid: Sources for validation; by default a fraction of ``train``.
-        valid_fraction: Fraction held out, where ``valid`` is not given.
-        batch_size: Structures a step on average, over all devices.
+        valid_fraction: Held-out fraction, if ``valid`` is not given.
+        batch_size: Average number of structures per step, over all devices.
         workers: Processes that build graphs; 0 builds them in the training process.
-        energy_key: Where energies are in both, if not under a usual key (docs/data.md, conventions).
-        forces_key: The same of forces.
-        stress_key: The same of stresses.
-        virial_key: The same of virials, which are read as stresses.
-        memory: GiB for structures of ``train`` and their graphs, which are then built once. Workers share it,
-            but not what they keep: one makes the most of it.
+        energy_key: Key of the energies in both, if not a standard one (docs/data.md, conventions).
+        forces_key: Key of the forces.
+        stress_key: Key of the stresses.
+        virial_key: Key of the virials, which are converted to stresses.
+        memory: GiB for structures of ``train`` and their graphs, which are then built once. Workers divide it
+            and cache separately, so a single worker uses it best.
     """
 
     train: list[str]
@@ -127,28 +127,29 @@ class DataConfig:
 
     @property
     def label_keys(self) -> LabelKeys:
-        """Where labels are."""
+        """Keys of the labels."""
         return LabelKeys.of(self.energy_key, self.forces_key, self.stress_key, self.virial_key)
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """The course of the run.
+    """Settings of the run.
 
     Attributes:
-        epochs: Passes over the training data.
-        seed: Of the initial values, the split and the order.
+        epochs: Number of passes over the training data.
+        seed: Random seed of the initial values, the split and the order.
         dtype: ``float32`` or ``float64``.
         kernel: Convolution kernel.
         ema_decay: Decay of the moving average of the parameters in the long run.
-        packs: Parts of a batch; a multiple of the number of devices, which share them.
+        packs: Parts of a batch; a multiple of the number of devices, among which they are divided.
         checkpoint_every: Steps between checkpoints.
-        keep: Checkpoints kept, beside the best.
+        keep: Number of checkpoints to keep, in addition to the best.
         validate_every: Epochs between validations.
-        patience: Validations without a new best after which the run ends; by default it takes all epochs.
+        patience: Number of validations without a new best after which the run ends; by default all epochs
+            run.
 
     Raises:
-        DataError: If there is no such kernel.
+        DataError: If the kernel is unknown.
     """
 
     epochs: Count
@@ -174,7 +175,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class ProvenanceConfig:
-    """What the trained file says of itself.
+    """Provenance that is recorded in the trained file.
 
     Attributes:
         name: Its name.
@@ -197,13 +198,13 @@ class TrainConfig:
 
     Attributes:
         model: The model's hyper-parameters.
-        data: Where the data are.
+        data: Training and validation data.
         loss: Weights of the loss.
         optimizer: How parameters are updated.
-        run: The course of the run.
-        provenance: What the trained file says of itself.
-        stop: When a loss counts as exploding.
-        log: Who is told what is measured.
+        run: Settings of the run.
+        provenance: Provenance that is recorded in the trained file.
+        stop: When the loss counts as diverging.
+        log: Trackers that receive the metrics, and figures.
         forces_first: Whether structures with forces are held out first if few are held out.
     """
 
@@ -222,7 +223,7 @@ FORMAT = Format("training configuration")
 """Versions of configurations, in YAML and as a run records them; fields are named like ``run.epochs``."""
 
 FREE = ("log", "stop", "provenance", "data.workers", "data.memory", "run.keep", "run.checkpoint_every")
-"""Keys that may change when a run goes on: they change none of its numbers."""
+"""Keys that may change when a run is resumed, because they do not affect its numbers."""
 
 C = TypeVar("C", bound=TrainConfig)
 
@@ -246,7 +247,7 @@ def read_config(path: str | os.PathLike[str]) -> TrainConfig:
         if not any(f"unknown key {key!r}" in str(error) for key in FINETUNING_ONLY):
             raise
         raise DataError(
-            f"{path}: a configuration of `nequix finetune`, which has other keys: nequix finetune DATA "
+            f"{path}: a configuration for `nequix finetune`, which has other keys: nequix finetune DATA "
             f"-o FOLDER --config {path}"
         ) from None
     if config.loss.hessian is not None:
@@ -258,7 +259,7 @@ def overlay(config: C, path: str | os.PathLike[str]) -> C:
     """Replace the values that a file names.
 
     Args:
-        config: Has all values.
+        config: A complete configuration.
         path: A YAML file with some of the keys.
 
     Raises:
@@ -268,7 +269,7 @@ def overlay(config: C, path: str | os.PathLike[str]) -> C:
 
 
 def to_json(config: TrainConfig) -> str:
-    """Write a configuration as a run records it, with its version.
+    """Serialise a configuration as a run records it, with its version.
 
     Args:
         config: The configuration.
@@ -277,23 +278,23 @@ def to_json(config: TrainConfig) -> str:
 
 
 def same_run(recorded: str, now: TrainConfig) -> bool:
-    """Tell whether two configurations are of the same run.
+    """Return whether two configurations belong to the same run.
 
     Args:
         recorded: JSON that a run has recorded, of this or an older version.
-        now: The other one.
+        now: The current configuration.
     """
     return not changes(recorded, now)
 
 
 def changes(recorded: str, now: TrainConfig) -> list[str]:
-    """List the keys in which two configurations differ, with both values.
+    """List the keys with different values in two configurations, with both values.
 
-    Keys that change no number of a run do not count (:data:`FREE`).
+    Keys that do not affect a run's numbers do not count (:data:`FREE`).
 
     Args:
         recorded: JSON that a run has recorded, of this or an older version.
-        now: The other one.
+        now: The current configuration.
     """
     try:
         before, after = (dict(_stated(_current(text))) for text in (recorded, to_json(now)))
@@ -302,17 +303,17 @@ def changes(recorded: str, now: TrainConfig) -> list[str]:
     except ValueError:
         return ["the recorded configuration cannot be read"]
     keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-    return [f"{key}: {_told(before, key)} then, {_told(after, key)} now" for key in keys]
+    return [f"{key}: {_describe(before, key)} then, {_describe(after, key)} now" for key in keys]
 
 
 def _current(text: str) -> dict[str, Any]:
-    """Bring a recorded configuration to the current version; the first release recorded none."""
+    """Upgrade a recorded configuration to the current version; the first release recorded none."""
     record = strict_json.parse_object(text)
     return FORMAT.upgrade(record, record.pop("version", 1))
 
 
 def _stated(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """List all keys, as ``run.epochs``, with their values."""
+    """List all keys, e.g. ``run.epochs``, with their values."""
     for key, value in values.items():
         name = f"{above}{key}"
         if name in FREE or value is None:
@@ -323,5 +324,5 @@ def _stated(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]
             yield name, value
 
 
-def _told(values: dict[str, Any], key: str) -> str:
+def _describe(values: dict[str, Any], key: str) -> str:
     return f"{values[key]!r:.60}" if key in values else "nothing"

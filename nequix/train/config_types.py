@@ -1,4 +1,4 @@
-"""What numbers in a configuration may be; a value beyond is named with its line."""
+"""Allowed ranges of numbers in a configuration."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from nequix.core.suggest import did_you_mean
 
 @dataclass(frozen=True)
 class Range:
-    """An interval; infinity and NaN are in none.
+    """An interval; it never contains infinity or NaN.
 
     Attributes:
         least: The smallest value.
         below: All values are smaller.
-        positive: Whether ``least`` itself is left out.
+        positive: Whether ``least`` itself is excluded.
     """
 
     least: float = 0
@@ -29,47 +29,47 @@ class Range:
         return self.least <= value < self.below and not (self.positive and value == self.least)
 
     def __str__(self) -> str:
-        told = f"above {self.least:g}" if self.positive else f"from {self.least:g} on"
-        return told if self.below == float("inf") else f"{told} and below {self.below:g}"
+        limits = f"above {self.least:g}" if self.positive else f"from {self.least:g} on"
+        return limits if self.below == float("inf") else f"{limits} and below {self.below:g}"
 
     def read(self, value: Any) -> Any:
-        """Return the number that a value stands for; others stay as they are.
+        """Convert a value to a number if it represents one; otherwise return it unchanged.
 
         Args:
-            value: What a file holds.
+            value: The value in the file.
         """
         return value
 
     def wanted(self, kind: str, value: Any) -> str:
-        """Say what would be right.
+        """Describe the allowed values.
 
         Args:
             kind: ``int`` or ``float``.
-            value: What was wrong.
+            value: The wrong value.
         """
         return f"{kind} {self}"
 
 
 class Elements(Range):
-    """Atomic numbers, for which symbols stand as well."""
+    """Atomic numbers, also given as symbols."""
 
     def read(self, value: Any) -> Any:
-        """Return the atomic number of a symbol; others stay as they are.
+        """Return the atomic number of a symbol; return other values unchanged.
 
         Args:
-            value: What a file holds.
+            value: The value in the file.
         """
         return atomic_numbers.get(value, value) if isinstance(value, str) else value
 
     def wanted(self, kind: str, value: Any) -> str:
-        """Say what would be right.
+        """Describe the allowed values.
 
         Args:
             kind: ``int``.
-            value: What was wrong.
+            value: The wrong value.
         """
         hint = did_you_mean(value, atomic_numbers) if isinstance(value, str) else ""
-        if value is False:  # YAML takes No for it
+        if value is False:  # YAML parses No as false
             hint = "; nobelium needs quotes: 'No'"
         return f"a chemical symbol or an atomic number from {self.least} to {self.below - 1}{hint}"
 

@@ -1,4 +1,4 @@
-"""When a run has to stop: a loss that is not finite, or that explodes."""
+"""Divergence monitor: stop a run if the loss is not finite or explodes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from nequix.io.files import write_atomic
 from nequix.train.config_types import Count, Positive
 
 WINDOW = 100
-"""Steps whose median is the usual loss."""
+"""Number of steps for the median that defines the usual loss."""
 
 LEAST = 20
-"""Steps before which nothing is usual."""
+"""Number of steps before the usual loss is defined."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,9 @@ class StopConfig:
     """When a loss counts as exploding.
 
     Attributes:
-        factor: How many times the usual loss is too much; the usual one is the median of recent steps.
-        steps: Steps in a row that must be so bad. A single structure with absurd labels spoils one or two.
+        factor: Multiple of the usual loss that is too large; the usual loss is the median of recent steps.
+        steps: Number of consecutive steps that must exceed it. A single structure with absurd labels spoils
+            one or two.
     """
 
     factor: Positive = 20.0
@@ -37,12 +38,12 @@ class StopConfig:
 
 
 class DivergenceMonitor:
-    """Judges every step.
+    """Checks every step.
 
     Args:
         config: When a loss counts as exploding.
-        path: The file that lists the structures of the steps that were bad.
-        losses: Of the steps so far, if the run goes on.
+        path: The file that lists the structures of the bad steps.
+        losses: Losses of the steps so far, if the run is resumed.
     """
 
     def __init__(self, config: StopConfig, path: Path, losses: Iterable[float] = ()) -> None:
@@ -51,7 +52,7 @@ class DivergenceMonitor:
         self._bad: list[dict[str, Any]] = []
 
     def judge(self, step: int, values: dict[str, float], names: Sequence[str]) -> None:
-        """Take note of a step.
+        """Record and check a step.
 
         Args:
             step: The step.
@@ -61,16 +62,16 @@ class DivergenceMonitor:
         Raises:
             DataError: If the run has to stop; the structures of the bad steps are then listed in the file.
         """
-        told = {"step": step, "metrics": {name: repr(value) for name, value in values.items()}}
+        record = {"step": step, "metrics": {name: repr(value) for name, value in values.items()}}
         if not np.isfinite(list(values.values())).all():
-            self._bad.append({**told, "names": list(names)})
+            self._bad.append({**record, "names": list(names)})
             self._stop(f"step {step}: the loss is not finite ({values})")
         usual = statistics.median(self._usual) if len(self._usual) >= LEAST else float("inf")
         if values["loss"] <= self._config.factor * usual:
             self._bad.clear()
             self._usual.append(values["loss"])
             return
-        self._bad.append({**told, "usual_loss": usual, "names": list(names)})
+        self._bad.append({**record, "usual_loss": usual, "names": list(names)})
         if len(self._bad) >= self._config.steps:
             self._stop(
                 f"step {step}: the loss explodes: {len(self._bad)} steps above {self._config.factor:g} times "

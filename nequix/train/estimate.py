@@ -1,4 +1,4 @@
-"""What a run would take: time without compilation, and memory, from a few steps that are not kept."""
+"""Estimate of a run's time, without compilation, and memory, from a few discarded steps."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from nequix.io.interrupts import compiling
 from nequix.train.processes import anywhere
 
 LEAST_SECONDS = 1.0
-"""Steps are added until they took this long together, since other programs may have delayed some."""
+"""Seconds of measured steps at least, because other programs may delay some."""
 
 
 def time_steps(
     next_data: Callable[[], Any], take_step: Callable[[Any], object], n_left: int, n_steps: int
 ) -> tuple[float, float]:
-    """Measure the first step, which compiles, and the median of those after it.
+    """Measure the time of the first step, which compiles, and the median of the following ones.
 
     Args:
         next_data: Returns the data of the next step.
         take_step: Takes a step and waits for its end.
-        n_left: Steps for which there are data.
-        n_steps: How many to take after the first one, or more while they are quick. The first of them has the
+        n_left: Number of steps for which there are data.
+        n_steps: Number of steps after the first one, or more if they are fast. The first of them uses the
             data of the step that compiled, so that even a run of one step is timed without compilation.
 
     Returns:
-        Seconds of the step that compiles, and of the others in the median, data included.
+        Seconds of the step that compiles, and the median of the others, including data loading.
     """
     data = next_data()
     with compiling("JAX compiles the training step"):
@@ -50,7 +50,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def describe_cost(epoch: float, compilation: float, graphs: float) -> str:
-    """Say what a run takes.
+    """Describe the time and memory of a run.
 
     Args:
         epoch: Seconds per epoch.
@@ -59,7 +59,7 @@ def describe_cost(epoch: float, compilation: float, graphs: float) -> str:
     """
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # kilobytes on Linux
     cost = (
-        f"{epoch:.3g} s an epoch; {compilation:.3g} s to compile; peak memory {peak:.2f} GiB, later up to "
+        f"{epoch:.3g} s per epoch; {compilation:.3g} s to compile; peak memory {peak:.2f} GiB, later up to "
         f"{graphs:g} GiB more for graphs"
     )
     device = jax.local_devices()[0].memory_stats()  # None on a CPU

@@ -56,15 +56,15 @@ class Evaluation:
         return {"loss": float(loss), **{name: sums[name] / totals[name] for name in sums if totals[name] > 0}}
 
     def predictions(self, parameters: Parameters, loader: Loader) -> Predictions:
-        """Put the labels of this process's part of the data beside what the model says.
+        """Collect labels and predictions of this process's part of the data.
 
         Args:
             parameters: Every parameter of the model.
             loader: One epoch of the data.
         """
         pairs = []
-        for batches, (_, _, told) in self._batches(parameters, loader):
-            pairs += zip(batches, gather(told), strict=True)
+        for batches, (_, _, predictions) in self._batches(parameters, loader):
+            pairs += zip(batches, gather(predictions), strict=True)
         return collect_predictions(self._spec, pairs, np.asarray(parameters["atom_energies"], float))
 
     def _batches(

@@ -40,7 +40,7 @@ def draw(folder: Path, rows: Sequence[dict[str, str]], predictions: Predictions 
     Args:
         folder: Where.
         rows: Its history.
-        predictions: Of the validation data, if there are any.
+        predictions: Predictions for the validation data, if there are any.
     """
     figures = {CURVES: learning_curves(rows)}
     if predictions is not None:
@@ -52,9 +52,9 @@ def draw(folder: Path, rows: Sequence[dict[str, str]], predictions: Predictions 
 
 
 def learning_curves(rows: Sequence[dict[str, str]]) -> Figure:
-    """Draw the loss and the mean errors against the steps, of training and of validation.
+    """Draw the training and validation loss and mean errors against the steps.
 
-    Training has a value for every record, which scatter: a faint line, and their running median.
+    Training values scatter from record to record: they are a faint line with a running median.
 
     Args:
         rows: A history.
@@ -94,11 +94,11 @@ def _draw_curves(axis: Axes, rows: Sequence[dict[str, str]], name: str, factor: 
 
 
 def running_median(values: Float[np.ndarray, " n"], window: int) -> Float[np.ndarray, " n"]:
-    """Return the median of each value and its neighbours, fewer of them at the ends.
+    """Return the median of each value and its neighbours, with fewer neighbours at the ends.
 
     Args:
         values: In order.
-        window: How many values count for each.
+        window: Number of values per median.
     """
     before, after = (window - 1) // 2, window // 2
     return np.array([np.median(values[max(0, i - before) : i + after + 1]) for i in range(len(values))])
@@ -109,20 +109,23 @@ def collect_predictions(
     pairs: Sequence[tuple[Batch, loss.Predictions]],
     atom_energies: Float[np.ndarray, " n_species"],
 ) -> Predictions:
-    """Put labels beside predictions, without padding.
+    """Collect labels and predictions, without padding.
 
     Args:
         spec: The model's specification.
-        pairs: Batches, and what the model says of each.
+        pairs: Batches with their predictions.
         atom_energies: eV; added to the predictions.
     """
     return Predictions.join([_without_padding(spec, *pair, atom_energies) for pair in pairs])
 
 
 def _without_padding(
-    spec: ModelSpec, batch: Batch, told: loss.Predictions, atom_energies: Float[np.ndarray, " n_species"]
+    spec: ModelSpec,
+    batch: Batch,
+    predictions: loss.Predictions,
+    atom_energies: Float[np.ndarray, " n_species"],
 ) -> Predictions:
-    energy = np.asarray(told.energy, float) + composition(batch, spec.n_species) @ atom_energies
+    energy = np.asarray(predictions.energy, float) + composition(batch, spec.n_species) @ atom_energies
     n, atoms = len(batch.names), batch.node_mask
 
     def known(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -137,6 +140,6 @@ def _without_padding(
         forces=forces[atoms],
         stress=known(batch.stress, batch.stress_mask * batch.stress_weight)[:n],
         predicted_energy=energy[:n],
-        predicted_forces=np.asarray(told.forces, float)[atoms],
-        predicted_stress=np.asarray(told.stress, float)[:n],
+        predicted_forces=np.asarray(predictions.forces, float)[atoms],
+        predicted_stress=np.asarray(predictions.stress, float)[:n],
     )

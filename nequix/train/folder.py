@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and that one process at a time trains in it."""
+"""The run directory: it belongs to one configuration, and one process at a time trains in it."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from nequix.train.config import TrainConfig, changes, to_json
 from nequix.train.processes import anywhere
 
 CONFIG = "config.json"
-"""The configuration that the folder is of."""
+"""File of the folder's configuration."""
 
 MODEL = "model.safetensors"
 """The trained file: the moving average of the parameters."""
 
 
 class Folder:
-    """A run's folder, as a process that may train in it sees it; made if it is missing.
+    """A run directory as seen by a process that may train in it; created if missing.
 
     Args:
         path: The folder.
         config: The configuration of the run.
 
     Raises:
-        DataError: If it cannot be made, or holds a run of another configuration.
+        DataError: If it cannot be created, or contains a run with another configuration.
     """
 
     def __init__(self, path: Path, config: TrainConfig) -> None:
@@ -41,13 +41,15 @@ class Folder:
         noted = path / CONFIG
         changed = changes(noted.read_text(), config) if noted.exists() else []
         self._seen = self.checkpoints()
-        # Before its first checkpoint a run can be replaced by another one, unless it lives. When it is
+        # Before its first checkpoint a run can be replaced by another one, unless its process is alive. When
+        # it is
         # complete, its checkpoints may have been deleted.
         kept = bool(self._seen) or (path / MODEL).exists()
         if anywhere(bool(changed) and (kept or self._locked())):
-            told = "; ".join(changed) or "as another process of this one finds"
+            difference = "; ".join(changed) or "as another process of this run found"
             raise DataError(
-                f"{path}: holds a run of another configuration ({told}); put these values back, or choose "
+                f"{path}: contains a run with another configuration ({difference}); put these values back, "
+                "or choose "
                 "another folder"
             )
 
@@ -69,24 +71,24 @@ class Folder:
         return sorted((self._path / "checkpoints").glob("step-*.safetensors"))
 
     def seen(self) -> list[Path]:
-        """List the checkpoints; later ones, unless it is called again, are another process's."""
+        """List the checkpoints; those that appear later, without another call, belong to another process."""
         self._seen = self.checkpoints()
         return self._seen
 
     def note(self) -> None:
-        """Note the configuration in the folder, which no checkpoint stands without."""
+        """Record the configuration in the folder, before any checkpoint."""
         path = self._path / CONFIG
         if not path.exists() or path.read_text() != self.text:
             write_atomic(path, [self.text.encode()])
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other processes from training in the folder, and note the configuration in it.
+        """Keep other processes from training in the folder, and record the configuration.
 
         With several processes the first one does so for all.
 
         Raises:
-            DataError: In all of them, if another process trains in it, or has done so meanwhile.
+            DataError: In all processes, if another process trains in it or has done so in the meantime.
         """
         with contextlib.ExitStack() as stack:
             failure: NequixError | None = None
@@ -95,32 +97,34 @@ class Folder:
                     self._lock(stack)
                     if self.checkpoints() != self._seen:
                         raise DataError(
-                            f"{self._path}: another process has trained in this folder meanwhile; give the "
-                            "same command again: it goes on from the last checkpoint"
+                            f"{self._path}: another process has trained in this folder in the meantime; give "
+                            "the "
+                            "same command again: it resumes from the last checkpoint"
                         )
                     self.note()
                 except NequixError as error:
                     failure = error
             if anywhere(failure is not None):
-                raise failure or DataError(f"{self._path}: cannot be trained in; see what process 0 said")
+                raise failure or DataError(f"{self._path}: cannot be trained in; see the output of process 0")
             yield
 
     def _lock(self, stack: contextlib.ExitStack) -> None:
         try:
-            # A second, since one that only asks holds it for a moment.
+            # Wait a second, because a process that only checks has the lock for a moment.
             stack.enter_context(lock(self._path / LOCK, timeout=1))
         except Busy:
             raise DataError(
-                f"{self._path}: another process trains in this folder; wait for its end, or choose another "
+                f"{self._path}: another process trains in this folder; wait until it ends, or choose another "
+                " "
                 "folder"
             ) from None
         except NoLocks as error:  # some file systems have no locks
             warnings.warn(
-                f"{self._path}: cannot be locked ({error}); see to it that no other process trains in it",
+                f"{self._path}: cannot be locked ({error}); make sure that no other process trains in it",
                 RuntimeWarning,
                 stacklevel=2,
             )
 
     def _locked(self) -> bool:
-        """Tell whether a process trains in the folder; only the first process asks."""
+        """Return whether a process trains in the folder; only the first process checks."""
         return jax.process_index() == 0 and is_locked(self._path / LOCK)

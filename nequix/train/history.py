@@ -1,4 +1,4 @@
-"""What a run measured, step by step, in a CSV file that outlives it."""
+"""The metrics of a run by step, in a CSV file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLUMNS = (*COLUMNS, "energies", "valid_energies")
 
 
 class History:
-    """A CSV file with a row a step, appended to.
+    """A CSV file with one row per step.
 
     Args:
         path: The file.
@@ -25,14 +25,14 @@ class History:
         self.path = path
 
     def rows(self) -> list[dict[str, str]]:
-        """Read all rows; what a full disk has left of the last one is none."""
+        """Read all complete rows; a truncated last row is ignored."""
         if not self.path.exists():
             return []
         with open(self.path, newline="") as handle:
             return list(csv.DictReader(line for line in handle if line.endswith("\n")))
 
     def cut(self, step: int) -> None:
-        """Forget what lies after a step, from which the run goes on.
+        """Drop everything after the step that the run resumes from.
 
         Args:
             step: The last step to keep.
@@ -49,7 +49,7 @@ class History:
 
         Args:
             step: The step.
-            values: Some of the columns.
+            values: Values of some columns.
 
         Raises:
             DataError: If it cannot be written.
@@ -60,8 +60,8 @@ class History:
         except OSError as error:
             raise DataError(
                 f"{self.path}: cannot be written ({error.strerror or error}); free disk space, then give the "
-                "same command: it goes on from the last checkpoint"
+                "same command: it resumes from the last checkpoint"
             ) from error
 
     def close(self) -> None:
-        """Do nothing: every row is in the file already."""
+        """Do nothing: every row is already in the file."""

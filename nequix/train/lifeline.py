@@ -1,8 +1,8 @@
 """Connections between the processes of a run, which the operating system closes when one of them dies.
 
 JAX notices a lost process when a collective operation fails, or after a minute without a sign of life; it
-then aborts the process from C++. A process that compiles meanwhile takes part in no operation. So each
-process keeps a connection to the first one, and a thread of its own waits for its end.
+then aborts the process from C++. A process that is compiling takes part in no operation. Therefore each
+process keeps a connection to the first one, and a separate thread waits for its end.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from jax.experimental.multihost_utils import broadcast_one_to_all
 from nequix.io.interrupts import is_compiling
 
 GRACE = 10.0
-"""Seconds that a process has to end by itself after another one was lost, unless it compiles."""
+"""Seconds that a process has to end by itself after another one was lost, unless it is compiling."""
 
 _TIMEOUT = 60.0
 _GOODBYE = b"."
@@ -37,7 +37,7 @@ def lifeline(host: str | None) -> Iterator[None]:
     only JAX notices losses.
 
     Args:
-        host: Where the other processes find the first one; None for its host name.
+        host: Address of the first process; None for its host name.
     """
     if jax.process_count() == 1:
         yield
@@ -69,7 +69,7 @@ def _connect(host: str | None) -> list[socket.socket]:
         shared = bytes(np.asarray(broadcast_one_to_all(name)).astype(np.uint8)).decode().strip()
         target, _, number = shared.rpartition(":")
         connections: list[socket.socket] = []
-        with contextlib.suppress(OSError):  # of a network that allows JAX's connections only
+        with contextlib.suppress(OSError):  # a network that only allows JAX's connections
             if server is None:
                 connections.append(socket.create_connection((target, int(number)), _TIMEOUT))
             else:
@@ -89,12 +89,12 @@ def _wait(connection: socket.socket, left: threading.Event) -> None:
     if left.is_set():
         return
     if not is_compiling():  # otherwise JAX may abort the process from C++ at any moment
-        time.sleep(GRACE)  # the main thread may know better what happened
+        time.sleep(GRACE)  # the main thread may raise a better error
         if left.is_set():
             return
     print(
         f"error: process {jax.process_index()} of {jax.process_count()} cannot continue: another one was "
-        "lost; see what it said, then start all of them again: they continue from the last checkpoint",
+        "lost; see its output, then start all of them again: they continue from the last checkpoint",
         file=sys.stderr,
         flush=True,
     )

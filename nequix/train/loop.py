@@ -1,4 +1,4 @@
-"""The course of a run: data, steps, validation, checkpoints, and the trained file at its end."""
+"""The training loop: data, steps, validation, checkpoints, and the trained file at the end."""
 
 from __future__ import annotations
 
@@ -54,30 +54,30 @@ from nequix.train.streams import (
 from nequix.train.trackers import Tracker, close_all, open_trackers
 
 BEST = "best.safetensors"
-"""The same at the best validation so far."""
+"""The trained file at the best validation so far."""
 
 Report = Callable[[int, int, dict[str, float]], None]
 
 
 class Run:
-    """A training run in a folder; made again with the same configuration, it goes on where it was.
+    """A training run in a folder; opened again with the same configuration, it resumes.
 
     Args:
-        config: What to do.
-        folder: Where the run keeps its files.
+        config: The configuration.
+        folder: The run directory.
         progress: Called with the number of structures that were read since, while sizes are measured.
 
     Attributes:
-        spec: The model that is trained.
-        statistics: Of the training data.
-        loader: Of the training data.
-        others: More training data of every step, taken in step with ``loader``.
-        valid: Of the validation data, if there are any.
-        valid_hessians: Of validation data with products of the Hessian, if there are any.
-        state: What a step changes.
+        spec: Specification of the model.
+        statistics: Statistics of the training data.
+        loader: Loader of the training data.
+        others: Additional training data of every step, read in step with ``loader``.
+        valid: Loader of the validation data, if there are any.
+        valid_hessians: Loader of validation data with products of the Hessian, if there are any.
+        state: The state that a step updates.
 
     Raises:
-        DataError: If the data or a checkpoint cannot be used, or the folder is of another configuration.
+        DataError: If the data or a checkpoint cannot be used, or the folder belongs to another configuration.
     """
 
     def __init__(
@@ -93,10 +93,10 @@ class Run:
             raise
 
     def _begin(self, progress: Callable[[int], None] | None) -> None:
-        """Measure the data, make the initial state, and go on from a checkpoint if there is one."""
+        """Compute data statistics, create the initial state, and resume from a checkpoint if there is one."""
         config, folder = self.config, self.folder
         train, valid = self._sources()
-        len(train)  # a stream, which has no length, is refused before it is read
+        len(train)  # a stream, which has no length, is rejected before it is read
         begun = bool(self._own.checkpoints())
         self.statistics, sizes = measured(train, config, folder, begun=begun, progress=progress)
         self.digests = {"training": self.statistics.digest}
@@ -116,7 +116,7 @@ class Run:
             found, sizes = measured_valid(valid, config, folder, begun=begun, progress=progress)
             self.digests["validation"] = found.digest
             self._refuse_unknown(valid, found)
-            named = config.data.valid is not None  # a part that is split off may have none by chance
+            named = config.data.valid is not None  # a split-off part may have none by chance
             refuse_unlabelled(valid, found.labels, config, "validation", every=False, named=named)
             self._validation = describe_validation(valid, found, config)
             refuse_no_atom_energies(valid, found, config, "validation", every=False)
@@ -131,7 +131,7 @@ class Run:
         self._refuse_changed()
 
     def _refuse_changed(self) -> None:
-        """Refuse data that are not those of the checkpoint: what was measured of them may be lost."""
+        """Reject data that differ from the checkpoint's: its statistics may not be available."""
         for name, digest in self._saved_digests.items():
             if digest and self.digests.get(name, digest) not in ("", digest):
                 raise DataError(
@@ -152,7 +152,7 @@ class Run:
         return open_sources(self.config)
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        """Allow float64 within, if the run is in float64; nothing global."""
+        """Allow float64 in the context, if the run uses float64, without a global setting."""
         return jax.enable_x64(self.config.run.dtype == "float64")
 
     def _specify(self) -> ModelSpec:
@@ -160,7 +160,7 @@ class Run:
         model, data = self.config.model, self.statistics
         if data.avg_n_neighbors == 0:
             raise DataError(
-                f"no atom of the {data.n_structures} structures for training has another one within "
+                f"no atom of the {data.n_structures} structures for training has a neighbour within "
                 f"model.cutoff = {model.cutoff:g} A; give a larger one, or positions and cells in A"
             )
         if (doubt := data.doubt()) is not None:
@@ -171,11 +171,11 @@ class Run:
         return model.spec(numbers, data.avg_n_neighbors, data.scale, data.shift)
 
     def _refuse_unknown(self, source: Source, found: Statistics) -> None:
-        """Refuse data with elements that the model does not know, before any step is taken."""
+        """Reject data with elements that the model does not know, before any step is taken."""
         refuse_unknown(source, found, self.spec)
 
     def _refuse_unlabelled(self, source: Source, found: Statistics) -> None:
-        """Refuse training data without labels that the loss weighs, before any step is taken."""
+        """Reject training data without labels that the loss weighs, before any step is taken."""
         refuse_unlabelled(source, found.labels, self.config, "training", every=True)
 
     def _initial(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -198,7 +198,7 @@ class Run:
         self._evaluation = Evaluation(self.spec, self.kernel, mesh, self.config.loss, run.dtype)
 
     def _next(self) -> tuple[list[str], list[Any]]:
-        """Return the names of a step's structures, and all of its data, on the devices."""
+        """Return the names of a step's structures, and its data on the devices."""
         energies = np.asarray(self.state.frozen["atom_energies"])
         run, atomic = self.config.run, self.config.loss.energies is not None
         return take(self.loader, self.others, self.mesh, run.dtype, energies, energies=atomic)
@@ -235,13 +235,15 @@ class Run:
             rest = {"loader": self.loader.state(), "best": best, "waited": self.waited, "data": self.digests}
             save_checkpoint(path, self.state, rest)
             found = self._own.checkpoints()
-            newer = [other for other in found if other.name > path.name]  # damaged: the run is not there yet
+            newer = [
+                other for other in found if other.name > path.name
+            ]  # damaged: the run has not reached that step
             for old in (*newer, *found[: len(found) - len(newer)][: -self.config.run.keep]):
                 old.unlink()
             self._own.seen()
 
     def describe(self) -> str:
-        """Say what will be trained on what, in a few lines."""
+        """Summarise model, data and training in a few lines."""
         fill = ", ".join(f"{part:.0%} of {name}" for name, part in self.loader.fill.items())
         budget, data = self.loader.budget, self.statistics
         return (
@@ -255,10 +257,10 @@ class Run:
         )
 
     def estimate(self, n_steps: int = 3) -> str:
-        """Take a few steps that are not kept, and say what an epoch would take; writes nothing.
+        """Take a few discarded steps and estimate the cost of an epoch; writes nothing.
 
         Args:
-            n_steps: How many, after one that compiles.
+            n_steps: Number of steps after the one that compiles.
         """
         if self.complete:
             return f"no steps are left: complete at step {self.loader.position} of {self.n_steps}"
@@ -274,7 +276,7 @@ class Run:
         return {name: float(x) for name, x in metrics.items() if float(counted.get(name, 1)) > 0}
 
     def train(self, report: Report | None = None) -> bool:
-        """Take all steps that are left, checkpoint, validate, and write the trained file.
+        """Take all remaining steps, checkpoint, validate, and write the trained file.
 
         Args:
             report: Called after every step with the step, their number, and the metrics.
@@ -289,7 +291,7 @@ class Run:
         """
         with self._precision(), losses_named(), self._own.held():
             if jax.process_index() == 0:
-                self.history.cut(self.loader.position or -1)  # before the first step there is the validation
+                self.history.cut(self.loader.position or -1)  # the validation precedes the first step
             return self._train(report)
 
     def _train(self, report: Report | None) -> bool:
@@ -329,19 +331,19 @@ class Run:
 
     @property
     def complete(self) -> bool:
-        """Whether all steps are done, or validations have been no better for as long as it has patience."""
+        """Whether all steps are done, or validations have not improved for ``patience`` validations."""
         patience = self.config.run.patience
         return self.loader.position >= self.n_steps or (patience is not None and self.waited >= patience)
 
     def _before_first(self) -> None:
-        """Do what comes before the first step."""
+        """Validate before the first step."""
 
     def _conclude(self) -> None:
         self.write()
 
     @contextlib.contextmanager
     def _followed(self) -> Iterator[None]:
-        """Have the guard and the trackers at hand while steps are taken."""
+        """Open the divergence monitor and the trackers for the duration of the steps."""
         losses = [float(row["loss"]) for row in self.history.rows() if row["loss"]]
         bad = self.folder / f"bad-steps-{jax.process_index()}.json"
         self._guard = DivergenceMonitor(self.config.stop, bad, losses)
@@ -362,23 +364,23 @@ class Run:
         """Evaluate the moving average on a data set: the loss, and the mean error of each term.
 
         Args:
-            loader: One epoch of it.
+            loader: One epoch of the data.
             hessians: One epoch of data with products of the Hessian.
         """
         return self._evaluation.errors({**self.state.average, **self.state.frozen}, loader, hessians)
 
     def _draw(self) -> None:
-        """Draw learning curves, and what the trained file says of this process's part of the validation."""
+        """Draw learning curves and the predictions for this process's part of the validation data."""
         anywhere(True)  # all wait for the file
         if self.config.log.figures:
-            told, dtype = None, self.config.run.dtype
+            predictions, dtype = None, self.config.run.dtype
             if self.valid is not None:
                 parameters = read_weights(self.folder / MODEL).parameters
                 parameters = {name: jnp.asarray(values, dtype) for name, values in parameters.items()}
-                told = self._evaluation.predictions(everywhere(self.mesh, parameters), self.valid)
+                predictions = self._evaluation.predictions(everywhere(self.mesh, parameters), self.valid)
             if jax.process_index() == 0:
-                draw(self.folder, self.history.rows(), told)
-        anywhere(True)  # none ends while another is busy
+                draw(self.folder, self.history.rows(), predictions)
+        anywhere(True)  # none ends while another is still working
 
     def _validate(self, step: int) -> None:
         if self.valid is None:
@@ -402,7 +404,7 @@ class Run:
         return path
 
     def _averaged(self) -> dict[str, np.ndarray]:
-        """Return what a weight file holds: the moving average, and what is not trained."""
+        """Return the parameters of a weight file: the moving average and the untrained parameters."""
         return {name: np.asarray(x) for name, x in {**self.state.average, **self.state.frozen}.items()}
 
     def _provenance(self) -> Provenance:

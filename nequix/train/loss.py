@@ -32,8 +32,9 @@ TERMS = ("energy", "forces", "stress")
 """Terms of the loss: eV per atom, eV/A, eV/A^3."""
 
 BACKWARDS = ("openequivariance",)
-"""Kernels that training differentiates backwards alone. OpenEquivariance's forward derivatives compile only
-where all are differentiated backwards (PASSIONLab/OpenEquivariance#189); those of frozen layers are not."""
+"""Kernels that training differentiates only in reverse mode. OpenEquivariance's forward derivatives compile
+only where all are differentiated backwards (PASSIONLab/OpenEquivariance#189); those of frozen layers are
+not."""
 
 HESSIAN = "hessian"
 """The term of data that have products of the Hessian: eV/A^2."""
@@ -44,12 +45,14 @@ class LossConfig:
     """Weights of the terms.
 
     Attributes:
-        energy: Of the mean absolute error of the energy per atom.
-        forces: Of the mean length of the error of an atom's force.
-        stress: Of the mean absolute error of a component of the stress.
-        hessian: Of the mean length of the error of an atom's part in a product of the Hessian; only for data
+        energy: Weight of the mean absolute error of the energy per atom.
+        forces: Weight of the mean length of the error of an atom's force.
+        stress: Weight of the mean absolute error of a component of the stress.
+        hessian: Weight of the mean length of the error of an atom's part in a product of the Hessian; only
+            for data
             that have such products.
-        energies: Of the mean absolute error of the energy of a single atom; only for data that a potential
+        energies: Weight of the mean absolute error of the energy of a single atom; only for data that a
+            potential
             has labelled.
 
     Raises:
@@ -64,7 +67,7 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         if not any((self.energy, self.forces, self.stress, self.hessian, self.energies)):
-            raise DataError("no weight of the loss is positive, so that nothing would be learned; raise one")
+            raise DataError("no weight of the loss is positive, so nothing would be learned; raise one")
 
 
 class HessianLabels(NamedTuple):
@@ -123,7 +126,7 @@ class Labels(NamedTuple):
 
 
 class Predictions(NamedTuple):
-    """What a model says of a packed batch; differentiable with respect to its parameters.
+    """Predictions for a packed batch; differentiable with respect to the model's parameters.
 
     Attributes:
         energy: eV, less the energies of the atoms.
@@ -141,7 +144,7 @@ class Predictions(NamedTuple):
 
 
 def counts(labels: Labels) -> dict[str, Array]:
-    """Sum the weights of every term's errors, by which :func:`error_sums` are to be divided.
+    """Sum the weights of every term's errors, the denominators of :func:`error_sums`.
 
     Args:
         labels: Labels of a packed batch.
@@ -162,7 +165,7 @@ def error_sums(predictions: Predictions, labels: Labels) -> dict[str, Array]:
     """Sum the weighted absolute errors of every term.
 
     Args:
-        predictions: What the model says.
+        predictions: Predictions of the model.
         labels: Labels of the same batch.
     """
     energy = abs(predictions.energy - labels.energy) / labels.n_atoms
@@ -193,7 +196,7 @@ def predict(
 ) -> Predictions:
     """Evaluate a model on a packed batch; its atom energies are not added.
 
-    They may be 1e5 eV, of which float32 keeps no meV: they are subtracted from the labels beforehand.
+    They may be 1e5 eV, where float32 does not resolve meV: they are subtracted from the labels beforehand.
 
     Args:
         spec: The model's specification.
@@ -218,7 +221,7 @@ def _derivatives(model: Model, kernel: Kernel, arrays: Arrays, labels: Labels) -
 
 
 def _summed(derivatives: tuple[Array, ...], arrays: Arrays, labels: Labels) -> Predictions:
-    """Sum what a model says of atoms and edges."""
+    """Sum predictions of atoms and edges."""
     energies, gradient, *slope = derivatives
     n_graphs = len(labels.energy)
     energy = jnp.zeros(n_graphs, energies.dtype).at[arrays.node_graph].add(energies)
@@ -229,14 +232,14 @@ def _summed(derivatives: tuple[Array, ...], arrays: Arrays, labels: Labels) -> P
 
 
 def weighted_loss(config: LossConfig, sums: dict[str, Array], totals: dict[str, Array]) -> Array:
-    """Combine the terms; one without a single label counts as zero.
+    """Combine the terms; a term without labels counts as zero.
 
-    A term of no weight is not part of the loss at all, whatever its errors.
+    A term without weight is not part of the loss, whatever its errors.
 
     Args:
         config: Weights of the terms.
-        sums: Of errors.
-        totals: Of weights, over the whole batch.
+        sums: Sums of errors.
+        totals: Sums of weights over the whole batch.
     """
     weights = {name: getattr(config, name) or 0 for name in sums}
     terms = [w * sums[name] / jnp.maximum(totals[name], 1e-30) for name, w in weights.items() if w > 0]
@@ -256,26 +259,27 @@ def loss_and_gradient(
 
     With ``E_a`` the energies of atoms and ``g_e = dE/dr_e``, the loss is a function of both, and its gradient
     by the parameters is that of ``sum_a dL/dE_a E_a + sum_e dL/dg_e . g_e`` with the two derivatives held
-    fixed. The second sum is how the energy changes along ``dL/dg_e``, which forward differentiation gives:
-    going back through that takes less time or memory than through forces, and gives the same. Where
-    neither forces nor stress have a weight, there is no second sum. A kernel without forward derivatives is
-    gone back through as it is.
+    fixed. The second sum is the change of the energy along ``dL/dg_e``, which forward-mode differentiation
+    gives: differentiating it in reverse takes less time and memory than differentiating forces, and gives the
+    same result. Without a weight of forces or stress there is no second sum. A kernel without forward
+    derivatives is
+    differentiated in reverse mode twice.
 
     Args:
         config: Weights of the terms.
         spec: The model's specification.
         kernel: Computes the messages.
-        trained: The parameters by which to differentiate.
-        frozen: The others.
+        trained: The parameters to differentiate with respect to.
+        frozen: All other parameters.
         pack: The packed structures and their labels.
-        totals: Of weights, over the whole batch.
+        totals: Sums of weights over the whole batch.
 
     Returns:
         The loss and the sums of errors; the gradient by each trained parameter.
     """
     arrays, labels = pack
 
-    def told(derivatives: tuple[Array, ...]) -> tuple[Array, dict[str, Array]]:
+    def loss_and_metrics(derivatives: tuple[Array, ...]) -> tuple[Array, dict[str, Array]]:
         sums = error_sums(_summed(derivatives, arrays, labels), labels)
         return weighted_loss(config, sums, totals), sums
 
@@ -283,8 +287,12 @@ def loss_and_gradient(
         return _derivatives(_model(spec, {**trained, **frozen}), kernel, arrays, labels)
 
     if kernel.name in BACKWARDS:
-        return jax.value_and_grad(lambda trained: told(derivatives(trained)), has_aux=True)(trained)
-    values, (by_energies, *by_others) = jax.value_and_grad(told, has_aux=True)(derivatives(trained))
+        return jax.value_and_grad(lambda trained: loss_and_metrics(derivatives(trained)), has_aux=True)(
+            trained
+        )
+    values, (by_energies, *by_others) = jax.value_and_grad(loss_and_metrics, has_aux=True)(
+        derivatives(trained)
+    )
 
     def linearised(trained: dict[str, Array]) -> Array:
         model = _model(spec, {**trained, **frozen})

@@ -17,8 +17,8 @@ FINAL_RATE = 1e-6
 """Learning rate that the cosine ends at."""
 
 NEWTON_SCHULZ = 5 * ((3.4445, -4.7750, 2.0315),)
-"""Coefficients of Muon's five iterations, optax's own. Given one by one they become a loop, which yields the
-same numbers as the unrolled iterations and compiles faster."""
+"""Coefficients of Muon's five iterations, from optax. Given one by one they are compiled as a loop, which
+gives the same numbers as the unrolled iterations and compiles faster."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class OptimizerConfig:
 
     Attributes:
         name: ``muon`` (matrices by Muon, the rest by Adam, both with Nesterov's momentum) or ``adamw``.
-        learning_rate: After warm-up.
+        learning_rate: Learning rate after the warm-up.
         warmup_epochs: Length of the linear warm-up, in epochs.
         warmup_factor: The learning rate starts at this fraction of its value.
         weight_decay: Decoupled, times the learning rate; on matrices only.
@@ -48,7 +48,7 @@ def schedule(config: OptimizerConfig, n_steps: int, steps_per_epoch: int) -> opt
     Args:
         config: How parameters are updated.
         n_steps: Steps of the whole run.
-        steps_per_epoch: Steps of an epoch, in which the warm-up is counted.
+        steps_per_epoch: Steps per epoch, the unit of the warm-up.
     """
     warmup = min(round(config.warmup_epochs * steps_per_epoch), n_steps - 1)
     return optax.warmup_cosine_decay_schedule(
@@ -67,9 +67,9 @@ def make_optimizer(
 
     Args:
         config: How parameters are updated.
-        spec: The model's specification, whose manifest says what is a matrix and what decays.
+        spec: The model's specification; its manifest says which parameters are matrices and which decay.
         names: The parameters that are trained.
-        rate: Learning rate of every step.
+        rate: Learning rate as a function of the step.
     """
     trained = {parameter.name: parameter for parameter in manifest(spec)}
     trained = {name: trained[name] for name in names}

@@ -25,8 +25,8 @@ def join_processes() -> None:
     """Join the other processes of this run, if there are any; before JAX is used.
 
     Under Slurm's ``srun`` with more than one task, JAX finds the others by itself; a batch script's own
-    process is alone, however many tasks the job has. Elsewhere set :data:`VARIABLES`. A process that is lost
-    then is an error in all others, not a wait without end.
+    process runs by itself, however many tasks the job has. Elsewhere set :data:`VARIABLES`. A lost process is
+    then an error in all others, not an endless wait.
 
     Raises:
         DataError: If only some of the variables are set, or a number is none.
@@ -70,12 +70,12 @@ def losses_named() -> Iterator[None]:
             raise
         raise DataError(
             f"process {jax.process_index()} of {jax.process_count()} cannot continue ({error}); another one "
-            "was lost: see what it said, then start all of them again: they continue from the last checkpoint"
+            "was lost: see its output, then start all of them again: they continue from the last checkpoint"
         ) from error
 
 
 def anywhere(value: bool) -> bool:
-    """Tell whether something is true in any process; all must ask.
+    """Return whether something is true in any process; all must ask.
 
     Args:
         value: Whether it is true in this one.
@@ -84,7 +84,7 @@ def anywhere(value: bool) -> bool:
 
 
 def same_everywhere(value: int) -> bool:
-    """Tell whether a number is the same in all processes; all must ask.
+    """Return whether a number is the same in all processes; all must ask.
 
     Args:
         value: That of this one.

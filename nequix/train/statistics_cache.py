@@ -22,7 +22,7 @@ from nequix.io.npz import check_npz
 from nequix.train.config import DataConfig, TrainConfig
 
 MEASURED = "measured.npz"
-"""Keeps the statistics of the training data, the sizes, and of which files they are."""
+"""Stores the statistics and sizes of the training data and the identity of its files."""
 
 VALID = "valid.npz"
 """Keeps the same of the validation data."""
@@ -113,7 +113,7 @@ def measured_other(
 
 
 def untouched(config: TrainConfig, folder: Path, others: Mapping[str, Sequence[str]]) -> bool:
-    """Tell whether the files of a run are those that were measured, by sizes and times.
+    """Return whether the files of a run are those that were measured, by sizes and times.
 
     Args:
         config: The run's configuration.
@@ -156,7 +156,7 @@ def _once(
 
 
 def _refuse_changed(source: Source, folder: Path, then: Statistics, now: Statistics) -> None:
-    """Refuse data that are not those of which something was kept."""
+    """Reject data that are not those of which something was kept."""
     if (then.digest, then.n_structures, then.cutoff) != (now.digest, now.n_structures, now.cutoff):
         raise DataError(
             f"{source.path}: changed since the run in {folder} began ({then.n_structures} structures "
@@ -165,13 +165,13 @@ def _refuse_changed(source: Source, folder: Path, then: Statistics, now: Statist
 
 
 def _identity(config: TrainConfig, paths: Iterable[str]) -> dict[str, Any]:
-    """Tell from what the measures follow: files with their sizes and times, keys, the split, the model."""
+    """Identify what the statistics depend on: files with sizes and times, keys, the split, the model."""
     data, model = config.data, config.model
     files = []
     for given in paths:
         path = Path(given)
         below = sorted(path.rglob("*")) if path.is_dir() else [path]
-        # Databases keep lock files beside them, whose times change when they are read.
+        # Databases have lock files beside them; reading changes the times of these.
         files += [file for file in below if file.is_file() and not file.name.endswith("-lock")]
     energies = model.atom_energies and {str(number): energy for number, energy in model.atom_energies.items()}
     return {
@@ -193,8 +193,8 @@ def _named_keys(data: DataConfig) -> list[str | None]:
 
 def _write(path: Path, identity: dict[str, Any], statistics: Statistics, sizes: Sizes) -> None:
     buffer = io.BytesIO()
-    told = json.dumps({"identity": identity, "statistics": statistics.to_dict()})
-    np.savez(buffer, told=told, sizes=np.stack([sizes.n_nodes, sizes.n_edges, sizes.n_tiles], axis=1))
+    record = json.dumps({"identity": identity, "statistics": statistics.to_dict()})
+    np.savez(buffer, record=record, sizes=np.stack([sizes.n_nodes, sizes.n_edges, sizes.n_tiles], axis=1))
     write_atomic(path, [buffer.getvalue()])
 
 
@@ -203,16 +203,16 @@ def _read(path: Path) -> tuple[dict[str, Any], Statistics, Sizes] | None:
     if not path.is_file():
         return None
     try:
-        # Opened here, since NumPy leaves a file open that is no archive.
+        # Opened here, since NumPy leaves a file open that is not an archive.
         with open(path, "rb") as handle:
             check_npz(handle, str(path))
             with np.load(handle, allow_pickle=False) as kept:
-                told, table = strict_json.parse_object(str(kept["told"])), kept["sizes"]
-        names = [field.name for field in fields(Statistics) if field.name in told["statistics"]]
-        values = {name: told["statistics"][name] for name in names}  # older versions had fewer
+                record, table = strict_json.parse_object(str(kept["record"])), kept["sizes"]
+        names = [field.name for field in fields(Statistics) if field.name in record["statistics"]]
+        values = {name: record["statistics"][name] for name in names}  # older versions had fewer
         values["atomic_numbers"] = tuple(values["atomic_numbers"])
         values["atom_energies"] = {int(number): x for number, x in values["atom_energies"].items()}
         statistics = Statistics(**values)
     except Exception:  # a damaged archive raises whatever its parsing met
         return None
-    return told["identity"], statistics, Sizes.of(table, statistics.cutoff)
+    return record["identity"], statistics, Sizes.of(table, statistics.cutoff)

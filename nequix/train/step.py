@@ -112,7 +112,7 @@ def make_step(
 
     Returns:
         A function of the state, the packed structures, their labels, and more pairs of both: other data of
-        the same batch, whose packs have other shapes. All have a leading axis of packs that is a multiple of
+        the same batch; its packs have other shapes. All have a leading axis of packs that is a multiple of
         the number of devices. It returns the new state and the metrics: ``loss``, ``gradient_norm``, the mean
         error of each term, over all data, and in ``COUNTED`` the labels of each term. Without labels, the
         error of a term is zero.

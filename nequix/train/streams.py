@@ -63,7 +63,7 @@ def open_sources(config: TrainConfig) -> tuple[Source, Source | None]:
 
 
 def _refuse_repeated(config: TrainConfig) -> None:
-    """Refuse a source that is named twice where validation data are split off from the training data."""
+    """Reject a source that is named twice where validation data are split off from the training data."""
     seen: dict[Path, str] = {}
     for name in config.data.train:
         path = Path(name).resolve()
@@ -87,7 +87,7 @@ def held_out(config: TrainConfig) -> Source | None:
 
 
 def refuse_unknown(source: Source, found: Statistics, spec: ModelSpec) -> None:
-    """Refuse data with elements that the model does not know, before any step is taken.
+    """Reject data with elements that the model does not know, before any step is taken.
 
     Args:
         source: The data.
@@ -137,7 +137,7 @@ def refuse_unlabelled(
     every: bool,
     named: bool = False,
 ) -> None:
-    """Refuse data without a single label of a kind that the loss weighs, before any step is taken.
+    """Reject data without a single label of a kind that the loss weighs, before any step is taken.
 
     A stress may be missing, as molecules and slabs have none, unless its key is named.
 
@@ -209,7 +209,7 @@ def describe_validation(source: Source, found: Statistics, config: TrainConfig) 
 def refuse_no_atom_energies(
     source: Source, found: Statistics, config: TrainConfig, role: str, every: bool
 ) -> None:
-    """Refuse data without energies of atoms if the loss weighs them, before any step is taken.
+    """Reject data without energies of atoms if the loss weighs them, before any step is taken.
 
     Args:
         source: The data.
@@ -225,13 +225,13 @@ def refuse_no_atom_energies(
     if config.loss.energies and not found.n_atom_energies and (every or not others):
         raise DataError(
             f"{source.path}: none of {found.n_structures} structures for {role} has {ENERGIES} (eV, of "
-            "every atom), which another potential gives; remove loss.energies, or convert the data anew if "
+            "every atom), which another potential gives; remove loss.energies, or convert the data again if "
             "an older version did"
         )
 
 
 def own_packs(packs: int) -> range:
-    """Tell which packs of a batch are for this process's devices.
+    """Return which packs of a batch are for this process's devices.
 
     Args:
         packs: How many there are.

@@ -1,4 +1,4 @@
-"""Other places that are told what a run measures, beside its CSV file: TensorBoard, Weights & Biases."""
+"""Trackers that receive a run's metrics in addition to its CSV file: TensorBoard, Weights & Biases."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nequix.io.installation import install_command
 
 @dataclass(frozen=True)
 class LogConfig:
-    """Who is told, and what is drawn; it can differ when a run goes on.
+    """Choice of trackers and figures; it may change when a run is resumed.
 
     Attributes:
         tensorboard: Whether event files are written to the run's folder.
@@ -47,11 +47,11 @@ class Tracker(Protocol):
 
 
 class TensorBoard:
-    """Event files that TensorBoard shows; what lies after the step that a run goes on from is left out.
+    """Event files for TensorBoard; events after the step that a run resumes from are dropped.
 
     Args:
         folder: Where to write them.
-        step: The step that the run begins with or goes on from.
+        step: The step that the run starts or resumes from.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
@@ -74,7 +74,7 @@ class TensorBoard:
 
 
 class WandB:
-    """A run of Weights & Biases, whose number is kept in the folder, so that it goes on there too.
+    """A run of Weights & Biases; its identifier is kept in the folder, so that a resumed run continues it.
 
     Args:
         folder: Where its files lie.
@@ -111,9 +111,9 @@ def open_trackers(config: LogConfig, folder: Path, step: int, run: dict[str, Any
     """Open all that a configuration asks for.
 
     Args:
-        config: Who is told.
+        config: The chosen trackers.
         folder: The run's folder.
-        step: The step that the run begins with or goes on from.
+        step: The step that the run starts or resumes from.
         run: The configuration of the run.
 
     Raises:

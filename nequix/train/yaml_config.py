@@ -130,7 +130,7 @@ def _value(kind: Any, name: str, node: yaml.Node, where: str, default: Any = Non
 
 
 def _mistake(kind: Any, name: str, node: yaml.Node, where: str) -> DataError:
-    """Say what is wrong with a value: which entry, if it has entries."""
+    """Describe what is wrong with a value, and in which entry, if it has entries."""
     for choice in _choices(kind):
         origin, arguments = typing.get_origin(choice), typing.get_args(choice)
         entries: list[tuple[Any, str, yaml.Node]] = []
@@ -139,11 +139,11 @@ def _mistake(kind: Any, name: str, node: yaml.Node, where: str) -> DataError:
         if origin is dict and isinstance(node, yaml.MappingNode):
             entries = [(arguments[0], f"a key of {name}", key) for key, _ in node.value]
             entries += [(arguments[1], f"{name}[{key.value}]", entry) for key, entry in node.value]
-        for inner, told, entry in entries:
+        for inner, problem, entry in entries:
             try:
                 _convert(inner, strict_yaml.construct(entry, where))
             except TypeError:
-                return _mistake(inner, told, entry, where)
+                return _mistake(inner, problem, entry, where)
     value = strict_yaml.construct(node, where)
     return DataError(
         f"{strict_yaml.line(node, where)}: {name} = {value!r:.60}, expected {_wanted(kind, value)}"
@@ -156,7 +156,7 @@ def _choices(kind: Any) -> tuple[Any, ...]:
 
 
 def _wanted(kind: Any, value: Any) -> str:
-    """Say what a value must be."""
+    """Describe the allowed values of a field."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if len(choices := _choices(kind)) > 1:
         return " or ".join("nothing" if kind is type(None) else _wanted(kind, value) for kind in choices)

@@ -107,7 +107,7 @@ class Certificate:
         return bool(self.configurations) and all(c.passed for c in self.configurations)
 
     def to_dict(self) -> dict[str, Any]:
-        """List everything, for JSON; an error that is no number is None."""
+        """List everything, for JSON; an error that is not a number is None."""
         return {
             "format": FORMAT,
             "passed": self.passed,

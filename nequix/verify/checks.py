@@ -34,7 +34,7 @@ class Check:
 
     Attributes:
         name: What was compared, a key of the table of tolerances.
-        error: The largest error, divided as told at ``LARGE``.
+        error: The largest error, divided as described at ``LARGE``.
         tolerance: What it may be.
         structure: Where it is largest.
     """
@@ -168,7 +168,7 @@ def _move(members: list[Structure], weights: Weights, sign: int, rng: np.random.
 
 
 def precision(potential: Potential) -> str:
-    """Tell which tolerances a configuration has: those of its dtype, or of tabulated radial functions.
+    """Return the tolerances of a configuration: those of its dtype, or of tabulated radial functions.
 
     Args:
         potential: The configuration.
@@ -251,7 +251,7 @@ def _check_symmetry(judge: _Judge, name: str, moved: Moved, results: Results, tu
     back[moved.order] = np.arange(len(back))
     forces = np.einsum("nab,nb->na", Q[moved.graph.node_graph], results.forces[moved.order])
     stress = Q @ results.stress @ Q.swapaxes(1, 2)
-    # Atoms stay within their structure, so the errors are told by structure as in the unmoved graph.
+    # Atoms stay within their structure, so the errors are assigned to structures as in the unmoved graph.
     judge.atoms(name, turned.energies[back], results.energies)
     judge.atoms(name, turned.forces, forces)
     judge.graphs(name, turned.stress, stress)

@@ -24,17 +24,17 @@ class Tolerance(NamedTuple):
 
 
 LARGE = 5.0
-"""Values above so many units have relative errors: an error is divided by ``max(1, largest value / 5)`` of
+"""Larger values have relative errors: an error is divided by ``max(1, largest value / 5)`` of
 its structure, since rounding is relative."""
 
 _OTHER_ORDER = "the same sums in another order: rounding is 1e-16 an operation, 6e-8 in float32"
 _WORST = "worst of two engines, a published and a random model:"
 _ROTATED = (
-    "as forces, with coordinates near 10 A that round anew when they are rotated; "
+    "as forces, with coordinates near 10 A that round again when they are rotated; "
     f"{_WORST} 5e-14, in float32 2e-6: margins of 200 and 20"
 )
 _STEP = (
-    "central differences of fourth order, step 3e-4 A, whose truncation grows with the fifth derivative; "
+    "central differences of fourth order, step 3e-4 A (truncation grows with the fifth derivative); "
     "made of the plain kernel in float64, where they tell most"
 )
 
@@ -49,7 +49,7 @@ TOLERANCES = {
         "eV/atom",
         1e-12,
         1e-5,
-        f"{_OTHER_ORDER}; {_WORST} 6e-15, in float32 2e-6 and, of the random model, whose atoms' energies "
+        f"{_OTHER_ORDER}; {_WORST} 6e-15, in float32 2e-6 and for the random model, with atom energies that "
         "are sums of larger terms, 3e-6: margins of 150 and 3",
         _TABULATED["energies"],
     ),
@@ -90,7 +90,7 @@ TOLERANCES = {
         "eV/A^2",
         1e-5,
         None,
-        f"{_STEP}; of forces, whose derivatives are larger; {_WORST_STEP} 2e-7: a margin of 50",
+        f"{_STEP}; of forces, which have larger derivatives; {_WORST_STEP} 2e-7: a margin of 50",
     ),
 }
 """By the name of the check (FD: finite differences); ``nequix verify`` prints them beside the errors."""

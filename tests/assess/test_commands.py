@@ -1,4 +1,4 @@
-"""Commands to go on with: of the files and the model that were assessed, and such as the parser takes."""
+"""Suggested commands: they name the assessed files and model, and the parser accepts them."""
 
 import shlex
 from dataclasses import replace
@@ -95,7 +95,7 @@ def test_labels_of_the_target_itself_are_not_tested_on_again():
     assert assess == "nequix assess md.xyz --dft HELD-OUT --model runs/tuned/model.safetensors -o again"
 
 
-def test_a_tuned_model_is_tuned_anew_from_its_parent():
+def test_a_tuned_model_is_tuned_again_from_its_parent():
     asked = Asked(
         ["t.xyz"], ["d.xyz"], "runs/tuned/model.safetensors", "nequix-nano", None, ["one.xyz"], True
     )

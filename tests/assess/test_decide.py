@@ -40,7 +40,7 @@ class Planted:
 
 
 class Labelled(Structure):
-    """A structure that remembers its forces even if they are no labels."""
+    """A structure that remembers its forces even if they are not labels."""
 
     @property
     def true(self):
@@ -98,7 +98,7 @@ def test_an_interval_across_the_threshold_is_undecided():
     assert any("would decide" in reason or "too close" in reason for reason in verdict.reasons)
 
 
-def test_offsets_are_no_errors_but_another_scale_is_told():
+def test_offsets_are_not_errors_but_another_scale_is_reported():
     verdict, measured = decided(snapshots(), force=0.03, energy=0.005, offset=3.0)
     assert verdict.action == "zero-shot"
     assert measured.energy.value > 2900
@@ -115,7 +115,7 @@ def test_energy_errors_warn_of_a_model_as_it_is_and_decide_of_a_tuned_one():
     assert decided(snapshots(), force=0.07, energy=0.005, tuned=True)[0].action == "few-shot"
 
 
-def test_errors_as_large_as_the_forces_are_told():
+def test_errors_as_large_as_the_forces_are_reported():
     structures = snapshots()
     still = [replace_forces(s, 1e-3 * s.true) for s in structures]
     measured = measure(still, Planted(structures, force=0.05), PROTOCOL)
@@ -141,14 +141,14 @@ def replace_forces(structure, forces):
     return Labelled(**{**vars(structure), "forces": forces})
 
 
-def test_without_forces_nothing_is_decided_but_energies_are_told():
+def test_without_forces_nothing_is_decided_but_energies_are_reported():
     verdict, measured = decided(snapshots(forces=None), energy=0.005)
     assert verdict.action == "undecided"
     assert measured.energy_without_offsets.value < 10
     assert any("no snapshot has labelled forces" in doubt for doubt in verdict.doubts)
 
 
-def test_without_any_label_coverage_is_told():
+def test_without_any_label_coverage_is_reported():
     verdict, measured = decided(snapshots(energy=None, forces=None, stress=None))
     assert verdict.action == "undecided"
     assert measured.energy.value is None
@@ -161,7 +161,7 @@ def test_one_snapshot_has_no_interval_and_no_energy_error():
     assert measured.forces.low is None
     assert measured.energy_without_offsets.value is None
     assert verdict.action == "zero-shot"
-    assert any("one snapshot alone" in doubt for doubt in verdict.doubts)
+    assert any("a single snapshot" in doubt for doubt in verdict.doubts)
     assert any("do not tell errors from offsets" in doubt for doubt in verdict.doubts)
 
 
@@ -176,7 +176,7 @@ def test_an_element_that_the_model_lacks_ends_it():
     verdict, _ = decided(snapshots(), force=0.03, lacking={"Ti": 3})
     assert verdict.action == "train"
     assert "Ti (3 structures)" in verdict.reasons[0]
-    assert any("of the structures without them alone" in doubt for doubt in verdict.doubts)
+    assert any("considering only the structures without them" in doubt for doubt in verdict.doubts)
 
 
 def test_small_errors_say_nothing_of_a_target_that_is_elsewhere():
@@ -215,8 +215,8 @@ def test_a_frame_outside_is_a_doubt_that_names_it(n):
     frames = [*(sets.crystal("Na", seed) for seed in range(n)), sets.short_contact()]
     target = assess_coverage(sets.structures(frames), sets.reference())
     for verdict in ("inside", "edge"):
-        told = decide(measured, PROTOCOL, coverage=replace(target, verdict=verdict))
-        assert any(f"1 of {n + 1} structures are outside, the first is t {n}" in d for d in told.doubts)
+        outcome = decide(measured, PROTOCOL, coverage=replace(target, verdict=verdict))
+        assert any(f"1 of {n + 1} structures are outside, the first is t {n}" in d for d in outcome.doubts)
 
 
 @pytest.mark.parametrize("tuned", [False, True])
@@ -228,10 +228,10 @@ def test_small_errors_of_one_material_do_not_decide_about_another(tuned):
     assert decided(snapshots(), force=0.8, unlike=["Si"], tuned=tuned)[0].action != "undecided"
 
 
-def test_of_a_tuned_model_it_is_told_that_features_are_left_out():
+def test_of_a_tuned_model_it_is_reported_that_features_are_left_out():
     verdict, _ = decided(snapshots(), force=0.03, energy=0.005, tuned=True)
     assert verdict.action == "tuned"
-    assert any("without the model's own features" in doubt for doubt in verdict.doubts)
+    assert any("not the model's features" in doubt for doubt in verdict.doubts)
 
 
 def test_without_a_reference_coverage_is_a_doubt():
@@ -267,8 +267,8 @@ def replace_numbers(structure, numbers):
     return Labelled(**{**vars(structure), "numbers": numbers})
 
 
-def energies_alone(n, elements, size, seed):
-    """Snapshots with energy errors of a normal distribution, in eV an atom, and mixed compositions."""
+def only_energies(n, elements, size, seed):
+    """Snapshots with energy errors of a normal distribution, in eV/atom, and mixed compositions."""
     rng = np.random.default_rng(seed)
     numbers = rng.choice(elements, (n, 32))
     nothing, errors = np.zeros((n * 32, 3)), 32 * rng.normal(0, size, n)
@@ -283,7 +283,7 @@ def energies_alone(n, elements, size, seed):
 def test_energy_errors_and_their_intervals_are_right_on_average(monkeypatch, n_elements, n):
     found = []
     for seed in range(60):
-        predictions = energies_alone(n, SPEC.atomic_numbers[:n_elements], 0.04, seed)
+        predictions = only_energies(n, SPEC.atomic_numbers[:n_elements], 0.04, seed)
         monkeypatch.setattr(
             "nequix.assess.measure._predict", lambda *_, p=predictions: (p, [], list(range(len(p.names))))
         )
@@ -297,15 +297,15 @@ def test_energy_errors_and_their_intervals_are_right_on_average(monkeypatch, n_e
 
 @pytest.mark.parametrize(("n_elements", "n"), [(1, 2), (3, 8), (5, 14)])
 def test_too_few_energies_for_the_offsets_are_not_known(monkeypatch, n_elements, n):
-    predictions = energies_alone(n, SPEC.atomic_numbers[:n_elements], 0.04, 0)
+    predictions = only_energies(n, SPEC.atomic_numbers[:n_elements], 0.04, 0)
     monkeypatch.setattr("nequix.assess.measure._predict", lambda *_: (predictions, [], list(range(n))))
     measured = measure([], Planted([]), PROTOCOL)
     assert measured.energy_without_offsets.value is None
     assert f"{n_elements} fitted, which takes {3 * n_elements}" in measured.notes[0]
 
 
-def test_a_snapshot_that_alone_has_an_element_says_nothing_of_energies(monkeypatch):
-    predictions = energies_alone(n := 20, SPEC.atomic_numbers[:1], 0.04, 0)
+def test_the_only_snapshot_with_an_element_says_nothing_of_energies(monkeypatch):
+    predictions = only_energies(n := 20, SPEC.atomic_numbers[:1], 0.04, 0)
     predictions.numbers[:32:2] = SPEC.atomic_numbers[1]
     monkeypatch.setattr("nequix.assess.measure._predict", lambda *_: (predictions, [], list(range(n))))
     assert measure([], Planted([]), PROTOCOL).energy_without_offsets.n == 19

@@ -23,7 +23,7 @@ def test_elements_and_pairs_without_labels_are_named():
     assert never([sets.unseen_pair()], [sets.crystal("Na", 1), sets.crystal("Au", 1)]) == ["Na-Au"]
 
 
-def test_pairs_count_within_the_cutoff_alone():
+def test_pairs_count_within_the_cutoff_only():
     pair = Atoms("NaCl", [[0, 0, 0], [0, 0, SPEC.cutoff + 0.1]])
     assert never([pair], [Atoms("Na"), Atoms("Cl")]) == []
     pair.positions[1, 2] -= 0.2

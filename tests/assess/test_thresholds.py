@@ -17,7 +17,7 @@ def test_thresholds_are_recorded_once(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}"])
-def test_a_damaged_record_is_no_licence(tmp_path, content):
+def test_a_damaged_record_is_not_a_licence(tmp_path, content):
     (tmp_path / PROTOCOL).write_bytes(content)
     with pytest.raises(DataError, match="choose another folder"):
         Thresholds().record(tmp_path)
@@ -38,5 +38,5 @@ def test_fine_tuning_does_not_aim_above_what_is_good_enough_without():
 @pytest.mark.parametrize("name", ["file", "file/page"])
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path, name):
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="cannot be made a folder"):
+    with pytest.raises(DataError, match="cannot be created as a folder"):
         Thresholds().record(tmp_path / name)

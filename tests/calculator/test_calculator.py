@@ -143,7 +143,7 @@ def test_backends_agree():
 @pytest.mark.parametrize(
     "atoms", [small.water(), Atoms("O"), Atoms("OH", [[0, 0, 0], [0, 0, 1]], cell=[3, 3, 0], pbc=[1, 1, 0])]
 )
-def test_there_is_no_stress_without_a_volume(calc, atoms, monkeypatch):
+def test_there_is_not_a_stress_without_a_volume(calc, atoms, monkeypatch):
     atoms = atoms.copy()
     atoms.calc = calc
     with pytest.raises(PropertyNotImplementedError, match="no volume"):
@@ -210,7 +210,7 @@ def test_a_failure_of_the_engine_leaves_no_results(calc, salt, monkeypatch):
     assert (calc.results, calc.atoms) == ({}, None)
 
 
-def test_numbers_that_are_not_finite_are_no_results(calc, salt, monkeypatch):
+def test_numbers_that_are_not_finite_are_not_results(calc, salt, monkeypatch):
     results = calc.potential.evaluate(graph_from_atoms(salt, SPEC))
     results.forces[5, 0] = np.inf
     monkeypatch.setattr(calc.potential, "evaluate", lambda graph: results)

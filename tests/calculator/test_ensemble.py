@@ -33,7 +33,7 @@ def structure():
 )
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 @pytest.mark.parametrize("kernel", ["plain", "auto"])
-def test_the_mean_is_that_of_the_members_alone(backend, kernel, trained):
+def test_the_mean_is_that_of_the_members(backend, kernel, trained):
     models = members(3, trained)
     together = NequixEnsembleCalculator(models, backend, kernel=kernel, dtype="float64")
     alone = [NequixCalculator(model, "torch", kernel="plain", dtype="float64") for model in models]
@@ -77,7 +77,7 @@ def test_members_say_nothing_of_an_older_structure():
     assert (calc.results, calc.members) == ({}, None)
 
 
-def test_the_mean_hessian_is_that_of_the_members_alone():
+def test_the_mean_hessian_is_that_of_the_members():
     models, atoms = members(2, ("readout",)), structure()
     together = NequixEnsembleCalculator(models, "torch", dtype="float64")
     alone = [NequixCalculator(model, "torch", dtype="float64") for model in models]
@@ -102,11 +102,11 @@ def test_shared_layers_are_found_and_computed_once(monkeypatch):
     assert len(calls) == 1 + 3
 
 
-def test_models_that_are_no_ensemble_are_refused():
-    with pytest.raises(WeightsError, match="one alone has no spread"):
+def test_models_that_do_not_form_an_ensemble_are_refused():
+    with pytest.raises(WeightsError, match="a single model has no spread"):
         NequixEnsembleCalculator(members(1, ("readout",)), "torch")
     other = dataclasses.replace(WEIGHTS, spec=dataclasses.replace(WEIGHTS.spec, scale=2.0))
-    with pytest.raises(WeightsError, match=r"member 1 .* another specification"):
+    with pytest.raises(WeightsError, match=r"member 1 .* different specifications"):
         NequixEnsembleCalculator([WEIGHTS, other], "torch")
 
 
@@ -172,7 +172,7 @@ def test_dynamics_warns_or_stops_where_members_disagree():
 
     energy = atoms.calc.get_property("energy_spread", atoms) / len(atoms)
     SpreadGuard(atoms, energy_limit=1.01 * energy)()
-    with pytest.raises(SpreadExceeded, match=r"energies differ by .* eV an atom, more than"):
+    with pytest.raises(SpreadExceeded, match=r"energies differ by .* eV/atom, more than"):
         SpreadGuard(atoms, energy_limit=0.99 * energy, action="stop")()
 
     calculator = atoms.calc

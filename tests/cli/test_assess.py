@@ -260,7 +260,7 @@ def assessed(run, *options):
     return json.loads(Path("page/results.json").read_bytes())["results"]["verdict"]
 
 
-def test_the_commands_to_go_on_with_are_of_this_model_and_these_files(run):
+def test_the_suggested_commands_are_for_this_model_and_these_files(run):
     write("target.extxyz", [sets.crystal("NaCl", seed) for seed in range(14)])
     write("train.extxyz", [sets.crystal(name, seed) for name in sets.CRYSTALS for seed in range(20)])
     run("coverage", "build", "train.extxyz", *COMMON)
@@ -282,7 +282,7 @@ def test_the_commands_to_go_on_with_are_of_this_model_and_these_files(run):
 @pytest.mark.parametrize(
     ("parent", "named"), [("nequix-mp-1", "nequix-mp-1"), ("own", "PARENT"), (None, None)]
 )
-def test_a_parent_that_is_no_model_here_is_named_by_a_placeholder(parent, named):
+def test_a_parent_that_is_not_a_model_here_is_named_by_a_placeholder(parent, named):
     weights = load_weights("nequix-nano")
     extra = {} if parent is None else {"parent": parent}
     provenance = dataclasses.replace(weights.provenance, extra=extra)

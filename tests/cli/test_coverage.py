@@ -78,7 +78,7 @@ def test_also_counts_structures_as_known(run):
     assert "outside" not in out.splitlines()[-1].split(":")[0]
 
 
-def test_errors_say_how_to_go_on(run):
+def test_errors_say_what_to_do(run):
     code, _, err = run("coverage", "usual.extxyz", *COMMON)
     assert (code, err.count("\n")) == (1, 1)
     assert "nequix coverage build DATA --model model.safetensors" in err
@@ -99,9 +99,9 @@ def test_brackets_in_names_are_printed_as_they_are(run):
     assert line.count("a[b].extxyz:1") == 1
 
 
-def test_a_folder_that_cannot_be_made_is_told_before_the_work(run, monkeypatch):
+def test_a_folder_that_cannot_be_made_is_reported_before_the_work(run, monkeypatch):
     run("coverage", "build", "train.extxyz", "--no-features", *COMMON)
     monkeypatch.setattr("nequix.coverage.assess_coverage.assess_coverage", None)
     for name in ("POSCAR", "POSCAR/report"):
         code, _, err = run("coverage", "usual.extxyz", "-o", name, "--no-features", *COMMON)
-        assert (code, err.count("\n"), "cannot be made a folder" in err) == (1, 1, True)
+        assert (code, err.count("\n"), "cannot be created as a folder" in err) == (1, 1, True)

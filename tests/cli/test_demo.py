@@ -26,7 +26,7 @@ def test_the_demo_fails_if_a_relaxation_does_not_converge(tmp_path, monkeypatch)
     assert demo.main([str(small.write_small(tmp_path))]) == 1
 
 
-def test_the_demo_tells_how_to_go_on_without_weights(capsys, monkeypatch, tmp_path):
+def test_the_demo_says_what_to_do_without_weights(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("NEQUIX_MIRROR", str(tmp_path))
     monkeypatch.setenv("NEQUIX_CACHE", str(tmp_path / "cache"))
     assert demo.main(["nequix-mp-1"]) == 1

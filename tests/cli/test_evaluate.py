@@ -48,7 +48,7 @@ def test_speed_says_which_sizes_are_timed(run):
 
 
 @pytest.mark.parametrize("sizes", ["", "8,x", "1.5"])
-def test_sizes_that_are_no_numbers_are_refused(run, sizes):
+def test_sizes_that_are_not_numbers_are_refused(run, sizes):
     code, out, err = run("evaluate", "speed", "--sizes", sizes, "-o", "out", *ENGINE)
     assert (code, out) == (1, "")
     assert err.splitlines()[-1] == f"error: --sizes {sizes}: expected numbers of atoms, separated by commas"

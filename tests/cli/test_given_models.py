@@ -60,7 +60,7 @@ def test_a_run_without_a_model_must_be_completed(run, folder):
     assert "give run/best.safetensors" in run("info", "run")[2]
 
 
-def test_ensembles_and_other_folders_are_told_apart(run, folder):
+def test_ensembles_and_other_folders_are_distinguished(run, folder):
     (folder / "ensemble").mkdir()
     (folder / "ensemble/ensemble.json").write_text(json.dumps({}))
     assert "the folder of an ensemble, not a model" in run("info", "ensemble")[2]

@@ -21,7 +21,7 @@ def test_export_writes_the_file_that_it_names(tmp_path):
     target = tmp_path / "nano.lammps"
     assert f"{target}: nequix-nano, 2" in invoke("export", "nequix-nano", target, "--precision", "single")
     assert target.read_bytes() == b"".join(serialize(load_weights("nequix-nano"), ["float32"]))
-    with pytest.raises(WeightsError, match="exists already"):
+    with pytest.raises(WeightsError, match="already exists"):
         invoke("export", "nequix-nano", target)
     with pytest.raises(WeightsError, match=r"must end in \.lammps"):
         invoke("export", "nequix-nano", tmp_path / "nano.bin")

@@ -62,7 +62,7 @@ def test_select_takes_typical_ones_by_default(run):
     code, _, err = run(
         "select", "chosen.extxyz", "-n", "2", "-o", "none.extxyz", "--known", "chosen.extxyz", *COMMON
     )
-    assert (code, "all candidates are labelled already" in err) == (1, True)
+    assert (code, "all candidates are already labelled" in err) == (1, True)
 
 
 def test_select_by_the_spread_of_an_ensemble_and_at_random(run):
@@ -76,14 +76,14 @@ def test_select_by_the_spread_of_an_ensemble_and_at_random(run):
 
 @pytest.mark.parametrize("spread", ["bulk", True, float("nan"), -0.1])
 @pytest.mark.parametrize("command", [("select", "-n", "1", "-o", "chosen.extxyz"), ("assess", "-o", "page")])
-def test_what_is_no_spread_is_refused(run, command, spread):
+def test_what_is_not_a_spread_is_refused(run, command, spread):
     frames = read("md.extxyz", ":")
     for index, atoms in enumerate(frames):
-        atoms.info["told"] = spread if index == 2 else 0.1
+        atoms.info["predicted"] = spread if index == 2 else 0.1
     write("md.extxyz", frames)
     options = ("--strategy", "ensemble") if command[0] == "select" else COMMON
-    code, _, err = run(*command, "md.extxyz", "--spread", "told", *options)
-    assert (code, "'told' is [" in err) == (1, True)
+    code, _, err = run(*command, "md.extxyz", "--spread", "predicted", *options)
+    assert (code, "'predicted' is [" in err) == (1, True)
 
 
 @pytest.mark.parametrize("ending", ["extxyz", "extxyz.gz"])
@@ -94,12 +94,12 @@ def test_predict_writes_the_spreads_that_select_reads(run, tmp_path, ending, key
     write("md.extxyz", frames)
     folder = ensembles.write_two(tmp_path / "ensemble", ensembles.calibration())
     options = ("--backend", "torch", "--dtype", "float64")
-    code, _, err = run("predict", "md.extxyz", "-o", f"told.{ending}", "--model", str(folder), *options)
+    code, _, err = run("predict", "md.extxyz", "-o", f"predicted.{ending}", "--model", str(folder), *options)
     assert code == 0, err
     assert "not calibrated" not in err
     calculator = NequixEnsembleCalculator(folder, "torch", dtype="float64")
     spreads = []
-    for atoms, written in zip(frames, read(f"told.{ending}", ":"), strict=True):
+    for atoms, written in zip(frames, read(f"predicted.{ending}", ":"), strict=True):
         calculator.calculate(atoms)
         expected = {**calculator.results, **calculator.spreads}
         np.testing.assert_allclose(written.arrays["forces_spread"], expected["forces_spread"], atol=1e-7)
@@ -108,7 +108,7 @@ def test_predict_writes_the_spreads_that_select_reads(run, tmp_path, ending, key
         spreads.append(np.mean(expected[key]))
     assert np.ptp(spreads) > 1e-4
     arguments = ("-n", "1", "-o", "chosen.extxyz", "--strategy", "ensemble", "--spread", key)
-    assert run("select", f"told.{ending}", *arguments)[0] == 0
+    assert run("select", f"predicted.{ending}", *arguments)[0] == 0
     assert read("chosen.extxyz").info["kept"] == np.argmax(spreads)
 
 
@@ -124,8 +124,8 @@ def test_relax_by_an_ensemble_tells_the_spreads_of_what_it_reached(run, tmp_path
     assert np.linalg.norm(reached.get_forces(), axis=1).max() < 0.1
     expected = calculator.spreads["forces_spread"]
     np.testing.assert_allclose(reached.arrays["forces_spread"], expected, atol=1e-6)
-    told = f"eV, forces up to {reached.arrays['forces_spread'].max():.6f} eV/A"
-    assert out.splitlines()[-1] == f"spread: energy {reached.info['energy_spread']:.6f} {told}"
+    predicted = f"eV, forces up to {reached.arrays['forces_spread'].max():.6f} eV/A"
+    assert out.splitlines()[-1] == f"spread: energy {reached.info['energy_spread']:.6f} {predicted}"
     code, _, err = run("relax", "md.extxyz", "--fmax", "0.1", "-o", "reached.cif", *options)
     assert (code, read("reached.cif").get_chemical_formula()) == (0, reached.get_chemical_formula()), err
 
@@ -133,18 +133,18 @@ def test_relax_by_an_ensemble_tells_the_spreads_of_what_it_reached(run, tmp_path
 def test_spreads_are_written_where_they_can_be(run, tmp_path):
     folder = ensembles.write_two(tmp_path / "ensemble", None)
     arguments = ("--model", str(folder / "ensemble.json"), "--backend", "torch")
-    for name in ("told.json", "told.traj"):
+    for name in ("predicted.json", "predicted.traj"):
         code, _, err = run("predict", "md.extxyz", "-o", name, *arguments)
-        assert (code, "cannot hold energies, forces and spreads" in err) == (1, True)
-    code, _, err = run("predict", "md.extxyz", "-o", "told.extxyz", *arguments)
+        assert (code, "cannot store energies, forces and spreads" in err) == (1, True)
+    code, _, err = run("predict", "md.extxyz", "-o", "predicted.extxyz", *arguments)
     assert (code, "not calibrated" in err) == (0, True)
     # Those of another model are no longer there.
-    assert run("predict", "told.extxyz", "-o", "alone.extxyz", *COMMON)[0] == 0
-    again = read("alone.extxyz")
+    assert run("predict", "predicted.extxyz", "-o", "single.extxyz", *COMMON)[0] == 0
+    again = read("single.extxyz")
     assert not {"forces_spread", "energy_spread"} & {*again.arrays, *again.info}
     code, _, err = run(
         "select",
-        "alone.extxyz",
+        "single.extxyz",
         "-n",
         "1",
         "-o",

@@ -21,7 +21,7 @@ def test_a_dry_run_says_what_the_run_then_takes(tmp_path):
     assert dry.returncode == 0, dry.stderr
     assert not (tmp_path / "run" / "checkpoints").exists()
     (n_steps,) = map(int, re.findall(r"(\d+) steps of 4 packs", dry.stdout))
-    (promised,) = map(float, re.findall(r"([\d.e-]+) s an epoch", dry.stdout))
+    (promised,) = map(float, re.findall(r"([\d.e-]+) s per epoch", dry.stdout))
     (memory,) = map(float, re.findall(r"peak memory ([\d.]+) GiB", dry.stdout))
     assert 0.1 < memory < 8
     assert re.search(r"[\d,]+ parameters\n32 structures of 3 elements", dry.stdout)
@@ -41,13 +41,13 @@ def test_a_dry_run_says_what_the_run_then_takes(tmp_path):
     ), lines
 
 
-def test_a_configuration_of_finetune_is_told_apart(run, tmp_path):
+def test_a_configuration_of_finetune_is_distinguished(run, tmp_path):
     """Both commands take a configuration; the message has the command line that this one is for."""
     config = Path(__file__).parents[2] / "configs" / "finetune.yml"
     code, out, err = run("train", str(config), "-o", str(tmp_path / "run"))
     assert (code, out) == (1, "")
     assert err == (
-        f"error: {config}: a configuration of `nequix finetune`, which has other keys: "
+        f"error: {config}: a configuration for `nequix finetune`, which has other keys: "
         f"nequix finetune DATA -o FOLDER --config {config}\n"
     )
     assert not (tmp_path / "run").exists()

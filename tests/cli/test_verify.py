@@ -91,7 +91,7 @@ def test_sound_engines_pass_and_the_certificate_tells_all(run, tmp_path):
     assert "torch e3nn float32" in err
 
 
-def test_one_engine_alone_is_checked_and_parity_is_said_to_be_unchecked(run):
+def test_one_engine_is_checked_and_parity_is_said_to_be_unchecked(run):
     code, out, _ = run("--model", "model.safetensors", "--backends", "torch", "--thorough")
     assert code == 0
     assert "left out" not in out

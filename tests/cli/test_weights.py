@@ -132,7 +132,7 @@ def test_models_shows_what_is_cached(run):
     assert all("arXiv:2508.16067" in row["citation"] for row in rows if row["name"] != "small")
 
 
-def test_a_reader_that_leaves_is_no_error_of_ours():
+def test_a_reader_that_leaves_is_not_our_error():
     command = [sys.executable, "-c", "import nequix.cli; nequix.cli.main()", "models"]
     root = nequix.__path__[0] + "/.."
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=root)

@@ -46,7 +46,7 @@ def spec(**changes):
         ("hidden_irreps", 128, "must be text"),
         ("hidden_irreps", "64x1o", "no 0e"),
         ("hidden_irreps", "8x0e + 8x1e", "unnatural"),
-        ("hidden_irreps", "8x0e + 8x0e", "stands twice"),
+        ("hidden_irreps", "8x0e + 8x0e", "appears twice"),
         ("hidden_irreps", "8x0e + 0x1o", "no channels"),
         ("hidden_irreps", "8x0e + 8x5o", "above the supported 4"),
         ("hidden_irreps", "8x0e, 8x1o", "cannot read"),
@@ -97,7 +97,7 @@ def test_spec_refuses_foreign_json(change, message):
         ('{"lmax": ' + "9" * 10_000 + "}", "JSON"),
     ],
 )
-def test_spec_refuses_what_is_no_json_object(text, message):
+def test_spec_refuses_what_is_not_a_json_object(text, message):
     with pytest.raises(SpecError, match=message) as raised:
         ModelSpec.from_json(text)
     assert len(str(raised.value)) < 300

@@ -70,7 +70,7 @@ def test_an_element_that_the_model_lacks_is_judged_without_its_features():
     assert None in found.to_dict()["atoms"]["features"]
 
 
-def test_one_bad_frame_among_many_makes_an_edge_and_is_told():
+def test_one_bad_frame_among_many_makes_an_edge_and_is_reported():
     frames = [sets.crystal("Na", seed) for seed in range(200, 240)]
     found = judged(*frames, sets.short_contact())
     assert (found.verdicts[-1], found.verdict) == ("outside", "edge")

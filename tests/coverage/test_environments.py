@@ -83,6 +83,6 @@ def test_names():
         (Atoms("H", cell=[[1, 0, 0], [2, 0, 0], [0, 0, 1]], pbc=True), "linearly dependent"),
     ],
 )
-def test_what_is_no_structure_is_named(atoms, words):
+def test_what_is_not_a_structure_is_named(atoms, words):
     with pytest.raises(GraphError, match=f"x: .*{words}"):
         around(atoms)

@@ -182,7 +182,7 @@ def test_a_truncated_file_is_refused(tmp_path, keep):
         read_reference(path)
 
 
-def test_a_weight_file_is_no_reference(tmp_path):
+def test_a_weight_file_is_not_a_reference(tmp_path):
     with pytest.raises(WeightsError, match="not a coverage reference"):
         read_reference(write_small(tmp_path))
 
@@ -247,7 +247,7 @@ def test_of_one_composition_structures_are_held_out():
     assert built.n_structures == 60
 
 
-def test_without_a_backend_there_are_histograms_alone():
+def test_without_a_backend_there_are_only_histograms():
     built = build_reference(sets.training(), WEIGHTS, None, "crystals")
     assert built.features is None
     assert "features" not in built.calibration.usual

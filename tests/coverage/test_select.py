@@ -109,6 +109,6 @@ def test_farthest_finds_the_odd_one_with_the_model(reference):
         ("best", 1, "expected one of clusters, farthest, gaps"),
     ],
 )
-def test_what_is_missing_is_told(strategy, n, words):
+def test_what_is_missing_is_reported(strategy, n, words):
     with pytest.raises(DataError, match=words):
         select(strategy, sets.structures([sets.crystal("Cu", 1), sets.crystal("Cu", 2)]), n)

@@ -182,7 +182,7 @@ def main(say: Callable[[str], None] = print) -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", help="a reference; without it, the rules that need none")
     parser.add_argument("--single", type=int, default=10, help="structures in which forces are spoilt")
-    parser.add_argument("--step", type=int, default=1, help="take every so many structures")
+    parser.add_argument("--step", type=int, default=1, help="take every N-th structure")
     arguments = parser.parse_args()
     potential = None if arguments.model is None else Remembering(load_model(arguments.model))
     for name in arguments.sets:

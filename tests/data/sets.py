@@ -30,7 +30,7 @@ def real(name: str) -> Path:
     folder = os.environ.get("NEQUIX_DATA", "")
     path = Path(folder) / name
     if not folder or not path.is_file():
-        reason = f"NEQUIX_DATA = {folder!r} is no folder with {name}"
+        reason = f"NEQUIX_DATA = {folder!r} is not a folder with {name}"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     return path
 
@@ -51,7 +51,7 @@ def strained_copper(n: int = 24, seed: int = 0) -> list[Atoms]:
 
 
 def labelled(atoms: Atoms, energy: float | None, forces: object = None, stress: object = None) -> Atoms:
-    """Give a structure these labels alone."""
+    """Give a structure only these labels."""
     labels = {"energy": energy, "forces": forces, "stress": stress}
     atoms.calc = SinglePointCalculator(atoms, **{k: v for k, v in labels.items() if v is not None})
     return atoms

@@ -103,7 +103,7 @@ def test_a_single_stress_in_kbar_is_found(rules, frames):
     assert found["stress-magnitude"].severity == "warning"
 
 
-def test_molecules_with_a_stress_are_no_pairs(rules):
+def test_molecules_with_a_stress_are_not_pairs(rules):
     rng, frames = np.random.default_rng(0), []
     for _ in range(8):
         molecule = Atoms("OH2", [[0, 0, 0.12], [0, 0.76, -0.48], [0, -0.76, -0.48]])
@@ -174,7 +174,7 @@ def test_smaller_shifts_are_found_by_the_reference(rules, frames):
     assert "energy-reference" in rules(frames, Reference())
 
 
-def test_another_reference_of_energies_is_no_fault(rules, frames):
+def test_another_reference_of_energies_is_not_a_fault(rules, frames):
     for index, atoms in enumerate(frames):
         frames[index] = relabelled(atoms, energy=atoms.calc.results["energy"] - 1000.0 * len(atoms))
     assert rules(frames, Reference()) == {}

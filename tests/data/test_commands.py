@@ -24,7 +24,7 @@ def run():
     return run
 
 
-def test_check_exits_with_one_for_errors_alone(run, tmp_path, frames):
+def test_check_exits_with_one_only_for_errors(run, tmp_path, frames):
     good = saved(tmp_path / "good.extxyz", frames)
     outcome = run("check", good)
     assert (outcome.returncode, outcome.stdout.splitlines()[0]) == (0, "0 errors, 0 warnings")
@@ -36,7 +36,7 @@ def test_check_exits_with_one_for_errors_alone(run, tmp_path, frames):
     assert (report["errors"], report["findings"][0]["rule"]) == (1, "duplicate")
     assert json.loads(run("check", bad, "--json").stdout) == report
     outcome = run("check", bad, "-o", tmp_path / "report.json")
-    assert (outcome.returncode, "exists already" in outcome.stderr) == (1, True)
+    assert (outcome.returncode, "already exists" in outcome.stderr) == (1, True)
 
 
 def test_an_unknown_backend_is_refused(run, tmp_path, frames):

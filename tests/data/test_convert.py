@@ -48,7 +48,7 @@ def test_shards_hold_every_bit_and_name(source, tmp_path):
     assert visible == {*shards, "nequix-data.json"}
 
 
-def test_finished_conversions_are_left_alone(source, tmp_path):
+def test_finished_conversions_are_left_unchanged(source, tmp_path):
     convert([source], tmp_path / "out", shard_size=4)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.aselmdb")}
     assert convert([source], tmp_path / "out", shard_size=4) == N
@@ -169,19 +169,19 @@ def test_folders_of_other_data_are_refused(source, tmp_path):
         convert([source], tmp_path / "out", shard_size=4)
 
 
-def test_a_source_written_anew_in_the_same_size_is_refused(source, tmp_path):
+def test_a_source_rewritten_in_the_same_size_is_refused(source, tmp_path):
     before = source.stat()
     convert([source], tmp_path / "out", shard_size=4)
     source.write_bytes(source.read_bytes().replace(b"energy=-", b"energy=+"))
     os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
     assert source.stat().st_size == before.st_size
-    with pytest.raises(DataError, match=rf"{source.name} was written anew since the conversion"):
+    with pytest.raises(DataError, match=rf"{source.name} was written again since the conversion"):
         convert([source], tmp_path / "out", shard_size=4)
     os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert convert([source], tmp_path / "out", shard_size=4) == N
 
 
-def test_a_conversion_of_an_older_version_goes_on_without_times(source, tmp_path):
+def test_a_conversion_of_an_older_version_resumes_without_times(source, tmp_path):
     convert([source], tmp_path / "out", shard_size=4)
     manifest = tmp_path / "out" / "nequix-data.json"
     kept = json.loads(manifest.read_text())

@@ -276,7 +276,7 @@ def test_periodic_structures_without_a_lattice_are_named(tmp_path):
         measure(source, SPEC.cutoff)
 
 
-def test_endless_loaders_go_on(source):
+def test_endless_loaders_continue(source):
     loader = Loader(source, SPEC, batch_size=30)
     names = [next(loader)[0].names for _ in range(2 * loader.steps_per_epoch + 1)]
     assert loader.epoch == 2

@@ -176,7 +176,7 @@ def test_frames_may_be_separated_by_blank_lines(plain, frames, tmp_path):
 
 
 @pytest.mark.parametrize("make", [make_gz, make_zip])
-def test_file_written_over_is_read_anew(plain, frames, tmp_path, make):
+def test_file_written_over_is_read_again(plain, frames, tmp_path, make):
     path = make(plain, frames, tmp_path)
     before = open_source(path)
     assert before[-1].energy == list(before)[-1].energy != 7.0
@@ -210,7 +210,7 @@ def test_truncated_files_are_errors(plain, tmp_path, ending):
 @pytest.mark.parametrize("name", ["set.xyz", "set.db", "set.aselmdb", "set.zip", "set.json"])
 def test_files_of_something_else_are_errors(tmp_path, name):
     path = tmp_path / name
-    path.write_bytes(b"this is no data set\n" * 300)
+    path.write_bytes(b"this is not a data set\n" * 300)
     with pytest.raises(DataError, match=name):
         list(open_source(path))
 

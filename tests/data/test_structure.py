@@ -48,7 +48,7 @@ def test_given_keys_replace_the_usual_ones(atoms):
 
 
 @pytest.mark.parametrize("key", [*LabelKeys().virial, "PBE_virial"])
-def test_virial_that_is_named_is_no_stress(atoms, key):
+def test_virial_that_is_named_is_not_a_stress(atoms, key):
     del atoms.calc.results["stress"]
     atoms.info = {"stress": np.eye(3), key: -2 * np.eye(3) * atoms.get_volume()}
     keys = LabelKeys.of(virial=key)

@@ -1,4 +1,4 @@
-"""Values that are no finite number, or of the wrong shape, pass no reader. Three seconds."""
+"""Values that are not finite numbers, or of the wrong shape, pass no reader. Three seconds."""
 
 import json
 
@@ -143,7 +143,7 @@ def test_numbers_in_json(tmp_path, name):
 
 
 @pytest.mark.parametrize("read", [read_elements, _read_energies])
-def test_names_that_are_no_elements(tmp_path, read):
+def test_names_that_are_not_elements(tmp_path, read):
     for number, symbol in enumerate(("X", "14", "si", "")):
         path = tmp_path / f"{number}.json"
         path.write_text(json.dumps({symbol: -5.0}))
@@ -167,7 +167,7 @@ SUMMARY = "material_id,e_form_per_atom_mp2020_corrected,n_sites\nwbm-1,{},{}\n"
 )
 def test_summaries(tmp_path, energy, sites):
     path = tmp_path / "wbm-summary.csv"
-    path.write_text(SUMMARY.format("", 2))  # what is missing is no fault
+    path.write_text(SUMMARY.format("", 2))  # what is missing is not a fault
     assert np.isnan(read_summary(path).formation[0])
     path.write_text(SUMMARY.format(energy, sites))
     with pytest.raises(DataError, match="wbm-1 is "):

@@ -48,7 +48,7 @@ SPECS = {
 
 @cache
 def potential(engine: str, model: str) -> nequix.jax.Potential | nequix.torch.Potential:
-    """Put a model on an engine in float64; once, for JAX compiles for each anew."""
+    """Put a model on an engine in float64; only once, because JAX compiles for each model."""
     weights = random_weights(SPECS[model], 7)
     return ENGINES[engine].Potential(weights, dtype="float64", kernel="plain", device="cpu")
 

@@ -61,7 +61,7 @@ FAULTS = {
         (Graph, "vectors", property(from_the_origin)),
         lambda: symmetries.test_translation_changes_nothing("torch", MODEL, "molecule"),
     ),
-    "atoms told apart": (
+    "atoms distinguished": (
         (Graph, "vectors", property(by_index)),
         lambda: symmetries.test_permutation_permutes_atoms("torch", MODEL, "molecule"),
     ),

@@ -51,13 +51,13 @@ def run(task, engine, folder, workers):
 
 def test_a_cluster_gives_the_numbers_of_one_process(tmp_path, engine, dask):
     task = Toy(str(tmp_path))
-    alone, _ = run(task, engine, tmp_path / "alone", 0)
+    single, _ = run(task, engine, tmp_path / "single", 0)
     (tmp_path / "scheduler.json").write_text(json.dumps({"address": dask.scheduler_address}))
     for number, where in enumerate((dask.scheduler_address, str(tmp_path / "scheduler.json"))):
         there, seen = run(task, engine, tmp_path / f"there-{number}", where)
         assert sorted(seen) == task.items()
-        assert outcomes(there, task) == outcomes(alone, task)
-    assert run(task, engine, tmp_path / "alone", dask.scheduler_address)[1] == []
+        assert outcomes(there, task) == outcomes(single, task)
+    assert run(task, engine, tmp_path / "single", dask.scheduler_address)[1] == []
 
 
 def test_a_worker_killed_half_way_loses_nothing(tmp_path, engine, dask):
@@ -125,22 +125,22 @@ def test_the_command_relaxes_over_a_cluster(tmp_path, engine, dask, monkeypatch)
             cli.main()
         return caught.value.code
 
-    assert command("alone") == command("there", "--scheduler", dask.scheduler_address) == 0
-    files = [file.name for file in (tmp_path / "alone").glob("*.gz")]
+    assert command("single") == command("there", "--scheduler", dask.scheduler_address) == 0
+    files = [file.name for file in (tmp_path / "single").glob("*.gz")]
     assert len(files) == 2
     for file in files:
-        assert (tmp_path / "there" / file).read_bytes() == (tmp_path / "alone" / file).read_bytes()
+        assert (tmp_path / "there" / file).read_bytes() == (tmp_path / "single" / file).read_bytes()
     assert command("both", "--scheduler", dask.scheduler_address, "--workers", "1") == 1
 
 
-def test_a_scheduler_that_is_not_there_is_told(tmp_path, engine, monkeypatch):
+def test_a_scheduler_that_is_not_there_is_reported(tmp_path, engine, monkeypatch):
     monkeypatch.setattr(cluster, "CONNECT", 0.5)
     for address in ("tcp://127.0.0.1:9", "nonsense://x"):
         with pytest.raises(BackendUnavailable, match="cannot be reached"):
             run(Toy(str(tmp_path)), engine, tmp_path / "run", address)
 
 
-def test_a_killed_command_goes_on_to_the_same_numbers(tmp_path, engine, dask):
+def test_a_killed_command_resumes_to_the_same_numbers(tmp_path, engine, dask):
     straight, _ = run(Toy(str(tmp_path)), engine, tmp_path / "straight", 0)
     command = [sys.executable, "-m", "tests.evaluate.toy", engine.model, str(tmp_path)]
     command += [dask.scheduler_address, "0.3"]
@@ -160,7 +160,7 @@ def test_a_killed_command_goes_on_to_the_same_numbers(tmp_path, engine, dask):
     assert {path: path.read_bytes() for path in held} == held
 
 
-def test_a_lost_scheduler_is_told_and_what_is_done_is_kept(tmp_path, engine):
+def test_a_lost_scheduler_is_reported_and_what_is_done_is_kept(tmp_path, engine):
     file = tmp_path / "scheduler.json"
     parts = [("scheduler", "--port", "0", "--no-dashboard"), ("worker", "--nthreads", "1", "--no-dashboard")]
     started = [

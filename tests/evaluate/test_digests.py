@@ -10,7 +10,7 @@ from nequix.evaluation.kappa.task import Kappa
 from nequix.evaluation.phonons.task import Phonons
 
 
-def test_files_of_one_name_are_told_apart(tmp_path):
+def test_files_of_one_name_are_distinguished(tmp_path):
     for folder, text in (("a", "one"), ("b", "other")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "t.xyz").write_text(text)
@@ -23,7 +23,7 @@ def test_files_of_one_name_are_told_apart(tmp_path):
     assert after["t.xyz #2"] == before["t.xyz #2"]
 
 
-def test_folders_are_told_by_what_is_in_their_files_wherever_they_are(tmp_path):
+def test_folders_are_identified_by_what_is_in_their_files_wherever_they_are(tmp_path):
     file = tmp_path / "data/x.xyz"
     file.parent.mkdir()
     file.write_text("energy=-27")

@@ -106,13 +106,13 @@ def test_the_report_counts_failures_and_compares_with_what_is_published(folder, 
     assert (tmp_path / "run" / "kappa.png").stat().st_size > 1000
 
 
-def test_a_folder_without_the_data_is_told(tmp_path):
+def test_a_folder_without_the_data_is_reported(tmp_path):
     with pytest.raises(DataError, match="no file"):
         Kappa(tmp_path).items()
 
 
 @pytest.mark.parametrize("content", [b"", b"\x1f\x8b\x08 cut short"])
-def test_structures_that_cannot_be_read_are_told(tmp_path, content):
+def test_structures_that_cannot_be_read_are_reported(tmp_path, content):
     write_crystals(tmp_path, PairPotential())
     path, _ = data.find_files(tmp_path)
     path.write_bytes(content)

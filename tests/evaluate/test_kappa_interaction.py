@@ -11,7 +11,7 @@ CRYSTALS = {
     "coarse": (bulk("NaCl", "rocksalt", a=5.0, cubic=True), (2, 2, 2)),
     "wurtzite": (bulk("SiC", "wurtzite", a=3.1, c=5.0), (5, 5, 4)),
 }
-"""Crystals and meshes, with points on the zone's boundary, whose images are other points of the grid."""
+"""Crystals and meshes, with points on the zone boundary that have images among other grid points."""
 
 
 @pytest.mark.parametrize("name", CRYSTALS)

@@ -89,7 +89,7 @@ def test_a_killed_race_keeps_what_it_has_timed(tmp_path, engine):
 def test_what_cannot_be_reported_is_refused(tmp_path, engine, capsys, command):
     arguments = (*command(tmp_path), *engine, "-o", tmp_path / "none", "--report-only")
     assert evaluate(*arguments) == 1
-    assert "holds no run to report" in capsys.readouterr().err
+    assert "contains no run to report" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
     if command is not discovery:
         assert evaluate(*arguments, "--retry-failed") == 1

@@ -43,7 +43,7 @@ def phonons():
 
 @pytest.fixture
 def folder(phonons, tmp_path):
-    """Write a folder with each kind of file, of which a test removes what it does not want."""
+    """Write a folder with each kind of file; a test removes the unwanted ones."""
     folder = tmp_path / "hcp"
     folder.mkdir()
     phonons.save(folder / "phonopy_disp.yaml", settings={"force_sets": False})

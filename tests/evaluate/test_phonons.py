@@ -188,7 +188,7 @@ def test_labels_of_a_path_that_jumps():
     assert bands._joints([["GAMMA", "X"], ["X", "U"], ["K", "GAMMA"]]) == ["GAMMA", "X", "U|K", "GAMMA"]
 
 
-def test_a_folder_without_references_is_told(tmp_path):
+def test_a_folder_without_references_is_reported(tmp_path):
     with pytest.raises(DataError, match="no folder with FORCE_SETS"):
         Phonons(tmp_path).items()
     (tmp_path / "bad.yaml").write_text("nothing: 1")

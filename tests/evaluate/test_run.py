@@ -49,12 +49,12 @@ def test_an_outcome_survives_its_files_exactly(tmp_path):
 
 def test_workers_give_the_numbers_of_one_process(tmp_path, engine):
     task = Toy(str(tmp_path))
-    alone, seen = run(task, engine, tmp_path / "alone")
+    single, seen = run(task, engine, tmp_path / "single")
     assert seen == task.items()
     several, seen = run(task, engine, tmp_path / "several", workers=2)
     assert sorted(seen) == task.items()
-    assert outcomes(several, task) == outcomes(alone, task)
-    energies = {energy for energy, *_ in outcomes(alone, task).values()}
+    assert outcomes(several, task) == outcomes(single, task)
+    energies = {energy for energy, *_ in outcomes(single, task).values()}
     assert len(energies) == task.n_items
 
 
@@ -88,7 +88,7 @@ def test_threads_that_cannot_be_are_refused_by_every_command(tmp_path, engine, m
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_failing_item_is_recorded_and_the_others_go_on(tmp_path, engine, workers):
+def test_a_failing_item_is_recorded_and_the_others_continue(tmp_path, engine, workers):
     task = Toy(str(tmp_path), n_items=3)
     (tmp_path / "raise-item-1").touch()
     store, seen = run(task, engine, tmp_path / "run", workers)
@@ -104,12 +104,12 @@ def test_a_failing_item_is_recorded_and_the_others_go_on(tmp_path, engine, worke
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_values_that_are_not_finite_are_a_failure_of_their_item_alone(tmp_path, engine, workers):
+def test_values_that_are_not_finite_are_a_failure_of_their_item_only(tmp_path, engine, workers):
     task = Toy(str(tmp_path), n_items=3)
     (tmp_path / "nan-item-1").touch()
     store, seen = run(task, engine, tmp_path / "run", workers)
     assert seen == task.items()
-    assert store.read("item-1").error == "values that are no numbers: rows[1].energy = nan"
+    assert store.read("item-1").error == "values that are not numbers: rows[1].energy = nan"
     assert store.read("item-0").error is store.read("item-2").error is None
 
 
@@ -147,7 +147,7 @@ def test_an_item_whose_files_are_damaged_is_not_done(tmp_path, engine, damage):
     assert outcomes(store, task) == before
 
 
-def test_damage_within_arrays_is_told(tmp_path, engine):
+def test_damage_within_arrays_is_reported(tmp_path, engine):
     task = Toy(str(tmp_path), n_items=1)
     store, _ = run(task, engine, tmp_path / "run")
     path = tmp_path / "run" / "items" / "item-0.npz"
@@ -183,7 +183,7 @@ def test_outcomes_that_do_not_name_their_arrays_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["{", "[]", ""])
-def test_a_damaged_identity_says_how_to_go_on(tmp_path, engine, content):
+def test_a_damaged_identity_says_what_to_do(tmp_path, engine, content):
     task = Toy(str(tmp_path), n_items=1)
     run(task, engine, tmp_path / "run")
     (tmp_path / "run" / "run.json").write_text(content)
@@ -193,19 +193,19 @@ def test_a_damaged_identity_says_how_to_go_on(tmp_path, engine, content):
     assert run(task, engine, tmp_path / "run")[1] == []
 
 
-@pytest.mark.parametrize(("deaths", "told"), [(1, None), (5, "exit code -9")])
-def test_a_worker_that_is_killed_is_replaced(tmp_path, engine, deaths, told):
+@pytest.mark.parametrize(("deaths", "expected"), [(1, None), (5, "exit code -9")])
+def test_a_worker_that_is_killed_is_replaced(tmp_path, engine, deaths, expected):
     task = Toy(str(tmp_path), n_items=3)
     (tmp_path / "kill-item-1").write_text(str(deaths))
     store, seen = run(task, engine, tmp_path / "run", workers=1)
     assert sorted(seen) == task.items()
     error = store.read("item-1").error
-    assert (error is None) if told is None else (told in error)
+    assert (error is None) if expected is None else (expected in error)
     assert store.read("item-0").error is store.read("item-2").error is None
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path, engine, workers):
+def test_a_killed_run_resumes_to_the_same_numbers(tmp_path, engine, workers):
     task = Toy(str(tmp_path), seconds=0.5)
     straight, _ = run(Toy(str(tmp_path)), engine, tmp_path / "straight")
     command = [sys.executable, "-m", "tests.evaluate.toy", engine.model, str(tmp_path), workers, "0.5"]
@@ -233,7 +233,10 @@ def test_a_folder_keeps_to_one_run(tmp_path, engine):
 @pytest.mark.parametrize("name", ["file", "file/run"])
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path, name):
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="cannot be made a folder"), RunDirectory(tmp_path / name).begin({}):
+    with (
+        pytest.raises(DataError, match="cannot be created as a folder"),
+        RunDirectory(tmp_path / name).begin({}),
+    ):
         pass
 
 
@@ -246,11 +249,11 @@ def test_a_folder_that_cannot_be_locked_is_refused(tmp_path):
         pass
 
 
-def test_the_folder_of_a_training_is_refused_and_left_alone(tmp_path):
+def test_the_folder_of_a_training_is_refused_and_left_unchanged(tmp_path):
     before = {name: f"{name}, of a training" for name in ("config.json", "parity.png")}
     for name, text in before.items():
         (tmp_path / name).write_text(text)
-    with pytest.raises(DataError, match="holds a training"), RunDirectory(tmp_path).begin({}):
+    with pytest.raises(DataError, match="contains a training run"), RunDirectory(tmp_path).begin({}):
         pass
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
 
@@ -265,7 +268,7 @@ def test_a_folder_in_use_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "../x", ".hidden", "a/b", "a b"])
-def test_a_name_that_is_no_file_is_refused(tmp_path, name):
+def test_a_name_that_is_not_a_file_is_refused(tmp_path, name):
     with pytest.raises(DataError, match="expected a name"):
         RunDirectory(tmp_path).path(name)
 

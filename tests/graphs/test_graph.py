@@ -109,7 +109,7 @@ def test_graph_from_atoms_needs_four_attributes():
 REFUSED = {
     "no_atoms": ({"numbers": [], "positions": np.zeros((0, 3))}, "no atoms; give at least one"),
     "unknown_element": ({"numbers": [1, 79]}, r"atom 1 is Au \(Z = 79\), expected H, C-O, Al, Cu, .* choose"),
-    "no_element": ({"numbers": [-1, 1]}, r"atom 0 is no element \(Z = -1\)"),
+    "no_element": ({"numbers": [-1, 1]}, r"atom 0 is not an element \(Z = -1\)"),
     "dummy_element": ({"numbers": [0, 1]}, r"atom 0 is X \(Z = 0\)"),
     "fractional_number": ({"numbers": [1.5, 1.0]}, "type float64, expected one integer per atom"),
     "boolean_number": ({"numbers": [True, True]}, "type bool, expected one integer"),
@@ -117,8 +117,8 @@ REFUSED = {
     "nested_numbers": ({"numbers": [[1, 1]]}, r"shape \(1, 2\)"),
     "too_few_positions": ({"positions": [[0, 0, 0]]}, r"positions have shape \(1, 3\), expected \(2, 3\)"),
     "flat_positions": ({"positions": [0, 0, 0, 1, 1, 1]}, r"positions have shape \(6,\), expected \(2, 3\)"),
-    "ragged_positions": ({"positions": [[0, 0, 0], [1, 1]]}, "positions are no numbers"),
-    "text_positions": ({"positions": [["a", "b", "c"]] * 2}, "positions are no numbers"),
+    "ragged_positions": ({"positions": [[0, 0, 0], [1, 1]]}, "positions are not numbers"),
+    "text_positions": ({"positions": [["a", "b", "c"]] * 2}, "positions are not numbers"),
     "nan_position": ({"positions": [[0, 0, 0], [1, np.nan, 1]]}, r"atom 1 lies at \[1\.0, nan, 1\.0\]"),
     "infinite_position": (
         {"positions": [[-np.inf, 0, 0], [1, 1, 1]]},
@@ -169,7 +169,7 @@ def test_graph_volume_is_of_the_cell_as_given():
     assert volume([[0, 3.0, 0], [2.0, 0, 0], [0, 0, 4.0]]) == pytest.approx(24.0, rel=1e-14)
     assert volume(np.diag([1.0, 1.0, 9e5])) == pytest.approx(9e5, rel=1e-12)
     rows = np.array([[0.1, 0.2, 0.3], [0.7, 0.1, 0.9]])
-    assert np.linalg.det([*rows, 3 * rows[0] - rows[1]]) != 0.0  # rounding alone
+    assert np.linalg.det([*rows, 3 * rows[0] - rows[1]]) != 0.0  # only rounding
     for cell in (None, np.diag([4.0, 4.0, 0.0]), np.zeros((3, 3)), [*rows, 3 * rows[0] - rows[1]]):
         assert volume(cell) == 0.0
 
@@ -204,7 +204,7 @@ def test_batch_refuses_nothing_and_mixed_cutoffs():
     assert batch([untold, graphs[0]]).atomic_numbers == SPEC.atomic_numbers
 
 
-def test_a_vanishing_height_of_a_slab_is_no_volume():
+def test_a_vanishing_height_of_a_slab_is_not_a_volume():
     flat = build_graph([1], [[0, 0, 0]], np.diag([3.0, 3.0, 1e-9]), (True, True, False), SPEC)
     assert flat.volume.tolist() == [0.0]
     high = build_graph([1], [[0, 0, 0]], np.diag([3.0, 3.0, 10.0]), (True, True, False), SPEC)
@@ -212,5 +212,5 @@ def test_a_vanishing_height_of_a_slab_is_no_volume():
 
 
 def test_complex_positions_are_refused():
-    with pytest.raises(GraphError, match="positions are no numbers"):
+    with pytest.raises(GraphError, match="positions are not numbers"):
         build_graph([1], [[1j, 0, 0]], None, False, SPEC)

@@ -35,7 +35,7 @@ def test_a_graph_beyond_the_memory_is_refused_before_it_is_searched(positions, c
     neighbor_list(positions, cell, pbc, 4.5)  # fits
     monkeypatch.setattr(memory, "max_edges", lambda: 0.5 * n_edges)
     monkeypatch.setattr("nequix.graphs.neighbors._search", None)
-    with pytest.raises(GraphError, match=r"atoms would have about .* edges within 4.5 A, which take .* GiB"):
+    with pytest.raises(GraphError, match=r"atoms would have about .* edges within 4.5 A, which need .* GiB"):
         neighbor_list(positions, cell, pbc, 4.5)
 
 
@@ -45,7 +45,7 @@ def test_a_batch_beyond_the_memory_is_refused_before_it_is_put_together(monkeypa
     monkeypatch.setattr(memory, "max_edges", lambda: 4.0 * graphs[0].n_edges)
     assert batch(graphs).n_edges == 4 * graphs[0].n_edges
     monkeypatch.setattr(np, "concatenate", None)
-    with pytest.raises(GraphError, match=r"a batch of 5 structures would have .* edges, which take .* GiB"):
+    with pytest.raises(GraphError, match=r"a batch of 5 structures would have .* edges, which need .* GiB"):
         batch([*graphs, graphs[0]])
 
 

@@ -237,7 +237,7 @@ def test_reduced_basis_is_the_same_lattice(pbc):
 @pytest.mark.parametrize("pbc", MASKS, ids=name)
 @pytest.mark.parametrize("extent", [(5e5, 1, 1), (3e3, 1, 3e3), (1, 700, 700), (9e5, 9e5, 9e5)])
 def test_neighbor_list_of_wide_empty_structures(pbc, extent):
-    # vesin alone divides by zero, which ends the process, or searches for minutes.
+    # vesin by itself divides by zero, which ends the process, or searches for minutes.
     cluster = np.array([[0, 0, 0], [1.5, 0, 0], [0, 1.3, 1.1]])
     positions = np.concatenate([cluster, cluster + extent])
     check(positions, 5.0 * np.eye(3) + 0.1, pbc, 4.0)

@@ -65,7 +65,7 @@ def test_search_is_repeated_only_after_half_a_skin():
     assert lasting.searches == 5
 
 
-def test_an_atom_wrapped_into_the_cell_is_searched_anew():
+def test_wrapping_an_atom_into_the_cell_rebuilds_the_list():
     crystal = bulk("Si", cubic=True)
     lasting, cell = VerletNeighborList(0.5), np.asarray(crystal.cell)
     lasting(crystal.positions, cell, crystal.pbc, CUTOFF)
@@ -88,7 +88,7 @@ def test_atoms_that_come_too_close_are_named(made):
         lasting(close, cell, made.pbc, 6.0)
 
 
-def test_an_interrupted_search_is_made_anew():
+def test_an_interrupted_search_is_made_again():
     class Interrupting(np.ndarray):
         def copy(self, *args):
             raise KeyboardInterrupt

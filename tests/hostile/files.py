@@ -77,7 +77,7 @@ def _rows(path: Path, value: bytes) -> None:
 
 
 def _trajectory(path: Path, values: dict) -> None:
-    """Write a trajectory of one frame, whose JSON is given."""
+    """Write a trajectory of one frame with the given JSON."""
     text = json.dumps(values).encode()
     head = b"- of Ulm" + b"ASE-Trajectory  " + struct.pack("<qqq", 3, 1, 48)
     path.write_bytes(head + struct.pack("<qq", 56, len(text)) + text)

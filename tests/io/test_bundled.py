@@ -80,7 +80,7 @@ def test_nequix_nano_gives_equal_numbers_in_both_engines():
     [("test", 1928, 39.8, 92.1), ("test-packed", 667, 36.0, 253.0)],
 )
 def test_nequix_nano_has_the_errors_that_its_card_states(name, n_structures, energy_error, force_error):
-    """On the held-out structures, mean absolute errors: meV an atom, meV/A of a component."""
+    """On the held-out structures, mean absolute errors: meV/atom, meV/A of a component."""
     frames = ase.io.read(HELD_OUT.with_name(f"{name}.extxyz.gz"), ":")
     potential = load_model("nequix-nano", "torch")
     energy, forces = [], []

@@ -116,7 +116,7 @@ def test_a_cached_model_needs_no_lock(origin, monkeypatch):
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "no_sidecar", "other_model", "no_file", "folder"])
-def test_a_damaged_entry_is_made_anew(origin, damage):
+def test_a_damaged_entry_is_made_again(origin, damage):
     path = catalogue.resolve("small")
     content = path.read_bytes()
     if damage == "no_sidecar":
@@ -178,7 +178,7 @@ def test_a_slow_origin_meets_the_deadline(origin, monkeypatch):
         catalogue.load_weights("small")
 
 
-def test_an_unreachable_origin_says_how_to_go_on(monkeypatch):
+def test_an_unreachable_origin_says_what_to_do(monkeypatch):
     monkeypatch.setenv("NEQUIX_MIRROR", "http://127.0.0.1:1")
     with pytest.raises(WeightsError, match=r"refused.*NEQUIX_MIRROR.*small\.nqx"):
         download.download("https://example.invalid/small.nqx", 1, "0" * 64)

@@ -101,14 +101,16 @@ def test_a_file_is_fetched_once(server, target):
 
 def test_an_md5_is_enough(server, target):
     assert fetch(server.url, target, f"md5:{hashlib.md5(CONTENT).hexdigest()}")  # noqa: S324
-    with pytest.raises(DataError, match=f"another file is there: md5:{hashlib.md5(CONTENT).hexdigest()}"):  # noqa: S324
+    with pytest.raises(DataError, match=f"a different file exists: md5:{hashlib.md5(CONTENT).hexdigest()}"):  # noqa: S324
         fetch(server.url, target, f"md5:{hashlib.md5(b'').hexdigest()}")  # noqa: S324
 
 
 @pytest.mark.parametrize("then", ["good", "whole"])
-def test_a_broken_connection_is_gone_on_with(server, target, then):
+def test_a_broken_connection_is_resumed(server, target, then):
     server.behaviour = "cut"
-    with pytest.raises(DataError, match="broke off after 150000 of 300000 bytes; the same command goes on"):
+    with pytest.raises(
+        DataError, match="connection broke after 150000 of 300000 bytes; rerun the same command"
+    ):
         fetch(server.url, target, DIGEST)
     assert not target.exists()
     assert part_of(target).read_bytes() == CONTENT[:150_000]
@@ -118,7 +120,7 @@ def test_a_broken_connection_is_gone_on_with(server, target, then):
     assert target.read_bytes() == CONTENT
 
 
-def test_a_killed_process_is_gone_on_with(server, target):
+def test_a_killed_process_is_resumed(server, target):
     server.behaviour = "stalled"
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, server.url, str(target), DIGEST], cwd=ROOT)
     assert server.half_sent.wait(60)
@@ -144,7 +146,7 @@ def test_other_content_is_not_kept(server, target):
 
 
 @pytest.mark.parametrize("held", [b"x" + CONTENT[1:1000], CONTENT + b"more"])
-def test_a_part_of_something_else_is_begun_anew(server, target, held):
+def test_a_part_of_something_else_is_restarted(server, target, held):
     target.parent.mkdir()
     part_of(target).write_bytes(held)
     assert fetch(server.url, target, DIGEST)
@@ -159,10 +161,10 @@ def test_what_had_arrived_whole_needs_no_network(target):
     assert target.read_bytes() == CONTENT
 
 
-def test_a_file_of_the_user_is_left_alone(server, target):
+def test_a_file_of_the_user_is_left_unchanged(server, target):
     target.parent.mkdir()
     target.write_bytes(b"mine")
-    with pytest.raises(DataError, match="another file is there"):
+    with pytest.raises(DataError, match="a different file exists"):
         fetch(server.url, target, DIGEST)
     assert target.read_bytes() == b"mine"
     assert server.ranges == []
@@ -181,7 +183,7 @@ def test_a_folder_and_a_file_address_are_origins(tmp_path, target):
         fetch(str(tmp_path / "nothing"), tmp_path / "other", DIGEST)
 
 
-def test_what_cannot_be_reached_is_told(server, target):
+def test_what_cannot_be_reached_is_reported(server, target):
     server.behaviour = "missing"
     with pytest.raises(DataError, match=r"cannot be fetched .*404.*--mirror"):
         fetch(server.url, target, DIGEST)

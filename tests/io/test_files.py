@@ -54,7 +54,7 @@ def test_the_file_of_a_writer_that_lives_stays(tmp_path):
         assert other.stdout.readline() == b"writing\n"
         write_atomic(tmp_path / "b.json", [b"whole"])
         assert len(temporaries(tmp_path)) == 1
-        other.communicate(b"go on", timeout=30)
+        other.communicate(b"continue", timeout=30)
     assert target.read_bytes() == b"half"
     assert temporaries(tmp_path) == []
 

@@ -53,7 +53,7 @@ def test_published_gallery_is_refused(case, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["absent", ""])
-def test_published_refuses_a_path_that_is_no_file(tmp_path, name):
+def test_published_refuses_a_path_that_is_not_a_file(tmp_path, name):
     with pytest.raises(WeightsError, match=r"no such file|a folder"):
         read_published(tmp_path / name)
 

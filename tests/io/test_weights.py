@@ -151,7 +151,7 @@ def test_a_cut_file_is_refused(tmp_path_factory, length, end):
 @pytest.mark.parametrize(
     ("name", "says"), [("absent", "nequix models"), ("", "a folder"), ("nul\0", "cannot be opened")]
 )
-def test_a_path_that_is_no_file_is_refused(tmp_path, name, says):
+def test_a_path_that_is_not_a_file_is_refused(tmp_path, name, says):
     with pytest.raises(WeightsError, match=says):
         read_weights(tmp_path / name)
     with pytest.raises(WeightsError, match=says):

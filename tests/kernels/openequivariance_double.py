@@ -39,14 +39,14 @@ class Refused(Exception):
 
 
 def require(condition: bool, what: Any) -> None:
-    """Refuse unless a condition holds."""
+    """Reject unless a condition holds."""
     if not condition:
         raise Refused(what)
 
 
 def parse(irreps: str) -> list[tuple[int, int, int]]:
     """Read ``2x0e + 1x1o`` as multiplicities, degrees and parities."""
-    require(isinstance(irreps, str), f"irreps {irreps!r} are no text")
+    require(isinstance(irreps, str), f"irreps {irreps!r} are not text")
     parts = [part.strip().split("x") for part in irreps.split("+")]
     return [(int(mul), int(irrep[:-1]), PARITY[irrep[-1]]) for mul, irrep in parts]
 
@@ -187,7 +187,7 @@ def install(monkeypatch) -> Log:
     """Put the double into ``sys.modules``.
 
     Returns:
-        Its notes, made anew.
+        Its notes, made again.
     """
     log = Log()
     problem = type("TPProblem", (TPProblem,), {"log": log})

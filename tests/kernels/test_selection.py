@@ -81,7 +81,7 @@ def test_native_that_was_not_built_is_an_error_with_a_hint(kernels, monkeypatch,
     assert kernels.select_kernel("auto", "cpu").name == "plain"  # as for training: nothing is missed
     with pytest.warns(RuntimeWarning, match=r"takes 'plain', .*not built.*compiler"):
         assert kernels.select_kernel("auto", "cpu", spec_with("2x0e", lmax=0)).name == "plain"
-    with warnings.catch_warnings(action="error"):  # told once
+    with warnings.catch_warnings(action="error"):  # warned once
         assert kernels.select_kernel("auto", "cpu", spec_with("2x0e", lmax=0)).name == "plain"
     assert kernels.available_kernels("cpu") == ("plain", "e3nn")
     (tmp_path / "libnequix.so").write_bytes(b"no library")
@@ -174,7 +174,7 @@ def test_missing_half_of_openequivariance_is_an_error(kernels, name, double, mon
         kernels.select_kernel("openequivariance", "gpu")
 
 
-def test_missing_jax_extension_is_an_error_for_jax_alone(kernels, name, double, monkeypatch, tmp_path):
+def test_missing_jax_extension_is_an_error_for_jax_only(kernels, name, double, monkeypatch, tmp_path):
     monkeypatch.delitem(sys.modules, "openequivariance.jax")
     monkeypatch.setattr(sys.modules["openequivariance"], "__path__", [str(tmp_path)])
     (tmp_path / "jax.py").write_text("import openequivariance_extjax\n")

@@ -93,8 +93,8 @@ def cluster() -> Case:
     return Case("cluster", rattled(atoms, 0.05), elements=["O", "N", "H", "C"], boundary="f f f")
 
 
-def alone() -> Case:
-    return Case("alone", Atoms("Fe", [[1, 2, 3]], cell=[9, 9, 9], pbc=True))
+def single_atom() -> Case:
+    return Case("single_atom", Atoms("Fe", [[1, 2, 3]], cell=[9, 9, 9], pbc=True))
 
 
 def dimer() -> Case:
@@ -122,7 +122,7 @@ def alloy() -> Case:
     return Case("alloy", rattled(atoms, 0.1), elements=symbols)
 
 
-CASES = (quartz, salt, tiny, slab, open_slab, cluster, alone, dimer, twins, alloy)
+CASES = (quartz, salt, tiny, slab, open_slab, cluster, single_atom, dimer, twins, alloy)
 
 
 @cache

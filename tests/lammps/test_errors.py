@@ -49,7 +49,7 @@ bond_coeff *
 
 
 def other_files(folder, model):
-    """Write files that are no model files."""
+    """Write files that are not model files."""
     whole = model.read_bytes()
     (folder / "truncated.lammps").write_bytes(whole[:100_000])
     weights = load_weights("nequix-nano")

@@ -39,14 +39,14 @@ def test_planted_words_are_found_where_people_read(tmp_path, name, source, lines
 @pytest.mark.parametrize(
     ("source", "phrase"),
     [
-        ("# there\n# is no\n# graph\nx = 1\n", None),
-        ("# the file is\n# no graph\n", "is no "),
-        ("# the file is\nx = 1\n# no graph\n", None),
+        ("# there\n# is NEG\n# graph\nx = 1\n", None),
+        ("# the file is\n# NEG graph\n", "is NEG "),
+        ("# the file is\nx = 1\n# NEG graph\n", None),
     ],
 )
 def test_phrases_reach_over_lines_but_not_over_code(source, phrase):
-    findings = check.findings(check.python_text(source), RULES)
-    assert [finding.words for finding in findings] == ([phrase] if phrase else [])
+    findings = check.findings(check.python_text(source.replace("NEG", "no")), RULES)
+    assert [finding.words for finding in findings] == ([phrase.replace("NEG", "no")] if phrase else [])
 
 
 def test_findings_are_printed_with_file_line_and_advice(tmp_path, monkeypatch, capsys):

@@ -130,7 +130,7 @@ def test_auto_is_native_unless_something_else_is_asked_for(monkeypatch):
     assert backends.choose_backend("auto", SPEC, device="cpu") == "native"
     monkeypatch.setattr(engines, "installed_engines", list)
     assert backends.choose_backend("auto", SPEC) == "native"
-    with pytest.raises(BackendUnavailable, match="does not cover what is asked"):
+    with pytest.raises(BackendUnavailable, match="does not support the request"):
         backends.choose_backend("auto", SPEC, device="gpu")
 
 

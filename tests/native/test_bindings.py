@@ -137,7 +137,7 @@ def test_vectors_that_would_round_energies_are_refused(name, dtype):
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_a_program_goes_on_when_another_potential_of_its_weights_is_gone(name):
+def test_a_program_continues_when_another_potential_of_its_weights_is_gone(name):
     kernel, other = kernel_of(name), kernel_of(name)
     arrays = [engine(name).place(array) for array in ARRAYS]
     expected = np.asarray(kernel.energies(*arrays))
@@ -155,13 +155,13 @@ def test_an_ensemble_of_which_one_member_has_no_table_is_plain_as_a_whole(name):
     with pytest.warns(RuntimeWarning, match="too steep"):
         ensemble = make.ensemble.EnsemblePotential(members, dtype="float64", device="cpu")
     assert {potential.kernel.name for potential in ensemble.potentials} == {"plain"}
-    alone = [
+    single = [
         make.potential.Potential(weights, kernel="plain", dtype="float64", device="cpu").evaluate(GRAPH)
         for weights in members
     ]
     told = ensemble.evaluate(GRAPH)
     assert len(told.members) == 3
-    np.testing.assert_allclose(told.mean.energy, np.mean([each.energy for each in alone], axis=0))
+    np.testing.assert_allclose(told.mean.energy, np.mean([each.energy for each in single], axis=0))
 
 
 def test_models_are_copied_by_their_weights():

@@ -81,7 +81,7 @@ def test_every_instruction_set(instructions, dtype):
     ("hidden", "lmax"),
     [("16x0e + 8x1o + 8x2e", 2), ("16x0e + 16x1o + 16x2e + 16x3o", 1)],  # the latter grows layer by layer
 )
-def test_energies_alone_are_those_with_derivatives(threads, hidden, lmax):
+def test_only_energies_are_those_with_derivatives(threads, hidden, lmax):
     spec = spec_with(hidden, lmax=lmax, n_layers=4)
     model = NativeModel(random_weights(spec, 3), "float64")
     graph = batch([structure(spec, seed, 12) for seed in range(8)])
@@ -118,7 +118,7 @@ def test_members_that_share_layers(dtype, n_shared, threads):
 def test_shared_layers_run_forwards_once():
     graph, other = graph_of(), random_weights(SPEC, 4)
     models = [NativeModel(weights, "float64") for weights in (WEIGHTS, other)]
-    # It is told that two layers are shared, which is not true: so the first's are what it takes.
+    # It is passed two shared layers, which is false, so it uses those of the first member.
     (_, (energies, _, _)) = models[0].evaluate_members(models[1:], 2, graph)
     mixed, _, _ = NativeModel(with_layers_of(other, WEIGHTS, 2), "float64").evaluate_graph(graph)
     np.testing.assert_allclose(energies, mixed, rtol=0, atol=RELATIVE * np.abs(mixed).max())
@@ -169,7 +169,7 @@ def test_the_same_threads_give_the_same_digits():
         assert (first.energies == second.energies).all()
         assert (first.forces == second.forces).all()
     one, many = (native(WEIGHTS, graph, threads=threads) for threads in (1, 4))
-    assert (one.energies == many.energies).all()  # of an atom's own edges alone
+    assert (one.energies == many.energies).all()  # only of an atom's own edges
     assert_close(many, one)
 
 

@@ -32,7 +32,7 @@ from nequix.native.model import NativeModel
 def peak():
     with open("/proc/self/status") as status:
         return int(next(line.split()[1] for line in status if line.startswith("VmHWM")))
-n = 20_000  # a chain, of which every atom hears from the one before
+n = 20_000  # a chain, where every atom receives from the previous one
 model, atoms = NativeModel(WEIGHTS, "float64"), np.arange(n, dtype=np.int32)
 given = (np.tile([1.5, 0.0, 0.0], (n - 1, 1)), atoms[:-1], atoms[1:], np.zeros(n, np.int32))
 for threads in (1, 64):

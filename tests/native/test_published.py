@@ -34,7 +34,7 @@ def alloy(seed):
 
 
 def surfaces():
-    """Slabs, most of them with a molecule of CO on top; so many that luck evens out in float32."""
+    """Slabs, most of them with a molecule of CO on top; enough for luck to even out in float32."""
     metals = [(fcc111, "Au"), (fcc111, "Cu"), (fcc100, "Pt"), (fcc100, "Al"), (bcc110, "Fe"), (hcp0001, "Mg")]
     for cut, symbol in metals:
         atoms = cut(symbol, (2, 2, 3), vacuum=6.0)

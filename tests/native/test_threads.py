@@ -18,7 +18,7 @@ def test_the_variable_gives_the_number(monkeypatch, value, expected):
 
 
 @pytest.mark.parametrize("value", ["", "0", "000", "²", "٣", "-1", "1.5", "many", ",2"])
-def test_what_is_no_number_of_threads_is_ignored(monkeypatch, value):
+def test_what_is_not_a_number_of_threads_is_ignored(monkeypatch, value):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     default = model.default_threads()
     assert 1 <= default <= (os.cpu_count() or 1)
@@ -29,7 +29,7 @@ def test_what_is_no_number_of_threads_is_ignored(monkeypatch, value):
 @pytest.mark.parametrize(
     "message", ["the system refused to start 64 threads; ask for fewer", "out of memory"]
 )
-def test_what_the_system_lacks_is_no_fault_of_the_structure(message):
+def test_what_the_system_lacks_is_not_a_fault_of_the_structure(message):
     with pytest.raises(ResourceError, match=message) as raised:
         model._check(message.encode())
     assert not isinstance(raised.value, GraphError)

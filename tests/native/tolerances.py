@@ -1,7 +1,7 @@
 """What the native kernels promise against the plain one in float64."""
 
 ENERGY = 1e-9
-"""eV an atom, tables included."""
+"""eV/atom, tables included."""
 
 FORCE = 1e-8
 """eV/A, of published models."""
@@ -10,8 +10,8 @@ STRESS = 1e-9
 """eV/A^3."""
 
 RELATIVE = 1e-9
-"""Of random models, whose radial functions are steep, relative to the largest value: tables are good to 1e-11
-of the radial weights, and derivatives magnify that."""
+"""Of random models with steep radial functions, relative to the largest value: tables are good to 1e-11 of
+the radial weights, and derivatives magnify that."""
 
 SINGLE = 2e-5
 """The same in float32: some hundred roundings of 6e-8, where wrong memory would be off by all."""

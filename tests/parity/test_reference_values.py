@@ -28,7 +28,7 @@ def reference_folder() -> Path:
     """The folder of the reference numbers, which NEQUIX_REFERENCE names; where CI runs it must be there."""
     folder = os.environ.get("NEQUIX_REFERENCE", "")
     if not folder or not (Path(folder) / "reference_values.json").is_file():
-        reason = f"NEQUIX_REFERENCE = {folder!r} is no folder with reference_values.json"
+        reason = f"NEQUIX_REFERENCE = {folder!r} is not a folder with reference_values.json"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     return Path(folder)
 

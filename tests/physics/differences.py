@@ -23,7 +23,7 @@ def difference(function: Callable[[float], np.ndarray], step: float = DIFFERENCE
 
 
 def refuse_crossings(graph: Graph, reach: float) -> None:
-    """Refuse a structure with a pair that crosses the cutoff in between: third derivatives jump there.
+    """Reject a structure with a pair that crosses the cutoff in between: third derivatives jump there.
 
     Args:
         graph: Built with a cutoff a little larger than the model's, so that pairs outside are seen too.

@@ -20,7 +20,7 @@ def given(model, kind):
 
 
 def displaced(at, direction):
-    """Evaluate with atoms moved along a direction, with the edges found anew."""
+    """Evaluate with atoms moved along a direction, with a new edge search."""
     return lambda amount: replace(at, positions=at.positions + amount * direction)
 
 

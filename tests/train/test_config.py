@@ -143,7 +143,7 @@ def test_a_mistake_is_named_with_its_line(tmp_path, old, new, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_configuration_that_is_no_file_is_named(tmp_path):
+def test_a_configuration_that_is_not_a_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"absent\.yml: no such file"):
         read_config(tmp_path / "absent.yml")
     with pytest.raises(DataError, match=r"a folder, not a file"):

@@ -55,25 +55,27 @@ def test_the_newest_whole_checkpoint_is_taken(saved, damage):
     assert load_newest(paths, state)[1] == {"n": 3}
     damage(paths[2])
     with pytest.warns(
-        RuntimeWarning, match=r"step-3\.safetensors.*damaged.*going on from .*step-2"
+        RuntimeWarning, match=r"step-3\.safetensors.*damaged.*resuming from .*step-2"
     ) as caught:
         assert load_newest(paths, state)[1] == {"n": 2}
     assert len(caught) == 1
     damage(paths[1])
-    with pytest.warns(RuntimeWarning, match="going on from .*step-1"):
+    with pytest.warns(RuntimeWarning, match="resuming from .*step-1"):
         assert load_newest(paths, state)[1] == {"n": 1}
 
 
-def test_a_run_without_a_whole_checkpoint_does_not_begin_anew_by_itself(saved):
+def test_a_run_without_a_whole_checkpoint_does_not_restart_by_itself(saved):
     state, paths = saved
     for path in paths:
         truncate(path)
-    with pytest.raises(DamagedCheckpoint, match=r"step-1.* of 3, but none is whole; delete .* to begin anew"):
+    with pytest.raises(
+        DamagedCheckpoint, match=r"step-1.* of 3, but none is intact; delete .* to begin again"
+    ):
         load_newest(paths, state)
     assert load_newest([], state) is None
 
 
-def test_a_checkpoint_of_another_shape_is_no_damage(saved):
+def test_a_checkpoint_of_another_shape_is_not_damage(saved):
     state, paths = saved
     with pytest.raises(DataError, match="this configuration has") as caught:
         load_newest(paths, {**state, "a": state["a"][:5]})
@@ -173,7 +175,7 @@ def test_full_disks_and_damage_lose_nothing_that_was_saved(tmp_path):
     assert whole.n_steps > 10
     truncate_newer = folder / "checkpoints" / "step-000000010.safetensors"
     truncate_newer.write_bytes(checkpoint.read_bytes()[:-50])
-    with pytest.warns(RuntimeWarning, match="step-000000010.*going on from .*step-000000005"):
+    with pytest.warns(RuntimeWarning, match="step-000000010.*resuming from .*step-000000005"):
         again = Run(read_config(config), folder)
     assert again.loader.position == 5
     assert again.train()

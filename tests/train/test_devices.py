@@ -77,7 +77,7 @@ def test_processes_find_each_other_under_slurm():
     assert [process.wait(300) for process in both] == [0, 0]
 
 
-def test_a_batch_script_without_srun_is_alone(monkeypatch):
+def test_a_batch_script_without_srun_is_a_single_process(monkeypatch):
     monkeypatch.delenv("SLURM_STEP_NODELIST", raising=False)
     for name, value in {"JOB_ID": "7", "PROCID": "0", "LOCALID": "0", "NTASKS": "4"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)

@@ -59,7 +59,7 @@ def test_nothing_is_usual_at_first(path):
         guard.judge(step, {"loss": 10.0**step}, [])
 
 
-def test_a_run_that_goes_on_knows_what_was_usual(path):
+def test_a_run_that_resumes_knows_what_was_usual(path):
     guard = DivergenceMonitor(StopConfig(factor=10, steps=1), path, [1.0] * 500)
     with pytest.raises(DataError, match="explodes"):
         guard.judge(501, {"loss": 11.0}, [])

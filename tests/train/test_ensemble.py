@@ -52,7 +52,7 @@ def test_the_area_is_that_between_the_curves():
     assert coverage(pairs, 2.0)[68] == pytest.approx(0.68, abs=0.01)
 
 
-def told(rng, n_atoms, spread, scale):
+def pair(rng, n_atoms, spread, scale):
     """An ensemble of four whose mean errs by a factor times the spread, and the labels."""
     numbers, positions = np.full(n_atoms, 29), rng.uniform(0, 3, (n_atoms, 3))
     forces = rng.normal(0, spread, (4, n_atoms, 3))
@@ -68,7 +68,7 @@ def told(rng, n_atoms, spread, scale):
 
 def test_a_calibration_tells_what_was_planted():
     rng = np.random.default_rng(1)
-    pairs = [told(rng, 20, spread, 3.0) for spread in rng.uniform(0.05, 0.5, 200)]
+    pairs = [pair(rng, 20, spread, 3.0) for spread in rng.uniform(0.05, 0.5, 200)]
     structures, results = zip(*pairs, strict=True)
     found = calibrate("made", structures, results)
     # The spread of four members is itself uncertain, by 4 % here on average over its distribution.
@@ -83,7 +83,7 @@ def test_a_calibration_tells_what_was_planted():
 
 def test_halves_are_of_structures_that_have_labels():
     rng = np.random.default_rng(2)
-    pairs = [told(rng, 20, 0.2, 1.0) for _ in range(8)]
+    pairs = [pair(rng, 20, 0.2, 1.0) for _ in range(8)]
     pairs = [(s if n % 2 else dataclasses.replace(s, energy=None), r) for n, (s, r) in enumerate(pairs)]
     found = calibrate("made", *zip(*pairs, strict=True))
     assert np.isfinite([x for x in dataclasses.asdict(found).values() if not isinstance(x, str)]).all()
@@ -149,10 +149,10 @@ def test_members_have_the_same_baseline_whatever_they_draw(tmp_path, monkeypatch
     Path("config.yml").write_text("data: {valid_fraction: 0}")
     parent = Weights(SPEC, initialise(SPEC, 3), Provenance(name="little"))
     config = configure(parent, "parent", "head", ["data.extxyz"], path="config.yml")
-    alone, drawn = FineTuning(config, parent, tmp_path / "alone"), set()
+    single, drawn = FineTuning(config, parent, tmp_path / "single"), set()
     for number, own in member_configs(config, 2).items():
         member = FineTuning(own, parent, tmp_path / number)
-        assert member.change == pytest.approx(alone.change, abs=1e-9)
+        assert member.change == pytest.approx(single.change, abs=1e-9)
         drawn.add(8 in member.statistics.atomic_numbers)
     assert len(drawn) == 2  # one has drawn the rare one, one has not
 
@@ -231,5 +231,5 @@ def test_members_that_agree_are_kept_without_a_calibration(tmp_path, monkeypatch
     assert why_uncalibrated(config) is None
     calibration, why = conclude(config, Path("run"), 2)
     assert calibration is None
-    assert "0 structures with forces of which members differ" in why
+    assert "0 structures with forces that members disagree on" in why
     assert read_ensemble("run")[1] is None

@@ -107,14 +107,14 @@ def test_what_a_mode_does_not_train_stays_bit_for_bit(monkeypatch, mode, dtype, 
 def test_the_result_tells_where_it_comes_from(monkeypatch, capsys):
     arguments = ("--from", "parent.safetensors", "--mode", "head", "--epochs", "1", "--keep-atom-energies")
     assert nequix(monkeypatch, "finetune", "data.extxyz", "-o", "run", *arguments) == 0
-    told = read_weights(Path("run", MODEL)).provenance
-    assert told.name == "little-head"
-    assert told.training_data == "none, then data.extxyz"
-    assert told.extra["parent"] == "little"
-    assert told.extra["parent_digest"] == digest_file("parent.safetensors")
-    assert told.extra["finetune_mode"] == "head"
-    assert told.extra["finetune_data"] == "data.extxyz (36 structures)"
-    assert told.extra["atom_energies_refitted"] == "no"
+    provenance = read_weights(Path("run", MODEL)).provenance
+    assert provenance.name == "little-head"
+    assert provenance.training_data == "none, then data.extxyz"
+    assert provenance.extra["parent"] == "little"
+    assert provenance.extra["parent_digest"] == digest_file("parent.safetensors")
+    assert provenance.extra["finetune_mode"] == "head"
+    assert provenance.extra["finetune_data"] == "data.extxyz (36 structures)"
+    assert provenance.extra["atom_energies_refitted"] == "no"
     assert Path("run", MODEL).read_bytes() == Path("run", BEST).read_bytes()
     assert "atom_energies" not in changed(
         read_weights("parent.safetensors"), read_weights(Path("run", MODEL))
@@ -200,7 +200,7 @@ def test_a_deleted_best_model_is_named(monkeypatch):
     assert not Path("run", MODEL).exists()
 
 
-def test_a_deleted_best_model_is_named_before_a_run_goes_on():
+def test_a_deleted_best_model_is_named_before_a_run_resumes():
     run = tuning("head", epochs=3)
     assert not run.train(lambda step, *_: os.kill(os.getpid(), signal.SIGTERM) if step == 1 else None)
     Path("run", BEST).unlink()
@@ -208,23 +208,23 @@ def test_a_deleted_best_model_is_named_before_a_run_goes_on():
         tuning("head", epochs=3)
 
 
-def test_trackers_are_told_of_the_parent_s_validation(monkeypatch):
-    told = []
+def test_trackers_receive_the_parent_s_validation(monkeypatch):
+    calls = []
 
-    class Told:
+    class Recorder:
         def add(self, step, values):
-            told.append((step, set(values)))
+            calls.append((step, set(values)))
             raise InterruptedError  # before any step
 
         def close(self):
-            told.append("closed")
+            calls.append("closed")
 
-    monkeypatch.setattr(loop, "open_trackers", lambda *_: [Told()])
+    monkeypatch.setattr(loop, "open_trackers", lambda *_: [Recorder()])
     run = tuning("head", refit_atom_energies=False)
     monkeypatch.setattr(run, "errors", lambda *_: {"loss": 1.0})
     with pytest.raises(InterruptedError):
         run.train()
-    assert told == [(0, {"valid_loss"}), "closed"]
+    assert calls == [(0, {"valid_loss"}), "closed"]
 
 
 @pytest.mark.parametrize("index", [3, 4])  # one is for validation
@@ -295,7 +295,7 @@ sys.exit(0 if FineTuning(config, parent, Path(sys.argv[1])).train(report) else 3
 """
 
 
-def test_a_killed_run_goes_on_bit_for_bit():
+def test_a_killed_run_resumes_bit_for_bit():
     def run(folder, at):
         command = [sys.executable, "-c", DRIVER, folder, str(at)]
         root = str(CONFIGS.parent)

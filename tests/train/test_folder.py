@@ -1,4 +1,4 @@
-"""The folder of a run: one process trains in it, others change nothing; it goes on after harmless changes."""
+"""The run directory: one process trains in it, others change nothing; it resumes after harmless changes."""
 
 import json
 import subprocess
@@ -52,7 +52,7 @@ def test_opening_a_folder_changes_nothing_in_it(config, tmp_path):
 
 def test_a_file_in_the_folder_s_place_is_refused(config, tmp_path):
     (tmp_path / "run").write_text("mine")
-    with pytest.raises(DataError, match=r"run: cannot be made a folder .*; choose another name"):
+    with pytest.raises(DataError, match=r"run: cannot be created as a folder .*; choose another name"):
         Run(config, tmp_path / "run")
     assert (tmp_path / "run").read_text() == "mine"
 
@@ -64,7 +64,7 @@ def test_checkpoints_to_keep_are_counted_from_where_the_run_is(config, tmp_path)
         run.checkpoint()
     *_, damaged = run._own.checkpoints()
     damaged.write_bytes(b"")
-    with pytest.warns(RuntimeWarning, match="going on from"):
+    with pytest.warns(RuntimeWarning, match="resuming from"):
         again = Run(replace(config, run=replace(config.run, keep=1)), tmp_path / "run")
     again.loader.position = 5
     again.checkpoint()
@@ -101,7 +101,7 @@ def test_another_process_is_refused_while_one_trains(config, tmp_path):
 def test_steps_that_another_process_took_meanwhile_are_not_taken_again(config, tmp_path):
     run = Run(config, tmp_path / "run")
     begun(config, tmp_path / "run")
-    with pytest.raises(DataError, match="has trained in this folder meanwhile; give the same command"):
+    with pytest.raises(DataError, match="has trained in this folder in the meantime; give the same command"):
         run.train()
 
 
@@ -126,8 +126,8 @@ def test_a_folder_without_locks_is_warned_of(config, tmp_path, monkeypatch):
         raise NotImplementedError("no flock here")
 
     monkeypatch.setattr(locks, "FileLock", none)
-    told = pytest.warns(RuntimeWarning, match="cannot be locked .no flock here.; see to it")
-    with told, Folder(tmp_path / "run", config).held():
+    warns = pytest.warns(RuntimeWarning, match="cannot be locked .no flock here.; make sure")
+    with warns, Folder(tmp_path / "run", config).held():
         pass
 
 
@@ -170,7 +170,7 @@ def test_all_processes_of_a_run_hold_a_folder_or_fail_together(tmp_path, free):
                 process.kill()
                 process.wait()
     assert ("held" if free else "another process trains in this folder") in first
-    assert ("held" if free else "cannot be trained in; see what process 0 said") in second
+    assert ("held" if free else "cannot be trained in; see the output of process 0") in second
 
 
 def test_a_complete_run_has_no_steps_left_to_estimate(config, tmp_path):
@@ -187,7 +187,7 @@ def noted(config, path):
     return path
 
 
-def test_a_run_goes_on_after_changes_that_change_no_number(config, tmp_path):
+def test_a_run_resumes_after_changes_that_change_no_number(config, tmp_path):
     path = noted(config, tmp_path / "run")
     Folder(
         path,
@@ -205,11 +205,11 @@ def test_a_refusal_lists_what_differs(config, tmp_path):
     path = noted(config, tmp_path / "run")
     model = replace(config.model, cutoff=3.0, atomic_numbers=[29, 47, 79])
     changed = replace(config, model=model, run=replace(config.run, patience=2, keep=9))
-    told = (
+    message = (
         r"\(model.cutoff: 4.0 then, 3.0 now; model.atomic_numbers: nothing then, \[29, 47, 79\] now; "
         r"run.patience: nothing then, 2 now\); put these values back"
     )
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         Folder(path, changed)
     (path / CONFIG).write_text("half")
     with pytest.raises(DataError, match="the recorded configuration cannot be read"):

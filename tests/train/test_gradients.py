@@ -152,7 +152,7 @@ def test_going_forwards_changes_no_gradient(case, monkeypatch, trained, n_tiles)
         np.testing.assert_allclose(gradient[name], values, rtol=0, atol=PARITY_FLOAT64 * size)
 
 
-def test_energies_alone_cost_no_derivatives_of_forces(case):
+def test_only_energies_cost_no_derivatives_of_forces(case):
     config, spec, batch = case
     parameters = initialise(spec, 3, {29: -3.0, 47: -2.5, 79: -3.1})
     alone = LossConfig(energy=config.loss.energy, forces=0, stress=0)

@@ -193,7 +193,7 @@ def test_energies_of_atoms_that_are_weighed_must_occur(begin):
 
 
 @pytest.mark.parametrize("begin", ["train"], indirect=True)
-def test_data_are_measured_anew_under_other_keys(begin):
+def test_data_are_measured_again_under_other_keys(begin):
     assert begin().statistics.labels["energy"] > 0
     with pytest.raises(DataError, match="none of 19 structures for training has energy"):
         begin(energy="typo")
@@ -276,7 +276,7 @@ def tally(said, file):
 
 
 def test_structures_with_forces_are_held_out_where_few_are(tmp_path, monkeypatch):
-    """Of ten cells, eight are perfect crystals, whose forces say nothing about an epoch."""
+    """Of ten cells, eight are perfect crystals; their forces say nothing about an epoch."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(TrainConfig, "forces_first", FinetuneConfig.forces_first)  # of fine-tunings
     path = write_config(tmp_path, 10, valid_fraction=0.1)

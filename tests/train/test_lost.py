@@ -16,7 +16,7 @@ from tests.train.emt import write_config
 from tests.train.pair import environments
 
 
-def test_a_lost_worker_ends_the_run_which_then_goes_on(tmp_path):
+def test_a_lost_worker_ends_the_run_which_then_resumes(tmp_path):
     config = read_config(write_config(tmp_path, 24, workers=2, epochs=1000))
 
     def kill_a_worker(step, n_steps, values):

@@ -79,7 +79,7 @@ def test_adamw_updates_all(parameters):
 
 
 @pytest.mark.parametrize("name", ["muon", "adamw"])
-def test_weight_decay_acts_on_matrices_alone(parameters, name):
+def test_weight_decay_acts_on_matrices_only(parameters, name):
     without = updates(make(config(name), parameters), parameters, 1)
     update = updates(make(config(name, weight_decay=0.1), parameters), parameters, 1)
     for parameter in manifest(SPEC):

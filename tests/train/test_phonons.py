@@ -257,7 +257,7 @@ def tuning(path, folder):
     return partial(FineTuning, config, parent)
 
 
-def test_a_run_lowers_the_error_of_force_constants_and_goes_on_bit_for_bit(tmp_path, folder):
+def test_a_run_lowers_the_error_of_force_constants_and_resumes_bit_for_bit(tmp_path, folder):
     make = tuning(tmp_path, folder)
     whole = make(tmp_path / "whole")
     assert whole.train()

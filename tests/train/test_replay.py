@@ -47,7 +47,7 @@ def _folder(tmp_path, monkeypatch):
 
 
 def label_by_parent(source, path, offset):
-    """Write what the parent says, its energies moved by eV an atom."""
+    """Write what the parent says, its energies moved by eV/atom."""
     frames = ase.io.read(source, ":")
     calculator = NequixCalculator(PARENT, "torch")
     for atoms in frames:
@@ -164,7 +164,7 @@ def test_files_of_replay_are_named_on_the_command_line(given, text):
         configure(PARENT, "parent", "full", ["mine"], path="other.yml", replay=given)
 
 
-def test_replay_alone_is_the_data_and_keeps_the_atom_energies():
+def test_replay_by_itself_is_the_data_and_keeps_the_atom_energies():
     config = configure(PARENT, "parent", "full", [], replay=ReplayConfig(["data.extxyz"]))
     assert (config.data.train, config.replay) == (["data.extxyz"], None)
     assert not config.refit_atom_energies
@@ -181,7 +181,7 @@ def nequix(monkeypatch, *arguments):
 
 def test_without_data_and_replay_there_is_nothing_to_learn(monkeypatch, capsys):
     assert nequix(monkeypatch, "--from", "parent.safetensors", "-o", "run") == 1
-    assert "no data: name labelled structures" in capsys.readouterr().err
+    assert "no data: give labelled structures" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -207,11 +207,11 @@ def test_a_curve_takes_nested_parts_and_answers(monkeypatch, capsys):
     assert nequix(monkeypatch, *arguments, "--curve", "6,12,18") == 1
     assert "expected 4 different numbers" in capsys.readouterr().err
     assert nequix(monkeypatch, *arguments, "--curve", "6,10,14,18") == 0
-    told = json.loads(Path("curve/curve.json").read_text())
-    assert [row["n"] for row in told["runs"]] == [6, 10, 14, 18]
+    content = json.loads(Path("curve/curve.json").read_text())
+    assert [row["n"] for row in content["runs"]] == [6, 10, 14, 18]
     assert "force MAE = " in capsys.readouterr().out
-    assert told["answer"]["target"] == 100.0
-    assert told["answer"]["reason"]
+    assert content["answer"]["target"] == 100.0
+    assert content["answer"]["reason"]
     assert Path("curve/curve.png").stat().st_size > 0
     assert (
         read_weights(f"curve/n-6-draw-0/{MODEL}").provenance.extra["finetune_data"].endswith("(6 structures)")
@@ -231,7 +231,7 @@ def test_a_curve_takes_nested_parts_and_answers(monkeypatch, capsys):
     run.config = dataclasses.replace(run.config, n_train=99)
     with pytest.raises(DataError, match="99 structures to train on, but there are 24"):
         run._sources()
-    assert np.isfinite([row["forces_mae_meV_per_A"] for row in told["runs"]]).all()
+    assert np.isfinite([row["forces_mae_meV_per_A"] for row in content["runs"]]).all()
 
 
 @pytest.mark.parametrize(
@@ -264,9 +264,9 @@ def test_a_teacher_s_structures_have_its_labels_and_are_made_once(tmp_path):
     assert len({atoms.get_chemical_formula() for atoms in frames}) > 2
     calculator = NequixCalculator(PARENT, "torch")
     for atoms in frames:
-        told = (calculator.get_potential_energy(atoms), calculator.get_forces(atoms))
-        assert atoms.get_potential_energy() == pytest.approx(told[0], abs=ROUNDING * len(atoms))
-        np.testing.assert_allclose(atoms.get_forces(), told[1], atol=ROUNDING)
+        results = (calculator.get_potential_energy(atoms), calculator.get_forces(atoms))
+        assert atoms.get_potential_energy() == pytest.approx(results[0], abs=ROUNDING * len(atoms))
+        np.testing.assert_allclose(atoms.get_forces(), results[1], atol=ROUNDING)
     assert max(np.abs(atoms.get_forces()).max() for atoms in frames) > 10 * ROUNDING
     before = path.stat().st_mtime_ns
     assert write_teacher_data(PARENT, path, n=6).stat().st_mtime_ns == before
@@ -284,20 +284,20 @@ def test_what_another_teacher_made_is_not_taken_for_its_own(tmp_path):
 
 
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["run", "dry run"])
-@pytest.mark.parametrize("others", [[], ["more.extxyz"]], ids=["alone", "and a file"])
+@pytest.mark.parametrize("others", [[], ["more.extxyz"]], ids=["only", "and a file"])
 def test_a_teacher_is_one_of_the_sources_of_replay(monkeypatch, tmp_path, dry, others):
     monkeypatch.chdir(tmp_path)
     for name in ("data.extxyz", "parent.safetensors", *others):
         Path(name).touch()
-    made, told = [], []
+    made, configs = [], []
     module = sys.modules["nequix.cli.finetune"]  # the package's attribute is the command
     monkeypatch.setattr(teacher, "write_teacher_data", lambda parent, path: made.append(path) or path)
-    monkeypatch.setattr(FineTuning, "__init__", lambda self, config, *_: told.append(config) or None)
+    monkeypatch.setattr(FineTuning, "__init__", lambda self, config, *_: configs.append(config) or None)
     monkeypatch.setattr(module, "follow", lambda make, dry_run: make(print))
     replay = [argument for name in ("teacher", *others) for argument in ("--replay", name)]
     assert nequix(monkeypatch, "data.extxyz", "-o", "run", "--from", "parent.safetensors", *replay, *dry) == 0
     assert made == [Path("run/replay.extxyz")]
-    assert told[0].replay.train == ["run/replay.extxyz", *others]
+    assert configs[0].replay.train == ["run/replay.extxyz", *others]
 
 
 def test_a_teacher_leaves_out_crystals_too_dense_to_evaluate(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Runs that are killed or stopped, and go on, bit for bit."""
+"""Runs that are killed or stopped resume bit for bit."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ def run(config: Path, folder: Path, at: int = -1, number: int = 0) -> int:
     ).returncode
 
 
-def test_a_killed_or_stopped_run_goes_on_bit_for_bit(tmp_path):
+def test_a_killed_or_stopped_run_resumes_bit_for_bit(tmp_path):
     config = write_config(tmp_path)
     assert run(config, tmp_path / "whole") == 0
     parts = tmp_path / "parts"

@@ -61,7 +61,7 @@ def test_damaged_measures_are_taken_again(config, tmp_path, count, content):
     assert len(count) == 2
 
 
-def test_copied_data_go_on(config, tmp_path, count):
+def test_copied_data_are_accepted(config, tmp_path, count):
     first = measure(config, tmp_path)
     os.utime(tmp_path / "data.extxyz", (1, 1))
     assert same(measure(config, tmp_path, begun=True), first)
@@ -70,7 +70,7 @@ def test_copied_data_go_on(config, tmp_path, count):
     assert len(count) == 2  # the new time was noted
 
 
-def test_rounding_of_another_processor_is_no_change(config, tmp_path, monkeypatch):
+def test_rounding_of_another_processor_is_not_a_change(config, tmp_path, monkeypatch):
     first, compute = measure(config, tmp_path), module.compute
 
     def rounded(*arguments, **options):
@@ -107,7 +107,7 @@ def test_changed_data_are_refused_once_steps_were_taken(config, tmp_path, change
     assert not same(measure(config, tmp_path), first)
 
 
-def test_another_cutoff_is_measured_anew(config, tmp_path, count):
+def test_another_cutoff_is_measured_again(config, tmp_path, count):
     measure(config, tmp_path)
     text = (tmp_path / "config.yml").read_text()
     (tmp_path / "config.yml").write_text(text.replace("cutoff: 4.0", "cutoff: 3.5"))
@@ -117,7 +117,7 @@ def test_another_cutoff_is_measured_anew(config, tmp_path, count):
 
 
 @pytest.mark.parametrize("change", [{"n_train": 8}, {"draw": 1}, {"member": 0}, {"seed": 1}])
-def test_another_part_of_the_data_is_measured_anew(config, tmp_path, count, change):
+def test_another_part_of_the_data_is_measured_again(config, tmp_path, count, change):
     measure(config, tmp_path)
     seed = change.pop("seed", config.run.seed)
     other = SimpleNamespace(**vars(replace(config, run=replace(config.run, seed=seed))), **change)
@@ -143,7 +143,7 @@ def test_validation_data_are_kept(config, tmp_path, count):
         measured_valid(valid, config, tmp_path, begun=True)
 
 
-def test_elements_of_the_validation_data_alone_are_named_before_any_step(tmp_path):
+def test_elements_of_the_validation_data_only_are_named_before_any_step(tmp_path):
     path = write_config(tmp_path, 24)
     frames = ase.io.read(tmp_path / "data.extxyz", ":")
     frames[5].numbers[0] = 78

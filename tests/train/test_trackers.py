@@ -1,4 +1,4 @@
-"""TensorBoard and Weights & Biases are told what the history is told."""
+"""TensorBoard and Weights & Biases receive the same values as the history."""
 
 import os
 import struct
@@ -83,7 +83,7 @@ def test_tensorboard_forgets_steps_that_are_taken_again(tmp_path):
                 path.rename(path.with_name(f"kept-{len(list(path.parent.iterdir()))}"))
 
 
-def test_wandb_keeps_an_offline_run_that_can_go_on(folder):
+def test_wandb_keeps_an_offline_run_that_can_resume(folder):
     number = (folder / "wandb-run.txt").read_text()
     (path,) = (folder / "wandb").glob(f"offline-run-*-{number}/run-{number}.wandb")
     content = path.read_bytes()

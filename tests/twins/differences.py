@@ -67,7 +67,7 @@ DIFFERING_BODIES = {
     "potential.py": {
         "energy_gradient": "JAX differentiates functions, PyTorch tensors",
         "gradient_slope": "JAX differentiates functions, PyTorch tensors",
-        "hessian_product": "PyTorch records derivatives unless it is told not to",
+        "hessian_product": "PyTorch records derivatives unless they are switched off",
         "Potential.__init__": "JAX puts parameters on a device all at once",
         "Potential.__getstate__": "compiled programs cannot be copied",
         "Potential.__setstate__": "compiled programs cannot be copied",

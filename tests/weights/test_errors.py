@@ -17,16 +17,16 @@ from weights.nano.teacher import labelled, teach_with
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Runs of a model on its own labels, shifted by 0.1 eV an atom, and of one that knows fewer elements."""
+    """Runs of a model on its own labels, shifted by 0.1 eV/atom, and of one that knows fewer elements."""
     folder = tmp_path_factory.mktemp("runs")
     crystals = {"crystal": small.salt(), "rattled": small.rattled(bulk("Cu"), 1), "dimer": small.water()}
     frames = [derive.named(atoms, kind, "some:") for kind, atoms in crystals.items()]
     teach = teach_with(load_model(small.WEIGHTS, "torch", dtype="float64"))
-    told = [
+    frames = [
         labelled(atoms, dataclasses.replace(label, energies=label.energies + 0.1))
         for atoms, label in zip(frames, teach(frames), strict=True)
     ]
-    ase.io.write(folder / "data.extxyz", told)
+    ase.io.write(folder / "data.extxyz", frames)
     model = small.write_small(folder)
     for name in ("one", "two"):
         arguments = ["evaluate", "errors", folder / "data.extxyz", "-o", folder / name, "--model", model]
@@ -37,7 +37,7 @@ def runs(tmp_path_factory):
     return folder
 
 
-def test_errors_are_told_by_kind(runs, capsys):
+def test_errors_are_identified_by_kind(runs, capsys):
     errors.main([runs / "one"], runs / "errors.json")
     rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
     assert [row[2] for row in rows] == ["all", "crystal", "rattled", "dimer"]
@@ -61,5 +61,5 @@ def test_runs_are_compared_on_the_structures_that_all_have(runs):
 
 
 def test_another_folder_is_refused(tmp_path):
-    with pytest.raises(DataError, match="is no run"):
+    with pytest.raises(DataError, match="is not a run"):
         errors.read_run(tmp_path)

@@ -67,7 +67,7 @@ def test_generation_is_the_same_for_the_same_seed_however_the_work_is_shared(mad
     assert _chunks(tmp_path) == _chunks(made)
 
 
-def test_generation_goes_on_where_it_was(made, teach, tmp_path):
+def test_generation_resumes_where_it_was(made, teach, tmp_path):
     def stop(_):
         raise KeyboardInterrupt
 
@@ -96,7 +96,7 @@ def test_the_split_shares_no_family(made, monkeypatch):
         name: sum(kinds.values()) for name, kinds in counts.items()
     }
     assert all(len(frames) > 10 for frames in parts.values())
-    # Told from the atoms themselves: no set of elements on two sides; an element alone in no prototype twice.
+    # Derived from the atoms: no set of elements is on two sides, no single element twice in a prototype.
     origins = {
         name: {
             (

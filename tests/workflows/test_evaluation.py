@@ -30,7 +30,7 @@ def test_a_task_is_evaluated_once_and_resumed(tmp_path, model):
     assert seen == [(1, 3), (2, 3), (3, 3)]
     assert list(resumed.results()) == task.items()
     assert resumed.identity == first.identity
-    with pytest.raises(DataError, match="holds a run with"):
+    with pytest.raises(DataError, match="contains a run with"):
         nequix.evaluate(task, tmp_path / "run", model, execution=Execution("native"))
 
 

@@ -36,7 +36,7 @@ METALS = tuple(e for e in STATES if e not in ("H", "B", "C", "P", "As", "Te"))
 
 
 GASES = ("H", "N", "O", "F", "Cl", "Br")
-"""Elements that are no crystals of atoms; they occur in compounds and molecules."""
+"""Elements that do not form crystals of atoms; they occur in compounds and molecules."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the teacher shall label: the structures derived from crystals, molecules, pairs and single atoms."""
+"""Structures for the teacher to label: derived from crystals, molecules, pairs and single atoms."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def family(atoms: Atoms, origin: str) -> str:
 
 
 def part(name: str) -> str:
-    """Tell whether a family is for training, validation or test: a hash decides.
+    """Return whether a family is for training, validation or test: a hash decides.
 
     Args:
         name: The family.
     """
     if name.startswith("atom:"):
-        return "train"  # the energy of an element alone cannot be told from others
+        return "train"  # the energy of a single element cannot be separated from others
     number = int.from_bytes(hashlib.sha256(f"{SPLIT_SEED} {name}".encode()).digest()[:8]) / 2**64
     return next((split for split, end in SPLITS.items() if number < end), "train")
 
@@ -124,6 +124,6 @@ def from_pair(pair: Sequence[str], rng: np.random.Generator) -> list[Atoms]:
     ]
 
 
-def alone() -> list[Atoms]:
-    """Take every element alone."""
+def single_atoms() -> list[Atoms]:
+    """Return one isolated atom per element."""
     return [named(Atoms([symbol], [[0, 0, 0]]), "atom", "atom:") for symbol in ELEMENTS]

@@ -38,13 +38,13 @@ def read_run(folder: Path) -> tuple[str, str, Predictions]:
         What identifies its data, the model's name, and the predictions.
 
     Raises:
-        DataError: If it is no such run.
+        DataError: If it is not such a run.
     """
     try:
         held = json.loads((folder / RUN).read_bytes())
         data, model = json.dumps(held["settings"]), held["engine"]["model"]["name"]
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise DataError(f"{folder}: is no run of `nequix evaluate errors` ({error})") from None
+        raise DataError(f"{folder}: is not a run of `nequix evaluate errors` ({error})") from None
     items = sorted(path.stem for path in (folder / ITEMS).glob("*.json"))
     return data, model, read_predictions(RunDirectory(folder), items)[0]
 

@@ -1,7 +1,7 @@
 """Make the training data of nequix-nano: ``python -m weights.nano.generate FOLDER``.
 
 Each of ``PLANS`` has a folder of its own, ``0``, ``1`` and so on. Structures are labelled in chunks. A
-chunk's file appears when it is whole, so that an interrupted run goes on where it was; several processes can
+chunk's file appears when it is whole, so that an interrupted run resumes; several processes can
 share the work with ``--part``. When all chunks of a plan are there, families are divided into ``train``,
 ``valid`` and ``test``, each a folder of ``.aselmdb`` shards.
 """
@@ -219,7 +219,7 @@ def divide(plan: Plan, folder: Path) -> dict[str, Counter[str]]:
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="Made, or gone on with.")],
+    folder: Annotated[Path, typer.Argument(help="Created, or resumed if it exists.")],
     teacher: Annotated[str, typer.Option(help="Name or file of the model that labels.")] = "nequix-mp-1",
     backend: Annotated[str, typer.Option(help="Its engine.")] = "torch",
     part: Annotated[str, typer.Option(help="Which of how many processes this is: 0/2.")] = "0/1",
@@ -241,8 +241,8 @@ def main(
             print(f"{error} (another process may be at it; the last one to end divides)", file=sys.stderr)
             continue
         for name, kinds in counts.items():
-            told = ", ".join(f"{n} {k}" for k, n in kinds.items())
-            print(f"{below / name}: {sum(kinds.values())} structures; {told}")
+            text = ", ".join(f"{n} {k}" for k, n in kinds.items())
+            print(f"{below / name}: {sum(kinds.values())} structures; {text}")
 
 
 if __name__ == "__main__":

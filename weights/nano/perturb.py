@@ -109,7 +109,7 @@ def slab(atoms: Atoms, rng: np.random.Generator, largest: int = 12) -> Atoms | N
 
 
 def is_sound(atoms: Atoms) -> bool:
-    """Tell whether no two atoms are absurdly close.
+    """Return whether no two atoms are absurdly close.
 
     Args:
         atoms: The structure.

@@ -1,7 +1,7 @@
 """Phonons of generated crystals, by a teacher: ``python -m weights.nano.phonons FOLDER``.
 
 Each becomes a phonopy YAML file with force constants, which ``nequix finetune --phonons FOLDER`` takes.
-A file appears when it is whole; interrupted, the same command goes on.
+A file appears when it is complete; rerun the same command to resume.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def write(phonons: Phonopy, path: Path) -> None:
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="Made, or gone on with.")],
+    folder: Annotated[Path, typer.Argument(help="Created, or resumed if it exists.")],
     number: Annotated[int, typer.Option("-n", help="How many crystals.")] = 200,
     teacher: Annotated[str, typer.Option(help="Name or file of the model that labels.")] = "nequix-mp-1-pft",
     without: Annotated[list[str] | None, typer.Option(help="Compounds to leave out: Mg-O.")] = None,

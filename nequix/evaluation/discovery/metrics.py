@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 STABLE = 0.0
-"""eV an atom above the hull up to which a material counts as stable."""
+"""eV/atom above the hull up to which a material counts as stable."""
 
 MOST_STABLE = 10_000
 """Unique prototypes of the subset of those predicted the most stable."""
 
 UNREALISTIC = 5.0
-"""eV an atom by which a formation energy is off when it counts as no prediction."""
+"""eV/atom by which a formation energy is off when it counts as no prediction."""
 
 CPS_WEIGHTS = {"F1": 0.5, "kappa_SRME": 0.4, "RMSD": 0.1}
 """Weights of the combined score of version 1."""
@@ -37,12 +37,12 @@ def above_hull(
     """Return predicted energies above the hull of the reference, which stays as it is.
 
     Args:
-        reference_above_hull: eV an atom.
-        reference_formation: Formation energies, eV an atom.
-        formation: Predicted, eV an atom; NaN where there is none.
+        reference_above_hull: eV/atom.
+        reference_formation: Formation energies, eV/atom.
+        formation: Predicted, eV/atom; NaN where there is none.
 
     Returns:
-        eV an atom; NaN where there is no prediction, or one that is off by more than :data:`UNREALISTIC`.
+        eV/atom; NaN where there is no prediction, or one that is off by more than :data:`UNREALISTIC`.
     """
     errors = formation - reference_formation
     return reference_above_hull + np.where(np.abs(errors) > UNREALISTIC, np.nan, errors)
@@ -58,9 +58,9 @@ def discovery_metrics(
     choosing at random does.
 
     Args:
-        reference: eV an atom; NaN where it is missing, which leaves the material out.
-        predicted: eV an atom; NaN where there is no prediction.
-        threshold: Up to it, a material is stable, eV an atom.
+        reference: eV/atom; NaN where it is missing, which leaves the material out.
+        predicted: eV/atom; NaN where there is no prediction.
+        threshold: Up to it, a material is stable, eV/atom.
 
     Returns:
         By the benchmark's names; None where a number does not exist, as precision if nothing is called
@@ -111,7 +111,7 @@ def prevalence(reference: Float[np.ndarray, " n"], threshold: float = STABLE) ->
     """Return the fraction of stable materials; None of nothing.
 
     Args:
-        reference: eV an atom above the hull; NaN where missing.
+        reference: eV/atom above the hull; NaN where missing.
         threshold: Up to it, a material is stable.
     """
     known = reference[~np.isnan(reference)]
@@ -137,7 +137,7 @@ def subset_metrics(
     among all unique prototypes.
 
     Args:
-        reference: eV an atom above the hull.
+        reference: eV/atom above the hull.
         predicted: The same, predicted; NaN where there is none.
         unique: Whether a material's prototype is in neither the training data nor earlier in the set.
 

@@ -33,7 +33,7 @@ DECIMALS = 4
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Energies of the reference in the order of its file, eV an atom; NaN where missing.
+    """Energies of the reference in the order of its file, eV/atom; NaN where missing.
 
     Attributes:
         names: Identifiers of the materials.
@@ -139,7 +139,7 @@ def _column(rows: Sequence[Mapping[str, Any]], name: str, path: Path) -> Float[n
 
 
 def read_elements(path: Path) -> dict[str, float]:
-    """Read energies of the elements' reference phases, eV an atom.
+    """Read energies of the elements' reference phases, eV/atom.
 
     Args:
         path: The benchmark's ``mp-elemental-reference-entries.json``, compressed or not, or JSON of numbers.
@@ -189,13 +189,13 @@ def _symbol(name: str) -> str:
 def formation_energy(
     energy: float, numbers: Iterable[int], elements: Mapping[str, float], correction: float = 0.0
 ) -> float:
-    """Return a formation energy, eV an atom: ``E / n + correction - sum_x c_x E_x``.
+    """Return a formation energy, eV/atom: ``E / n + correction - sum_x c_x E_x``.
 
     Args:
         energy: Total, uncorrected, eV.
         numbers: Atomic numbers of its atoms.
-        elements: Energies of the elements' reference phases, eV an atom.
-        correction: Added to the total energy, eV an atom.
+        elements: Energies of the elements' reference phases, eV/atom.
+        correction: Added to the total energy, eV/atom.
 
     Raises:
         DataError: If there is no energy of an element.

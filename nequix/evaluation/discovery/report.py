@@ -70,7 +70,7 @@ def write_report(
     summary["n_failed"] = len(failures)
     report = Report(folder, f"Discovery by {model}")
     report.text(
-        f"{summary['n']} structures relaxed, of which {summary['n_converged']} converged; {len(failures)} "
+        f"{summary['n']} structures relaxed, {summary['n_converged']} of them converged; {len(failures)} "
         f"failed. {summary['n_blocks']} of {len(items)} blocks are done."
     )
     write_structures(folder / RELAXED, read_relaxed(stores, items, {}))
@@ -110,7 +110,7 @@ def _compare(report: Report, reference: Reference, formation: dict[str, float]) 
     predicted = aligned(reference, formation)
     energies = metrics.regression_metrics(reference.formation, predicted)
     report.heading("Formation energies")
-    report.text(f"{len(formation)} of the reference's {len(reference.names)} materials, eV an atom.")
+    report.text(f"{len(formation)} of the reference's {len(reference.names)} materials, eV/atom.")
     report.table(tuple(energies), [tuple(energies.values())])
     if formation:
         report.figure("formation", "Predictions against DFT.", parity(reference.formation, predicted))
@@ -157,8 +157,8 @@ def parity(reference: Float[np.ndarray, " n"], predicted: Float[np.ndarray, " n"
     """Draw predicted formation energies against the reference's.
 
     Args:
-        reference: eV an atom.
-        predicted: eV an atom; NaN where there is none.
+        reference: eV/atom.
+        predicted: eV/atom; NaN where there is none.
     """
     from matplotlib.figure import Figure
 

@@ -81,7 +81,7 @@ def read_relaxed(
 def formation_energies(
     relaxed: Iterable[Relaxed], reference: Reference, elements: Mapping[str, float] | None
 ) -> dict[str, float]:
-    """Return the formation energies of relaxed structures of the reference, eV an atom.
+    """Return the formation energies of relaxed structures of the reference, eV/atom.
 
     Without energies of the elements, which cancel as the correction does, the formation energy is the
     reference's plus the difference of the total energies.
@@ -89,7 +89,7 @@ def formation_energies(
     Args:
         relaxed: The structures; those that the reference does not have are left out.
         reference: Of the same materials.
-        elements: Energies of the elements' reference phases, eV an atom.
+        elements: Energies of the elements' reference phases, eV/atom.
 
     Raises:
         DataError: If there is no energy of an element, or the reference has no total energies.
@@ -123,7 +123,7 @@ def write_predictions(
         path: A CSV file.
         model: Name of the model, in the name of the column.
         relaxed: The structures.
-        formation: Formation energies by identifier, eV an atom.
+        formation: Formation energies by identifier, eV/atom.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -173,6 +173,6 @@ def aligned(reference: Reference, formation: Mapping[str, float]) -> Any:
 
     Args:
         reference: Its materials.
-        formation: By identifier, eV an atom.
+        formation: By identifier, eV/atom.
     """
     return np.array([round(formation.get(name, np.nan), DECIMALS) for name in reference.names])

@@ -200,5 +200,5 @@ def _from_xyz(text: bytes, where: str, name: str | None) -> tuple[str, Atoms]:
 def _identifier(value: Any, where: str) -> str:
     """Return an identifier as text: of a material it is text, or a whole number."""
     if isinstance(value, bool) or not isinstance(value, str | int | np.integer) or not str(value).strip():
-        raise DataError(f"{where}: {ID} = {value!r:.60} is no identifier; give text")
+        raise DataError(f"{where}: {ID} = {value!r:.60} is not an identifier; give text")
     return str(value)

@@ -33,7 +33,7 @@ class Discovery:
         path: What :class:`nequix.evaluation.discovery.structures.Structures` reads.
         fmax: Threshold of forces on atoms and cell, eV/A.
         steps: Steps of the relaxation at most.
-        limit: How many of the first structures alone; by default all.
+        limit: Only this many structures, from the first on; by default all.
     """
 
     path: Path

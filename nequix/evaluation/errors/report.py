@@ -155,8 +155,8 @@ def show_summary(report: Report, summary: dict[str, Any], n_failures: int) -> No
         if summary[key] is not None
     ]
     if slopes:
-        told = "Slope of predictions against labels, through the origin (below 1: the surface is too soft)"
-        report.text(f"{told}: {', '.join(slopes)}.")
+        intro = "Slope of predictions against labels, through the origin (below 1: the surface is too soft)"
+        report.text(f"{intro}: {', '.join(slopes)}.")
 
 
 def _offsets_raise(summary: dict[str, Any]) -> bool:
@@ -203,7 +203,7 @@ def _show_sizes(report: Report, rows: list[dict[str, Any]]) -> None:
 
 
 def describe_band(row: dict[str, Any]) -> str:
-    """Say which sizes of forces a row of :func:`nequix.evaluation.errors.metrics.by_force_size` is of.
+    """Name the range of force sizes of a row of :func:`nequix.evaluation.errors.metrics.by_force_size`.
 
     Args:
         row: The row.

@@ -58,14 +58,14 @@ class Errors:
         Raises:
             DataError: If the data cannot be read, or only streamed.
         """
-        _source.cache_clear()  # a new run, for which the files may have been written anew
+        _source.cache_clear()  # a new run, for which the files may have been written again
         n = len(_source(self.paths, self.keys))
         if not n:
             raise DataError(f"{', '.join(self.paths)}: holds no structure; is it whole?")
         return [f"structures-{start:08d}" for start in range(0, n, BLOCK)]
 
     def refuse_unfound(self) -> None:
-        """Refuse keys of labels that were named, but that no structure has, and data without any label.
+        """Reject keys of labels that were named, but that no structure has, and data without any label.
 
         Raises:
             DataError: Naming the key, and what else the first structure has.

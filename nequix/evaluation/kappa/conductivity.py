@@ -106,7 +106,7 @@ def solve_harmonic(phonons: Phono3py, potential: Potential) -> Float[np.ndarray,
 
 
 def is_unstable(frequencies: Float[np.ndarray, "n_grid n_bands"]) -> bool:
-    """Tell whether there are imaginary modes as Matbench-Discovery counts them.
+    """Return whether there are imaginary modes as Matbench-Discovery counts them.
 
     Args:
         frequencies: THz, negative where imaginary; the first row is Gamma.

@@ -63,7 +63,7 @@ def read_structures(folder: Path) -> dict[str, Atoms]:
                 info[ours] = info[theirs]
         missing = [key for key in ("mp_id", "q_mesh", "fc2_supercell", "fc3_supercell") if key not in info]
         if missing:
-            raise DataError(f"{path}: frame {index} has no {', '.join(missing)}; fetch the file anew")
+            raise DataError(f"{path}: frame {index} has no {', '.join(missing)}; fetch the file again")
         check_atoms(atoms, f"{path}: frame {index}")
         for key in ("q_mesh", "fc2_supercell", "fc3_supercell"):
             _check_counts(info[key], key, f"{path}: frame {index}")
@@ -95,7 +95,9 @@ def read_reference(folder: Path) -> dict[str, Reference]:
     except DataError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, StopIteration) as error:
-        raise DataError(f"{path}: cannot be read ({type(error).__name__}: {error}); fetch it anew") from error
+        raise DataError(
+            f"{path}: cannot be read ({type(error).__name__}: {error}); fetch it again"
+        ) from error
 
 
 def _reference(columns: dict[str, Any], row: str) -> Reference:

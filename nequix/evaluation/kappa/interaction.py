@@ -23,7 +23,7 @@ CHUNK = 64
 def use_matrix_products(phonons: Phono3py) -> None:
     """Let phono3py's interaction sum by matrix products.
 
-    Force constants and mesh are taken as they are now: set up the interaction anew after a change of either.
+    Force constants and mesh are taken as they are now: create a new interaction after changing either.
 
     Args:
         phonons: With force constants and the interaction set up, averaged over origins, not symmetrised in q.

@@ -100,7 +100,9 @@ def read_published(folder: Path, model: str) -> dict[str, dict[str, Any]] | None
         names = held["material_ids"]
         return {name: {key: columns[key][row] for key in columns} for row, name in enumerate(names)}
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: cannot be read ({type(error).__name__}: {error}); fetch it anew") from error
+        raise DataError(
+            f"{path}: cannot be read ({type(error).__name__}: {error}); fetch it again"
+        ) from error
 
 
 def _errors(outcomes: Mapping[str, ItemResult], name: str) -> list[float]:

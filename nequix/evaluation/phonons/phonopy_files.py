@@ -47,7 +47,7 @@ def read_phonopy_yaml(path: Path) -> PhonopyYamlData:
 
 
 def check_supercell(n_atoms: int, matrix: Any, path: Path) -> None:
-    """Refuse a supercell of too many atoms, or of none.
+    """Reject a supercell of too many atoms, or of none.
 
     Args:
         n_atoms: Atoms of the unit cell.

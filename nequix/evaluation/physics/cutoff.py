@@ -35,7 +35,7 @@ LIMITS = {
     ),
     "force jump": Limit("eV/A", 1e-3, 1e-1, "across the same; a tenth of what relaxations converge to"),
     "force against energy": Limit(
-        "eV/A", 2e-2, 2e-1, f"against central differences over {2 * STEP:g} A, whose own error is a few meV/A"
+        "eV/A", 2e-2, 2e-1, f"against central differences over {2 * STEP:g} A, with an error of a few meV/A"
     ),
     "energy step": Limit(
         "eV", 2e-2, 2e-1, "between neighbours of the scan, less what the mean force explains"

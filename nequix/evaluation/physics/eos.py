@@ -1,7 +1,7 @@
 """Equations of state of crystals of one element, against DFT.
 
 Delta as in Lejaeghere et al., Science 351, aad3000 (2016); epsilon and nu as in Bosoni et al., Nat. Rev.
-Phys. 6, 45 (2024), whose structures and protocol these are.
+Phys. 6, 45 (2024), the source of these structures and this protocol.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def fit(volume: Float[np.ndarray, " n"], energy: Float[np.ndarray, " n"]) -> tup
 def follow(
     energies: Callable[[Float[np.ndarray, " n"]], Float[np.ndarray, " n"]], reference: float
 ) -> tuple[Eos | None, float, int]:
-    """Fit around the reference volume, and anew around the minimum while it lies outside.
+    """Fit around the reference volume; refit around the minimum while it lies outside.
 
     Args:
         energies: Returns the energy, eV, of every volume, A^3.

@@ -15,9 +15,9 @@ MAGNETIC = ("Cr", "Mn", "Fe", "Co", "Ni", "O")
 """Elements whose crystals are magnetic in training data, but not in the ACWF reference."""
 
 F_ELECTRONS = (*range(57, 72), *range(89, 104))
-"""Atomic numbers of lanthanides and actinides, whose f electrons functionals and codes treat differently."""
+"""Atomic numbers of lanthanides and actinides; functionals and codes treat their f electrons differently."""
 
-PARTS = Limit("%", 5.0, 20.0, "part of the elements that fail; one bad element spoils its materials alone")
+PARTS = Limit("%", 5.0, 20.0, "part of the elements that fail; one bad element spoils only its own materials")
 
 
 def judge_numbers(
@@ -53,21 +53,21 @@ def judge_dimer(values: Mapping[str, Any]) -> tuple[Verdict, str]:
         "wall deficit": limits["wall deficit"].judge(values["wall_deficit"]),
         "spurious minima": limits["spurious minima"].judge(len(values["spurious_minima"])),
     }
-    told = []
+    reasons = []
     if found["wall deficit"] != Verdict.passed:
         what = "falls into a hole" if values["hole"] else "ends"
         if values["collapses"]:  # below the well, so that atoms that come over the wall stay there
             found["wall deficit"] = Verdict.failed
             what = "collapses"
-        told.append(f"{what} behind a wall of {values['wall']:.1f} eV at {values['wall_distance']:.2f} A")
+        reasons.append(f"{what} behind a wall of {values['wall']:.1f} eV at {values['wall_distance']:.2f} A")
     if values["spurious_minima"]:
-        told.append("minima at " + ", ".join(f"{r:.2f}" for r in values["spurious_minima"]) + " A")
+        reasons.append("minima at " + ", ".join(f"{r:.2f}" for r in values["spurious_minima"]) + " A")
     error = values.get("comparison", {}).get("wall_radius_error")
     if error is not None:
         found["wall radius error"] = limits["wall radius error"].judge(error)
         if found["wall radius error"] != Verdict.passed:
-            told.append(f"wall off by {error:.2f} A")
-    return worst(list(found.values())), "; ".join(told)
+            reasons.append(f"wall off by {error:.2f} A")
+    return worst(list(found.values())), "; ".join(reasons)
 
 
 def judge_dimers(outcomes: Mapping[str, ItemResult]) -> list[Row]:

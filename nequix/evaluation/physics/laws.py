@@ -30,7 +30,7 @@ LIMITS = {
     "net torque": Limit("eV", 2e-3, 2e-2, "an isolated system feels no torque", 1e-6),
     "force on the atom": Limit("eV/A", 2e-4, 2e-3, "by symmetry it vanishes", 1e-6),
     "stress against energy": Limit(
-        "eV/A^3", 1e-4, 1e-3, "against central differences of the energy, whose own error is about 1e-5"
+        "eV/A^3", 1e-4, 1e-3, "against central differences of the energy, with an error of about 1e-5"
     ),
 }
 """Of every quantity, for all the checks of this file."""
@@ -95,7 +95,7 @@ def extensivity(potential: Potential) -> dict[str, float]:
 
 
 def fragments(potential: Potential) -> dict[str, float]:
-    """Compare two molecules farther apart than the model sees with each of them alone.
+    """Compare two molecules farther apart than the model sees with each molecule by itself.
 
     Args:
         potential: The model.

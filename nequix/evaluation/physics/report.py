@@ -145,7 +145,7 @@ def _show_dimers(report: Report, groups: Mapping[str, Mapping[str, ItemResult]])
     report.figure("dimers", "Two atoms of every element.", figures.dimer_curves(outcomes))
     judged = {symbol: judge.judge_dimer(outcome.values) for symbol, outcome in outcomes.items()}
     for verdict in (Verdict.failed, Verdict.warned):
-        rows = [(symbol, told) for symbol, (found, told) in judged.items() if found == verdict]
+        rows = [(symbol, reason) for symbol, (found, reason) in judged.items() if found == verdict]
         if rows:
             report.table((f"elements that {verdict.value}", "why"), rows)
     return {"dimers": {symbol: {"verdict": v.value, "why": why} for symbol, (v, why) in judged.items()}}

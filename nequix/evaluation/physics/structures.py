@@ -40,7 +40,7 @@ def crystal(spec: ModelSpec, index: int = 0) -> Atoms:
         index: Which of the known ones.
 
     Raises:
-        DataError: If there are not so many.
+        DataError: If there are fewer.
     """
     known = [name for name in CRYSTALS if _knows(spec, bulk(*name[:2], a=name[2]))]
     if not known and index == 0:

@@ -102,7 +102,7 @@ class Physics:
         return names
 
     def refuse_unmade(self) -> None:
-        """Refuse checks that come to nothing, for those who asked for them by name.
+        """Reject checks that come to nothing, for those who asked for them by name.
 
         Raises:
             DataError: If ``eos`` or ``elastic`` is among the checks, but no item of it.
@@ -142,8 +142,8 @@ class Physics:
     def _nve(self, system: str, calculator: NequixCalculator) -> ItemResult:
         values, curves = dynamics.conserve(system, calculator, calculator.spec, self.picoseconds)
         atoms, temperature, step = dynamics.system(system, calculator.spec)
-        told = {"formula": atoms.get_chemical_formula(), "temperature_K": temperature, "step_fs": step}
-        return ItemResult({**values, **told}, curves)
+        settings = {"formula": atoms.get_chemical_formula(), "temperature_K": temperature, "step_fs": step}
+        return ItemResult({**values, **settings}, curves)
 
     def _dimer(self, symbol: str, calculator: NequixCalculator) -> ItemResult:
         curve = dimers.compute(calculator.potential, atomic_numbers[symbol])

@@ -57,7 +57,7 @@ class Row:
         value: The number; None if there is none.
         limit: By what it was judged.
         verdict: The judgement.
-        note: What happened, where a number alone does not say it.
+        note: What happened, if the number does not show it.
     """
 
     check: str

@@ -66,7 +66,7 @@ def timed_sizes(sizes: Iterable[int]) -> dict[int, int]:
 
 
 class Runner:
-    """Dynamics of one contender that goes on between its turns.
+    """Dynamics of one contender, continued in each of its turns.
 
     Args:
         calculator: Of ASE.
@@ -109,7 +109,7 @@ def race(contenders: list[tuple[str, Calculator]], n_atoms: int, rounds: int) ->
         try:
             runners[label] = Runner(calculator, n_atoms)
             held[label] = {"seconds": [], "first": runners[label].first}
-        except Exception as error:  # of any kind, by any calculator: the others go on
+        except Exception as error:  # any error of any calculator: the others continue
             held[label] = {"error": f"{type(error).__name__}: {error}"}
     for _ in range(rounds):
         for label, runner in list(runners.items()):
@@ -163,7 +163,7 @@ def _peak() -> int:
 
 
 def steps_per_day(seconds: list[float]) -> tuple[float, float, float]:
-    """Convert times of a step to steps a day.
+    """Convert times of a step to steps per day.
 
     Args:
         seconds: Of a step, by turn.

@@ -40,10 +40,10 @@ def write_report(store: RunDirectory, task: Speed, identity: dict[str, Any]) -> 
     report.text(
         f"Steps of velocity Verlet in ASE, neighbour lists included, of rattled diamond. The contenders took "
         f"turns {task.rounds} times; a ratio compares each turn with that of the first contender: above 1 is "
-        "slower. Ranges are those of the turns: wide ones tell of a busy machine."
+        "slower. Ranges are those of the turns: wide ones indicate a busy machine."
     )
     report.table(
-        ("atoms", "contender", "steps a day", "range", "ms an atom", "time over first", "range", "peak, GiB"),
+        ("atoms", "contender", "steps per day", "range", "ms/atom", "time over first", "range", "peak, GiB"),
         [_cells(row) for row in rows if row["error"] is None],
     )
     report.text("*Peak*: memory of a process of its own on the host, libraries included.")
@@ -102,7 +102,7 @@ def _cells(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def draw(rows: list[dict[str, Any]]) -> Figure:
-    """Draw steps a day and memory of every contender against the number of atoms.
+    """Draw steps per day and memory of every contender against the number of atoms.
 
     Args:
         rows: Of :func:`rows_of`.
@@ -125,7 +125,7 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
         held = [(row["n_atoms"], row["peak"] / GIB) for row in own if row["peak"] is not None]
         if held:
             right.plot(*zip(*held, strict=True), marker="o", markersize=4, label=label)
-    for axis, label in zip(axes, ("steps a day", "peak memory (GiB)"), strict=False):
+    for axis, label in zip(axes, ("steps per day", "peak memory (GiB)"), strict=False):
         axis.set_xscale("log")
         axis.set_yscale("log")
         axis.set_xlabel("atoms of diamond")

@@ -71,7 +71,7 @@ class Speed:
         for contender in self.contenders[1:]:
             try:
                 ready.append((contender.label, contender.calculator()))
-            except Exception as error:  # of any kind, by any calculator: the others go on
+            except Exception as error:  # any error of any calculator: the others continue
                 held[contender.label] = {"error": f"{type(error).__name__}: {error}"}
         held |= clock.race(ready, size, self.rounds)
         if self.with_memory:

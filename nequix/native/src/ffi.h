@@ -1,4 +1,4 @@
-// What XLA hands to a foreign function, as far as it is read here; names are this project's.
+// The part of XLA's arguments of a foreign function that is read here; names are this project's.
 #ifndef NEQUIX_FFI_H
 #define NEQUIX_FFI_H
 

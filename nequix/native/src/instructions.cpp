@@ -30,8 +30,9 @@ namespace {
 
 #ifdef NEQUIX_X86
 
-// The vector instructions that processor and operating system support. Asked here, since the compilers' own
-// __builtin_cpu_supports says no to all in libraries that some toolchains link.
+// The vector instructions that processor and operating system support. Queried here, because the compilers'
+// own
+// __builtin_cpu_supports always returns false in libraries that some toolchains link.
 struct Features {
   bool avx2 = false;
   bool avx512 = false;

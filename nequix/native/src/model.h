@@ -1,4 +1,4 @@
-// What the kernels read: a model in one precision, and one evaluation of it.
+// Data that the kernels read: a model in one precision, and one evaluation of it.
 //
 // Plain data. This header is compiled for several instruction sets, so that it must not hold a function that
 // the linker could mistake for another's.
@@ -11,11 +11,12 @@ namespace nequix {
 
 constexpr int DEGREES = 4;     // 0 to 3
 constexpr int HARMONICS = 16;  // up to degree 3
-constexpr int TILE = 16;       // edges of one receiver that are worked on together
-constexpr int CHUNK = 8;       // receivers whose messages exist at one time
+constexpr int TILE = 16;       // edges of one receiver that are processed together
+constexpr int CHUNK = 8;       // receivers with messages in memory at a time
 constexpr int PAD = 16;        // channels are padded to a multiple of it
 
-// Degree of the radial polynomials: known to the compiler, as their evaluation takes a third of all time.
+// Degree of the radial polynomials: known to the compiler, because their evaluation takes a third of the
+// time.
 template <class T>
 struct Radial;
 template <>

@@ -101,7 +101,7 @@ const Tensor& need(const ModelFile& file, const std::string& name) {
   return *tensor;
 }
 
-// A tensor of so many numbers in one dimension, in the form of read.
+// A tensor of n numbers in one dimension, in the form of read.
 template <class Read>
 auto vector_of(const ModelFile& file, const std::string& name, int64_t n, Read&& read) {
   const Tensor& tensor = need(file, name);

@@ -21,7 +21,7 @@ class ModelBase {
   explicit ModelBase(const Instructions& instructions) : instructions(instructions) {}
   virtual ~ModelBase() = default;
 
-  // Evaluate members, of which this is the first; what comes before layer n_shared is equal in all and runs
+  // Evaluate members; this is the first of them; what comes before layer n_shared is equal in all and runs
   // forwards once. Throws for wrong arrays.
   virtual void evaluate(const std::vector<const ModelBase*>& members, int n_shared, const Graph& graph,
                         const Outputs& outputs, int n_threads) const = 0;

@@ -149,8 +149,8 @@ NEQUIX_API int64_t nequix_calls(const nequix_model* model);
    The nodes of a part are its receivers, 0 to n_receivers - 1, and then its ghosts: copies of atoms that are
    receivers of some part, of this one too if the box is periodic. Ghosts send to receivers and have no edges
    of their own, so they are needed up to one cutoff from a receiver, whatever the number of layers. Before
-   every layer but the first, the caller brings the features of receivers to their ghosts; after it, on the
-   way back, it brings the derivatives of ghosts home to the receivers. A step of a model of L layers:
+   every layer but the first, the caller copies the features of receivers to their ghosts; after it, on the
+   way back, it adds the derivatives of ghosts to the receivers. A step of a model of L layers:
 
      nequix_part_begin
      nequix_part_forward(0)                          reads species only
@@ -213,7 +213,7 @@ NEQUIX_API const char* nequix_part_backward(nequix_part* part, int32_t t);
    and backward(t - 1). The nodes are nodes[0] to nodes[n - 1] or, if nodes is null, start to start + n - 1;
    any node may be read and written, so that rows can be passed on from ghost to ghost. The buffer has n
    nequix_part_width(t) bytes, with any alignment. All numbers are in the model's precision, so that parts of
-   one model understand each other on computers of one kind. */
+   one model can exchange rows between computers of one kind. */
 NEQUIX_API const char* nequix_part_read(const nequix_part* part, int32_t derivatives, int32_t t, int64_t n,
                                         const int32_t* nodes, int64_t start, void* buffer);
 NEQUIX_API const char* nequix_part_write(nequix_part* part, int32_t derivatives, int32_t t, int64_t n,

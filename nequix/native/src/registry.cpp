@@ -14,7 +14,7 @@ namespace {
 std::mutex mutex;
 
 #if defined(__unix__) || defined(__APPLE__)
-// A fork waits for a thread that has the mutex; in the child nobody would release it.
+// A fork waits for a thread that has the mutex; in the child it would never be released.
 [[maybe_unused]] const int fork_handlers =
     pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, [] { mutex.unlock(); });
 #endif

@@ -1,4 +1,4 @@
-// Models by key: a compiled program names its model by a number, for which no address would do.
+// Models by key: a compiled program refers to its model by a number, because addresses are not stable.
 #ifndef NEQUIX_REGISTRY_H
 #define NEQUIX_REGISTRY_H
 
@@ -7,7 +7,7 @@
 
 #include "model_impl.h"
 
-// What the C interface hands out.
+// The handle that the C interface returns.
 struct nequix_model {
   std::unique_ptr<nequix::ModelBase> impl;
   std::shared_ptr<nequix_model>

@@ -19,7 +19,7 @@ struct NodeList {
 template <class T>
 class RowBlocks {
  public:
-  // Add the array of the next degree, in which a node has so many numbers.
+  // Add the array of the next degree, with a given number of values per node.
   void add(T* rows, int64_t width) {
     blocks_.push_back({rows, width, width_});
     width_ += width;

@@ -24,7 +24,7 @@ void Barrier::wait() {
 void run_threads(int n_threads, const std::function<void(int)>& work) {
   std::vector<std::thread> others;
   others.reserve(n_threads);
-  // Nobody begins before all have started: a thread that cannot be started must leave none waiting at a
+  // No thread begins before all have started: a thread that cannot be started must leave none waiting at a
   // barrier.
   std::mutex gate;
   bool abandoned = false;

@@ -1,4 +1,4 @@
-// Threads live as long as one evaluation: nothing is left over that a fork could lose.
+// Threads live as long as one evaluation: nothing remains that a fork could lose.
 #ifndef NEQUIX_THREADS_H
 #define NEQUIX_THREADS_H
 
@@ -23,7 +23,7 @@ class Barrier {
 };
 
 // Call work(0), ..., work(n_threads - 1) at the same time, the first in the calling thread. The work must not
-// throw. Throws if the system refuses to start so many threads; then none has worked.
+// throw. Throws if the system refuses to start that many threads; then none has worked.
 void run_threads(int n_threads, const std::function<void(int)>& work);
 
 }  // namespace nequix

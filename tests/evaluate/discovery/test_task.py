@@ -85,7 +85,7 @@ def test_each_shape_of_file_holds_the_same_structures(tmp_path):
             np.testing.assert_allclose(atoms.cell.array, frame.cell.array, atol=1e-7)
 
 
-def test_a_file_of_something_else_is_told(tmp_path):
+def test_a_file_of_something_else_is_reported(tmp_path):
     (tmp_path / "a.json").write_text('{"x": 1}')
     with pytest.raises(DataError, match="material_id"):
         Structures(tmp_path / "a.json")
@@ -168,7 +168,7 @@ def test_a_run_has_the_metrics_of_its_energies_both_ways(tmp_path, monkeypatch):
     assert relaxed[0][1].cell.array[0, 0] != pytest.approx(3.6, abs=0.01)
 
 
-def test_a_structure_that_fails_is_named_and_the_others_go_on(tmp_path):
+def test_a_structure_that_fails_is_named_and_the_others_continue(tmp_path):
     frames = crystals(2)
     frames.insert(1, bulk("U", "bcc", a=3.5))
     frames[1].info["material_id"] = "wbm-9-9"

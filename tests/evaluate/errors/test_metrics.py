@@ -76,7 +76,7 @@ def test_offsets_explain_a_shift_of_elements():
     assert metrics.summarise(predictions(*parts))["energy"]["mae"] > 0.3
 
 
-def test_offsets_that_cannot_be_told_apart_are_the_smallest():
+def test_offsets_that_cannot_be_distinguished_are_the_smallest():
     left, found = metrics.without_offsets(predictions(one([1, 8], 0.4), one([1, 8], 0.4)))
     np.testing.assert_allclose(left, 0.0, atol=1e-13)
     assert found == pytest.approx({1: 0.2, 8: 0.2})
@@ -123,7 +123,7 @@ def test_the_statistics_are_those_of_scikit_learn():
     np.testing.assert_allclose(left, errors - offsets.predict(counts), atol=1e-12)
 
 
-def test_elements_are_told_apart():
+def test_elements_are_distinguished():
     p = predictions(one([1, 8], 0.2), one([8, 8, 8], -0.6))
     p.predicted_forces[p.numbers == 8] += 0.5
     hydrogen, oxygen = metrics.by_element(p)
@@ -183,7 +183,7 @@ def test_parts_of_predictions_keep_atoms_with_their_structures():
     assert (part.predicted_forces - part.forces)[:, 0].tolist() == pytest.approx([0, 0, 0.4])
 
 
-def test_errors_are_told_apart_by_the_size_of_the_forces():
+def test_errors_are_distinguished_by_the_size_of_the_forces():
     quiet, moving = one([6] * 3, 0.0, 0.0005, label=0.0), one([6], 0.0, 0.14, label=0.8)
     rows = metrics.by_force_size(predictions(quiet, quiet, moving))
     assert [(row["from"], row["n_structures"]) for row in rows] == [(0.0, 2), (0.1, 1)]

@@ -68,7 +68,7 @@ def test_predictions_against_the_models_own_results_are_off_by_the_known_shift(t
     assert str(tmp_path) not in (tmp_path / "run" / "results.json").read_text().replace(engine.model, "")
 
 
-def test_data_written_anew_are_read_anew_by_the_next_run_of_a_process(tmp_path, engine):
+def test_data_rewritten_are_read_again_by_the_next_run_of_a_process(tmp_path, engine):
     data = tmp_path / "data.xyz"
     for n in (4, 3):
         labelled(data, engine.calculator(), n)
@@ -77,7 +77,7 @@ def test_data_written_anew_are_read_anew_by_the_next_run_of_a_process(tmp_path, 
         assert (len(predictions.names), failures) == (n, [])
 
 
-def test_a_structure_that_cannot_be_evaluated_is_named_and_the_others_go_on(tmp_path, engine):
+def test_a_structure_that_cannot_be_evaluated_is_named_and_the_others_continue(tmp_path, engine):
     frames = labelled(tmp_path / "data.xyz", engine.calculator(), n=3)
     foreign = frames[0].copy()
     foreign.symbols[0] = "U"
@@ -103,7 +103,7 @@ def test_structures_of_which_none_can_be_evaluated_are_listed_and_an_error(tmp_p
     assert "U (Z = 92)" in (tmp_path / "run" / "report.md").read_text()
 
 
-def test_a_run_goes_on_with_another_number_of_threads(tmp_path, engine, monkeypatch):
+def test_a_run_resumes_with_another_number_of_threads(tmp_path, engine, monkeypatch):
     monkeypatch.setattr(errors_task, "BLOCK", 1)
     labelled(tmp_path / "data.xyz", engine.calculator(), n=2)
     made, calculator = [], Engine.calculator
@@ -128,7 +128,7 @@ def test_other_data_is_another_run(tmp_path, engine):
     task = Errors((str(tmp_path / "data.xyz"),))
     run(task, engine, tmp_path / "run")
     labelled(tmp_path / "data.xyz", engine.calculator(), n=2, shift=1.0)
-    with pytest.raises(DataError, match="holds a run with"):
+    with pytest.raises(DataError, match="contains a run with"):
         run(task, engine, tmp_path / "run")
 
 

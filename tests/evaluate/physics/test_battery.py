@@ -18,7 +18,7 @@ def run(monkeypatch, *arguments):
     return caught.value.code
 
 
-def test_the_battery_judges_reports_and_goes_on(tmp_path, monkeypatch, capsys):
+def test_the_battery_judges_reports_and_resumes(tmp_path, monkeypatch, capsys):
     common = ("--model", str(write_small(tmp_path)), "--backend", "torch", "--dtype", "float64")
     arguments = (
         *common,
@@ -70,7 +70,7 @@ def test_a_check_that_cannot_be_made_is_a_state_of_its_own(tmp_path, monkeypatch
     out, err = capsys.readouterr()
     assert "not made slab" in out
     assert "pass     molecule" in out
-    assert "slab: could not be made" in err
+    assert "slab: could not be run" in err
     assert "on purpose" in (tmp_path / "run" / "report.md").read_text()
 
 

@@ -131,7 +131,7 @@ def test_softening_is_what_the_median_ratio_lacks():
     assert found["shear softening"] == pytest.approx(20.0)  # of 0.9 0.8 0.7
 
 
-def test_a_reference_that_cannot_be_read_is_told(tmp_path):
+def test_a_reference_that_cannot_be_read_is_reported(tmp_path):
     path = tmp_path / "elastic.extxyz"
     path.write_text("2\nLattice=")
     with pytest.raises(DataError, match=r"cannot be read|begins with|ends within|contains no structure"):

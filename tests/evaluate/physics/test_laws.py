@@ -37,7 +37,7 @@ class Faulty:
 
 @pytest.mark.parametrize("check", laws.CHECKS)
 @pytest.mark.parametrize("name", ["energies", "forces"])
-def test_what_is_no_number_satisfies_no_law(check, name, potential):
+def test_what_is_not_a_number_satisfies_no_law(check, name, potential):
     def fault(graph, results):
         return replace(results, **{name: getattr(results, name) * np.nan})
 
@@ -146,7 +146,7 @@ def test_a_curve_is_judged_by_its_derivative():
     assert jump["energy step"] == pytest.approx(0.3, rel=1e-3)
 
 
-def test_limits_judge_sizes_and_refuse_what_is_no_number():
+def test_limits_judge_sizes_and_refuse_what_is_not_a_number():
     limit = Limit("eV", 1.0, 2.0, "", 0.1)
     found = [limit.judge(value) for value in (0.0, -1.0, 1.5, -2.0, 2.1, float("nan"), float("inf"), None)]
     assert found == [*["pass"] * 2, *["warn"] * 2, *["fail"] * 4]

@@ -1,4 +1,4 @@
-"""Calculators that take a known time, for want of known engines."""
+"""Calculators that take a known time, in place of engines."""
 
 import time
 

@@ -122,7 +122,7 @@ def test_a_malformed_engine_is_refused(text):
         parse_engine(text, Engine("nequix-nano"))
 
 
-def test_calculators_that_are_not_there_are_told():
+def test_calculators_that_are_not_there_are_reported():
     with pytest.raises(BackendUnavailable, match="no_such_module"):
         parse_calculator("no_such_module:X").calculator()
     with pytest.raises(DataError, match="no 'Nothing'"):

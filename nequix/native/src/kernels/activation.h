@@ -7,7 +7,8 @@
 namespace nequix::NEQUIX_ISA {
 namespace {
 
-// z are the features before, h those after the activation, by degree. All is computed in float64. With s =
+// z are the features before, h those after the activation, by degree. Everything is computed in float64. With
+// s =
 // scale(z) and the gains g, y = z g s are the normalised features: scalars become silu(y), others y silu(y of
 // their gate).
 template <class T>

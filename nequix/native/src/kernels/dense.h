@@ -7,10 +7,10 @@
 namespace nequix::NEQUIX_ISA {
 namespace {
 
-// Rows that are worked on together: their sums fill the registers.
+// Rows that are processed together: their sums fill the registers.
 constexpr int ROWS = NEQUIX_BYTES == 64 ? 8 : 5;
 
-// C = A M, or C += A M, for R rows of A and B vectors of columns. A has rows of K numbers, of which n count.
+// C = A M, or C += A M, for R rows of A and B vectors of columns. A has rows of K numbers; n of them count.
 template <class T, int R, int B>
 INLINE void multiply_rows(int64_t n, int64_t K, int64_t N, const T* A, const T* M, T* C, bool accumulate) {
   using V = typename Vector<T>::type;
@@ -62,9 +62,8 @@ void multiply_panel_wide(int64_t K, int64_t N, const T* A, const T* M, T* C, boo
 
 // C = A M, or C += A M, for features of a degree: A (rows, K), M (K, N). K and N are multiples of PAD. `wide`
 // has space for ROWS rows of A in float64.
-//
-// Products of scalars are in float64: most of float32's error arises there and in norm and gate, and little
-// of the time.
+// Products of scalars are in float64: they, norm and gate cause most of float32's error, but take little
+// time.
 template <class T>
 void multiply(int degree, int64_t rows, int64_t K, int64_t N, const T* A, const T* M, T* C, bool accumulate,
               double* wide) {

@@ -11,7 +11,7 @@
 namespace nequix::NEQUIX_ISA {
 namespace {
 
-// What the work on a path reads and writes.
+// Inputs and outputs of the work on a path.
 template <class T>
 struct PathTask {
   const Tile<T>* tile;
@@ -93,7 +93,7 @@ INLINE void backward_channels(const PathTask<T>& task, const T* M, int e, int u,
     slope += dot(dw, Block<V, B>(task.dW + e * task.channels + u));
   }
   if (!L2) return;
-  // Forget what is in registers and load it again: there are not enough for both loops, and spills cost more.
+  // Reload instead of keeping values in registers: there are not enough for both loops, and spills cost more.
   if (L1 && L3) __asm__ volatile("" ::: "memory");
   Block<V, B> x[I];
   for (int i = 0; i < I; i++) {

@@ -37,7 +37,7 @@ void bind_senders(const Evaluation<T>& e, int t, const Path& path, const Tile<T>
 }
 
 // Call work(receiver, start) for the tiles of a chunk of receivers: those with the shortest edges first, so
-// that the coefficients that they need are still in the cache when the next receiver asks for them.
+// that the coefficients that they need are still in the cache when the next receiver needs them.
 template <class T, class F>
 INLINE void visit_tiles(const Evaluation<T>& e, int64_t begin, int64_t end, F work) {
   int most = 0;
@@ -93,7 +93,7 @@ void backward_tile(const Evaluation<T>& e, int t, int64_t begin, int64_t receive
 
 // ------------------------------------------------------------------------------------------------- chunks
 
-// x = h linear_1: what a layer's edges read of their senders.
+// x = h linear_1: the senders' features that a layer's edges read.
 template <class T>
 void mix_senders(const Evaluation<T>& e, int t, int64_t begin, int64_t end, Workspace<T>& space) {
   const Layer<T>& layer = e.model->layers[t];

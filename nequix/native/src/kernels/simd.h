@@ -1,8 +1,10 @@
-// Words of the kernels: vectors as wide as the instruction set's, blocks of them, and one number of each edge
+// SIMD types of the kernels: vectors as wide as the instruction set's, blocks of them, and one number of each
+// edge
 // of a tile.
 //
 // The headers of this folder are compiled once for every instruction set: NEQUIX_ISA names it and
-// NEQUIX_BYTES is the width of its vectors. All they define lies in a namespace of its own, without linkage,
+// NEQUIX_BYTES is the width of its vectors. Everything they define is in a separate namespace, without
+// linkage,
 // and they use no function of the standard library: the linker must never take a function compiled for wide
 // vectors where another instruction set expects it.
 #ifndef NEQUIX_KERNELS_SIMD_H
