@@ -98,7 +98,7 @@ def make_commands(folder: Path) -> dict[str, Command]:
         "select": Command(
             ("select", labelled, "-n", "5", "-o", "{out}/l.extxyz", "--force", *NANO), _bytes("l.extxyz")
         ),
-        "assess": Command(("assess", labelled, "-o", "{out}/a", *NANO), _evaluation("a")),
+        "assess": Command(("assess", labelled, "-o", "{out}/a", *NANO), _assessment("a")),
         "convert": Command(
             ("data", "convert", labelled, "-o", "{out}/c", "--shard-size", "20"), _structures("c")
         ),
@@ -162,6 +162,15 @@ def _trainings(folder: Path, labelled: Path, model: Path) -> dict[str, Command]:
 
 def _evaluation(name: str) -> Callable[[Path], Any]:
     return lambda folder: results(folder / name)
+
+
+def _assessment(name: str) -> Callable[[Path], Any]:
+    def numbers(folder: Path) -> Any:
+        values = json.loads(json.dumps(results(folder / name)).replace(str(folder), "FOLDER"))
+        del values["protocol"]["recorded"]  # when the thresholds were written down
+        return values
+
+    return numbers
 
 
 def _bytes(name: str) -> Callable[[Path], Any]:
