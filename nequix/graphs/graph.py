@@ -45,7 +45,7 @@ class Graph:
         n_node: Atoms of each structure.
         n_edge: Edges of each structure.
         cutoff: Radius that the edges were built with, A.
-        atomic_numbers: The model's, to which ``species`` point; empty if they are not told.
+        atomic_numbers: Those of the model, which ``species`` point to; empty if unknown.
 
     Example:
         >>> from ase.build import bulk
