@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from nequix.lammps.build import find_compiler, write_sources
 from nequix.lammps.installed import find_lammps
 from nequix.native.export import export_model
 from tests.lammps.running import Results, pressure_of, read_results, write_data
-from tests.lammps.structures import reference, salt, tiny
+from tests.lammps.structures import quartz, reference, salt, tiny
 
 ZBL = "pair_coeff 1 1 {0} 12 12\npair_coeff 1 2 {0} 12 8\npair_coeff 2 2 {0} 8 8"
 OVERLAY = "pair_style hybrid/overlay {}\npair_coeff * * nequix {model} Mg O\n" + ZBL.format("zbl")
@@ -182,3 +183,17 @@ def test_published_model(lammps, published_folder, tmp_path):
     found = read_results(tmp_path, "mp")
     np.testing.assert_allclose(found.forces, case.atoms.get_forces(), rtol=0, atol=1e-5)
     np.testing.assert_allclose(found.energy, case.atoms.get_potential_energy(), atol=12 * 2e-7)
+
+
+def test_input_of_the_documentation_runs(lammps, tmp_path):
+    """Only paths, the model and the number of steps are replaced."""
+    page = (Path(__file__).parents[2] / "docs" / "lammps.md").read_text()
+    block = page.split("## One input")[1].split("\n\n")[1]
+    text = textwrap.dedent(block)
+    case = quartz()
+    write_data(tmp_path / "quartz.data", case.atoms, [3 - kind for kind in case.types], ["Si", "O"])
+    text = re.sub(r"plugin load .*", f"plugin load {lammps.plugin}", text)
+    text = text.replace("nequix-mp-1.lammps", str(lammps.model)).replace("10000", "3").replace("100\n", "1\n")
+    lammps.run(tmp_path, text, ranks=2)
+    rows = (tmp_path / "log.test").read_text().split("Step")[1].splitlines()[1:5]
+    assert [row.split()[0] for row in rows] == ["0", "1", "2", "3"]
