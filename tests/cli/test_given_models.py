@@ -13,6 +13,7 @@ CHECKPOINT = "run/checkpoints/step-000000100.safetensors"
 OUTPUT = ("-o", "out")
 COMMANDS = {
     "info": ("info", "{model}"),
+    "export": ("lammps", "export", "{model}", "m.lammps"),
     "predict": ("predict", "good.extxyz", "-o", "p.extxyz", "--model", "{model}"),
     "relax": ("relax", "good.extxyz", "-o", "r.extxyz", "--model", "{model}"),
     "verify": ("verify", "--model", "{model}"),

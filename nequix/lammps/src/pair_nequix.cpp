@@ -125,7 +125,6 @@ void PairNequix::init_style() {
     force->pair->comm_forward = std::max(force->pair->comm_forward, comm_forward);
     force->pair->comm_reverse = std::max(force->pair->comm_reverse, comm_reverse);
   }
-  warned_ = false;
 }
 
 double PairNequix::init_one(int, int) { return cutoff_; }

@@ -145,7 +145,7 @@ void PairNequix::report(const std::string& name) {
   if (lmp->citeme) lmp->citeme->add("nequix model " + std::string(d.name) + ": " + d.citation + "\n\n");
 }
 
-// Once per run command's initialisation: what makes a run slow without being wrong.
+// What makes a run slow without being wrong.
 void PairNequix::warn_once() {
   warned_ = true;
   const double here[2] = {static_cast<double>(atom->nlocal), static_cast<double>(atom->nghost)};
