@@ -255,8 +255,12 @@ def count_structures(source: Source) -> int | None:
 
 
 def _print_report(report: Report) -> None:
+    from nequix.data.labels import tell_parts
+
     print(f"{len(report.errors)} errors, {len(report.findings) - len(report.errors)} warnings")
     print(format_item("checked:", report.summary()))
+    if report.parts:
+        print(tell_parts(report.parts).removeprefix("\n"))
     for note in report.notes:
         print(format_item("note:", note))
     if report.findings:

@@ -74,6 +74,7 @@ def check_source(
         report.judge("empty", "error", "no structure; is it whole?", (source.path,), 0)
         return report
     report.labels = {label: sum(r.has[which] for r in records) for which, label in enumerate(LABELS)}
+    report.parts = _count_parts(records, source)
     _unreadable(failures, report)
     for rule in (_missing, _not_finite, _zeroed, check_forces, _distances, _lengths, _duplicates):
         rule(records, report)
@@ -88,6 +89,23 @@ def check_source(
         report.notes.append("no reference potential: give --model to compare labels and elements with one")
     report.findings.sort(key=lambda item: item.severity)
     return report
+
+
+def _count_parts(records: list[Record], source: Source) -> dict[str, dict[str, int]]:
+    """Count the labels of every joined source; nothing for one source, or for streams."""
+    paths = source.parts()
+    if len(paths) < 2:
+        return {}
+    try:
+        parts = [source.part_of(r.index) for r in records]
+    except StreamError:
+        return {}
+    counted = {path: dict.fromkeys(("structures", *LABELS), 0) for path in paths}
+    for part, r in zip(parts, records, strict=True):
+        present = [label for label, has in zip(LABELS, r.has, strict=True) if has]
+        for name in ("structures", *present):
+            counted[paths[part]][name] += 1
+    return counted
 
 
 def _check_consistency(

@@ -41,6 +41,7 @@ class Report:
         notes: What could not be checked, and why.
         labels: How many structures have an energy, forces and a stress.
         rules: How many structures each rule was applied to.
+        parts: Of several joined sources, by path, how many ``structures`` and how many with each label.
     """
 
     n_structures: int
@@ -48,6 +49,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
     labels: dict[str, int] = field(default_factory=dict)
     rules: dict[str, int] = field(default_factory=dict)
+    parts: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def judge(
         self,

@@ -17,6 +17,7 @@ from nequix.data.check import check_source
 from nequix.data.check_report import Report
 from nequix.data.check_units import UNITS
 from nequix.data.opening import open_source
+from nequix.data.sources import Source
 from nequix.data.structure import Structure
 
 SETS = (
@@ -37,7 +38,7 @@ HUGE = 1e4
 """Largest force of the structure that gets huge ones, eV/A."""
 
 
-class Listed:
+class Listed(Source):
     """A source of structures in memory."""
 
     path = "set"
@@ -49,10 +50,7 @@ class Listed:
         return len(self.structures)
 
     def __getitem__(self, index: int) -> Structure:
-        return self.structures[index]
-
-    def __iter__(self):
-        return iter(self.structures)
+        return self.structures[self._checked(index)]
 
 
 class Remembering:

@@ -7,6 +7,7 @@ import pytest
 from nequix.data.check import check_source
 from nequix.data.check_units import UNITS, name_unit
 from nequix.data.opening import open_source
+from nequix.data.structure import LABELS
 from tests.data.planted import Listed, in_unit, in_vasp_order
 from tests.data.sets import saved, strained_copper
 from tests.data.test_check import Reference
@@ -58,6 +59,19 @@ def test_stress_components_in_the_order_of_vasp_are_found(copper, reference):
     found = errors(in_vasp_order(copper), reference)
     assert "xy yz xz (VASP's order)" in found["stress-order"].message
     assert reference is None or "VASP's order" in found["stress-order-reference"].message
+
+
+def test_the_report_counts_labels_of_every_file(tmp_path):
+    frames = strained_copper(12)
+    files = [saved(tmp_path / "a.extxyz", frames[:8]), saved(tmp_path / "b.extxyz", frames[8:])]
+    parts = check_source(open_source(files)).parts
+    assert list(parts) == [str(file) for file in files]
+    assert [set(counts.values()) for counts in parts.values()] == [{8}, {4}]
+    assert set(parts[str(files[0])]) == {"structures", *LABELS}
+    bare = saved(tmp_path / "c.extxyz", [atoms.copy() for atoms in frames[8:]])
+    parts = check_source(open_source([files[0], bare])).parts
+    assert parts[str(bare)] == {"structures": 4, "energy": 0, "forces": 0, "stress": 0}
+    assert check_source(open_source(files[0])).parts == {}
 
 
 def test_the_report_counts_structures_labels_and_rules(copper):
