@@ -52,7 +52,7 @@ def assess(
     model: Model = "nequix-mp-1",
     execution: Execution = DEFAULT,
 ) -> None:
-    """Recommend using a model as it is, fine-tuning it or training one, with reasons and caveats."""
+    """Recommend a model as it is, fine-tuning or training. The report gives reasons and caveats."""
     from nequix.assess.thresholds import Thresholds
     from nequix.data.label_keys import LabelKeys
     from nequix.data.labels import count_labels, refuse_unfound

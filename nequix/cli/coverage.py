@@ -39,7 +39,7 @@ app: typer.Typer = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Check whether structures are inside a model's training distribution; see docs/coverage.md.",
+    help="Compare structures with a model's training data. See docs/coverage.md.",
 )
 
 ReferenceOption = Annotated[
@@ -67,7 +67,7 @@ def check(
     model: Model = "nequix-mp-1",
     execution: Execution = DEFAULT,
 ) -> None:
-    """Compare structures with a model's training set: inside, edge or outside, and the gaps by name."""
+    """Compare structures with the training set. Each is inside, edge or outside, and gaps are named."""
     from nequix.coverage.assess_coverage import assess_coverage
     from nequix.coverage.report import compared_with, print_coverage
     from nequix.data.opening import read_structures
@@ -117,7 +117,7 @@ def build(
     model: Model = "nequix-mp-1",
     execution: Execution = DEFAULT,
 ) -> None:
-    """Compute a model's reference for `nequix coverage` from its training set (once)."""
+    """Compute a model's reference. `nequix coverage` needs it once, from the training set."""
     from nequix.coverage.build import build_reference
     from nequix.coverage.sidecar import place_beside, write_reference
     from nequix.data.opening import open_source

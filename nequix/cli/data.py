@@ -47,7 +47,7 @@ def convert(
     stress_key: StressKey = None,
     virial_key: VirialKey = None,
 ) -> None:
-    """Convert data into a folder of .aselmdb files; rerun the same command to resume."""
+    """Convert data to .aselmdb files. Rerun the same command to resume."""
     from nequix.data.convert import convert as convert_sources
     from nequix.data.convert import converted_labels
     from nequix.data.labels import tell_labels
@@ -76,7 +76,7 @@ def stats(
     stress_key: StressKey = None,
     virial_key: VirialKey = None,
 ) -> None:
-    """Compute shift, scale, average number of neighbours, atom energies and batch shapes."""
+    """Compute statistics of the data. They include shift, scale, atom energies and batch shapes."""
     from ase.data import chemical_symbols
 
     from nequix.data.labels import refuse_unfound
@@ -121,7 +121,7 @@ def check(
     stress_key: StressKey = None,
     virial_key: VirialKey = None,
 ) -> None:
-    """Look for faults in labels and structures; exit with 1 if there are errors."""
+    """Look for faults in labels and structures. Exit code 1 if there are errors."""
     from nequix.data.check import check_source
     from nequix.data.opening import open_source
     from nequix.io.files import write_atomic
@@ -158,7 +158,7 @@ def get(
     ] = None,
     listing: Annotated[bool, typer.Option("--list", help="List the data sets and their files.")] = False,
 ) -> None:
-    """Fetch public data and check digests; rerun the same command to resume."""
+    """Fetch public data and check digests. Rerun the same command to resume."""
     from nequix.data.public_datasets import SETS, places
     from nequix.io.fetch import fetch_first
 

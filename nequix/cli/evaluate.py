@@ -57,7 +57,7 @@ def errors(
     stress_key: StressKey = None,
     virial_key: VirialKey = None,
 ) -> None:
-    """Compare energies, forces and stresses with labels; rerun the same command to resume."""
+    """Compare energies, forces and stresses with labels. Rerun the same command to resume."""
     require_files(sources)
     with needs_extra():
         from nequix.data.label_keys import LabelKeys
@@ -104,7 +104,7 @@ def discovery(
     scheduler: _Scheduler = None,
     report_only: _ReportOnly = False,
 ) -> None:
-    """Relax structures and predict which are stable (Matbench Discovery); rerun to resume."""
+    """Predict which materials are stable. Matbench Discovery's task; rerun the same command to resume."""
     require_files([structures], join, [p for p in (reference, elements, relaxed) if p])
     with needs_extra():
         from nequix.evaluation.discovery.report import References, write_report
@@ -148,7 +148,7 @@ def kappa(
     retry_failed: _Retry = False,
     report_only: _ReportOnly = False,
 ) -> None:
-    """Compare thermal conductivities with DFT (kappa_SRME); rerun the same command to resume."""
+    """Compare thermal conductivities with DFT. Reports kappa_SRME; rerun the same command to resume."""
     require_files([data])
     with needs_extra():
         from nequix.evaluation.kappa.task import Kappa
@@ -176,7 +176,7 @@ def physics(
     workers: _Workers = 0,
     scheduler: _Scheduler = None,
 ) -> None:
-    """Check whether a model is fit for dynamics; exit code 3 if a check fails, 1 if one could not run."""
+    """Check whether a model is fit for dynamics. Exit code 3 if a check fails, 1 if one could not run."""
     require_files(data and [data])
     with needs_extra():
         from nequix.evaluation.physics.task import CHECKS, Physics, elements_of
@@ -218,7 +218,7 @@ def phonons(
     retry_failed: _Retry = False,
     report_only: _ReportOnly = False,
 ) -> None:
-    """Compare phonons and thermal properties with DFT; rerun the same command to resume."""
+    """Compare phonons with DFT. Includes thermal properties; rerun the same command to resume."""
     require_files([data])
     with needs_extra():
         from nequix.evaluation.phonons.report import COMPARED
@@ -257,7 +257,7 @@ def speed(
     model: Model = "nequix-mp-1",
     execution: Execution = DEFAULT,
 ) -> None:
-    """Time molecular-dynamics steps of diamond with several engines and other calculators."""
+    """Time molecular-dynamics steps of diamond. Engines and other calculators take turns."""
     with needs_extra():
         from nequix.evaluation.speed.clock import timed_sizes
         from nequix.evaluation.speed.contenders import of_engine, parse_calculator, parse_engine

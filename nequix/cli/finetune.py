@@ -54,7 +54,7 @@ def finetune(
         bool | None,
         typer.Option(
             "--refit-atom-energies/--keep-atom-energies",
-            help="Fit the atom energies to the labels first (default); corrects another energy zero.",
+            help="Fit the atom energies to the labels first (default).",
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate time and memory, and stop.")] = False,
@@ -92,7 +92,7 @@ def finetune(
         float | None, typer.Option(help="Target force MAE, meV/A; the curve predicts the data it needs.")
     ] = None,
 ) -> None:
-    """Fine-tune a model on other data; rerun the same command to resume."""
+    """Fine-tune a model on other data. Rerun the same command to resume."""
     if curve is not None and ensemble is not None:
         raise DataError(
             "--curve and --ensemble exclude each other; run them one after the other, in separate folders"

@@ -13,7 +13,7 @@ from nequix.core.errors import WeightsError
 app: typer.Typer = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Run models in LAMMPS, over any number of MPI ranks; see docs/lammps.md.",
+    help="Run models in LAMMPS, over any number of MPI ranks. See docs/lammps.md.",
 )
 
 

@@ -56,7 +56,7 @@ def predict(
     ] = False,
     force: Force = False,
 ) -> None:
-    """Predict energies and forces, stress if there is a cell, and the spread of an ensemble."""
+    """Predict energies, forces and stress. An ensemble adds its spread."""
     from nequix.cli.frames import WITH_RESULTS, WITH_SPREADS, check_target, write_frames
     from nequix.workflows.models import is_ensemble
 
@@ -118,7 +118,7 @@ def relax(
     guard: Guard = GuardOption.warn,
     force: Force = False,
 ) -> None:
-    """Relax a structure; exit code 3 if it does not converge (the last structure is written anyway)."""
+    """Relax a structure. Exit code 3 if it does not converge (the last structure is written anyway)."""
     from nequix.cli.frames import check_target, try_format, write_frames
     from nequix.data.frames import read_frames
     from nequix.workflows import relaxation

@@ -58,7 +58,7 @@ def select(
     execution: Execution = DEFAULT,
     force: Force = False,
 ) -> None:
-    """Choose the structures to label next, with reasons; existing labels are kept."""
+    """Choose the structures to label next. Reasons are recorded, and existing labels kept."""
     from nequix.cli.frames import WITH_RESULTS, check_target, write_frames
     from nequix.coverage.select import select as choose
     from nequix.data.frames import read_frames

@@ -36,7 +36,7 @@ def train(
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate time and memory, and stop.")] = False,
 ) -> None:
-    """Train a model; rerun the same command to resume."""
+    """Train a model. Rerun the same command to resume."""
     with needs_extra("train", "training"):
         from nequix.train.config import read_config
         from nequix.train.loop import Run

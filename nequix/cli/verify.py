@@ -53,7 +53,7 @@ def verify(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the --json file if it exists.")] = False,
 ) -> None:
-    """Compare all engines, kernels and precisions on this machine; exit code 1 if any check fails."""
+    """Compare all engines, kernels and precisions. Exit code 1 if any check fails on this machine."""
     from nequix.io.files import write_atomic
     from nequix.verify import certify
 
