@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+import nequix
+
 LEAST = 0.98
 """Share of the package's public symbols whose types must be known."""
 
@@ -20,3 +22,9 @@ def test_the_types_of_public_names_are_known():
         symbol["name"] for symbol in report["symbols"] if symbol["isExported"] and not symbol["isTypeKnown"]
     ]
     assert report["completenessScore"] >= LEAST, unknown
+    public = {
+        f"{getattr(nequix, name).__module__}.{name}" for name in nequix.__all__ if name != "__version__"
+    }
+    known = {symbol["name"] for symbol in report["symbols"] if symbol["isTypeKnown"]}
+    assert public <= known
+    assert not [name for name in unknown if name.rpartition(".")[0] in public]
