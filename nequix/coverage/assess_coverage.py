@@ -178,7 +178,7 @@ def assess_coverage(
             failures.append([structure.name, str(error)])
     if not kept:
         reason = f" ({failures[0][1]})" if failures else ""
-        raise DataError(f"the target holds no structure that can be judged{reason}; is it whole?")
+        raise DataError(f"the target contains no structure that can be judged{reason}; is it complete?")
     features = _features(kept, reference, potential)
     each = [reference.values(*pair) for pair in zip(around, features, strict=True)]
     views = [view for view in (*VIEWS, "range", "features") if any(view in found for found in each)]

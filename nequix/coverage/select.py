@@ -295,7 +295,7 @@ def select(
     if strategy == "gaps":
         if reference is None:
             raise DataError(
-                "the strategy gaps needs the model's reference; build it, or take another strategy"
+                "the strategy gaps needs the model's reference; build it, or use another strategy"
             )
         around = [environments_of(structure, reference.cutoff) for structure in candidates]
         if known:
@@ -310,7 +310,7 @@ def select(
     if potential is None:
         raise DataError(f"the strategy {strategy} needs a model on a backend")
     if strategy == "clusters" and known:
-        raise DataError("the strategy clusters does not look at what is known; take farthest or gaps")
+        raise DataError("the strategy clusters ignores known structures; use farthest or gaps")
     check_number(n, len(candidates))
     found, held = (
         list(last_features(potential, (graph_of(structure, potential.spec) for structure in some)))

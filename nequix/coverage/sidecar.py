@@ -113,7 +113,7 @@ def read_reference(path: str | os.PathLike[str]) -> Reference:
     with open_regular(path) as handle:
         size = os.fstat(handle.fileno()).st_size
         if size > MAX_BYTES:
-            raise WeightsError(f"{where}: {size} bytes, at most {MAX_BYTES}; no reference is so large")
+            raise WeightsError(f"{where}: {size} bytes, at most {MAX_BYTES}; larger than any reference")
         raw = read_header(handle, size, where)
         data = read_exactly(handle, size - len(raw), where, "the tensors' part")
     metadata = _metadata(raw[8:], where)
@@ -175,7 +175,9 @@ def _reference(metadata: dict[str, Any], arrays: dict[str, np.ndarray]) -> Refer
         if values.dtype != np.float32 or values.shape != pairs.codes.shape:
             raise ValueError(f"pairs.shortest has the shape {values.shape}, expected {pairs.codes.shape}")
         if not ((values >= 0) & (values <= cutoff)).all():
-            raise ValueError(f"a shortest distance is negative, above the cutoff of {cutoff} A or no number")
+            raise ValueError(
+                f"a shortest distance is negative, above the cutoff of {cutoff} A or not a number"
+            )
         rounded = np.round(values.astype(float), 3).tolist()
         shortest = {elements(code): value for code, value in zip(pairs.codes.tolist(), rounded, strict=True)}
     features = None

@@ -87,7 +87,7 @@ def check_format(path: Path, name: str) -> None:
         )
     if name not in FORMATS:
         raise DataError(
-            f"{path}: the format {name!r} is not read, since ASE's reader may do more than read; "
+            f"{path}: the format {name!r} is not read, because ASE's reader may do more than read; "
             "convert the file to .extxyz with a program that you trust with it"
         )
 

@@ -71,7 +71,7 @@ def check_source(
             progress(1)
     report = Report(len(records) + len(failures))
     if not report.n_structures:
-        report.judge("empty", "error", "no structure; is it whole?", (source.path,), 0)
+        report.judge("empty", "error", "no structure; is it complete?", (source.path,), 0)
         return report
     report.labels = {label: sum(r.has[which] for r in records) for which, label in enumerate(LABELS)}
     report.parts = _count_parts(records, source)

@@ -55,7 +55,7 @@ def convert(
     """
     keys, folder = keys or LabelKeys(), Path(folder)
     if shard_size < 1:
-        raise DataError(f"shard_size = {shard_size}, expected one structure at least")
+        raise DataError(f"shard_size = {shard_size}, expected at least one structure")
     source = open_source(paths, keys)
     files = _files(paths)
     plan = {
@@ -178,7 +178,7 @@ def _prepare(folder: Path, plan: Mapping[str, Any]) -> Mapping[str, Any]:
         )
     if changed:
         raise DataError(
-            f"{folder}: holds a conversion with other {', '.join(changed)}; give the same arguments as "
+            f"{folder}: contains a conversion with other {', '.join(changed)}; give the same arguments as "
             "before, or another folder"
         )
     for stale in folder.glob(f"{TEMPORARY}*"):
@@ -221,7 +221,7 @@ def _write_shard(path: Path, shard: Sequence[Structure]) -> None:
 def _finish(folder: Path, plan: Mapping[str, Any], n_shards: int) -> int:
     if not n_shards:
         (folder / MANIFEST).unlink(missing_ok=True)
-        raise DataError(f"{folder}: there is no structure to convert; is the source whole?")
+        raise DataError(f"{folder}: there is no structure to convert; is the source complete?")
     counts = list(_counts(folder, n_shards))
     done = {**plan, "complete": True, "n_structures": sum(counts), "shards": counts}
     _note(folder, done)

@@ -93,8 +93,8 @@ def _open_folder(folder: Path, keys: LabelKeys) -> Source:
     if len(kinds) > 1:
         listed = " and ".join(f"{len(files)} like {files[0].name}" for files in kinds)
         raise DataError(
-            f"{folder}: holds files of several kinds ({listed}), expected one; name the files that are meant "
-            "instead of the folder, or move the others out of it"
+            f"{folder}: contains files of several kinds ({listed}), expected one; give the "
+            "intended files instead of the folder, or move the others out of it"
         )
     return Joined([_open(file, keys) for file in kinds[0]], str(folder))
 

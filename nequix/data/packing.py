@@ -96,7 +96,7 @@ def choose_budget(sizes: Sizes, batch_size: int) -> Budget:
             the memory.
     """
     if not len(sizes) or batch_size < 1:
-        raise DataError(f"{len(sizes)} structures in batches of {batch_size}, expected one at least of both")
+        raise DataError(f"{len(sizes)} structures in batches of {batch_size}, expected at least one of each")
     batch_size = min(batch_size, len(sizes))
     mean_tiles, mean_nodes = max(sizes.n_tiles.mean(), 1.0), sizes.n_nodes.mean()
     n_tiles = max(math.ceil(batch_size * mean_tiles), int(sizes.n_tiles.max()), 1)

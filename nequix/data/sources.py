@@ -203,7 +203,7 @@ def split(
         raise DataError(f"fraction = {fraction} to hold out, expected a number from 0 to below 1")
     held = max(round(fraction * n), min(least, max(1, n // 4)) if fraction > 0 else 0)
     if not n:
-        raise DataError(f"{source.path}: holds no structure; is it whole?")
+        raise DataError(f"{source.path}: contains no structure; is it complete?")
     if held >= n:
         raise DataError(
             f"{source.path}: holding out {held} of {n} structures leaves none; add structures, name others "

@@ -198,7 +198,7 @@ def compute(
         if progress is not None:
             progress(len(part.rows))
     if not sums.rows:
-        raise DataError(f"{source.path}: holds no structure; is it whole?")
+        raise DataError(f"{source.path}: contains no structure; is it complete?")
     sizes = Sizes.of(np.array(sums.rows), cutoff)
     return replace(_conclude(sums, sizes, atom_energies), parts=_count_parts(source, sums)), sizes
 

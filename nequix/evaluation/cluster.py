@@ -120,7 +120,7 @@ def _result(future: Future, scheduler: str) -> tuple[ItemResult, float] | Killed
         return error
     except CancelledError:
         raise BackendUnavailable(
-            f"--scheduler {scheduler}: has gone; what is done is kept: start it and this command again"
+            f"--scheduler {scheduler}: was lost; finished items are kept: start it and this command again"
         ) from None
     except Exception as error:  # not of the item: the worker cannot begin, as without nequix or the data
         message = f"{type(error).__name__}: {error}"

@@ -232,7 +232,7 @@ def test_split_holds_out_the_same_part_for_the_same_seed(plain):
     assert len(split(source, 0.0, seed=0)[1]) == 0
     with pytest.raises(DataError, match=r"leaves none; .*hold out none \(valid_fraction: 0\)"):
         split(Subset(source, [1]), 0.5, seed=0)
-    with pytest.raises(DataError, match="holds no structure"):
+    with pytest.raises(DataError, match="contains no structure"):
         split(Subset(source, []), 0.1, seed=0)
 
 

@@ -172,7 +172,7 @@ def test_a_lost_scheduler_is_reported_and_what_is_done_is_kept(tmp_path, engine)
             time.sleep(0.05)
         task = Toy(str(tmp_path), seconds=0.3)
         threading.Thread(target=kill_when_begun, args=(started[0], tmp_path / "run" / "items")).start()
-        with pytest.raises(BackendUnavailable, match="has gone; what is done is kept"):
+        with pytest.raises(BackendUnavailable, match="was lost; finished items are kept"):
             run(task, engine, tmp_path / "run", str(file))
         assert 1 <= len(list((tmp_path / "run" / "items").glob("*.json"))) < task.n_items
     finally:

@@ -192,7 +192,7 @@ def test_a_folder_without_references_is_reported(tmp_path):
     with pytest.raises(DataError, match="no folder with FORCE_SETS"):
         Phonons(tmp_path).items()
     (tmp_path / "bad.yaml").write_text("nothing: 1")
-    with pytest.raises(DataError, match="no phonopy YAML file"):
+    with pytest.raises(DataError, match="not a phonopy YAML file"):
         read_reference(tmp_path / "bad.yaml")
 
 

@@ -46,7 +46,7 @@ def open_shards(folders: Sequence[Path], identity: dict[str, Any]) -> Iterator[l
         stores = []
         for folder in folders:
             if not (folder / RUN).is_file():
-                raise DataError(f"--join {folder}: holds no run; give the folder of a part")
+                raise DataError(f"--join {folder}: contains no run; give the folder of a part")
             stores.append(RunDirectory(folder))
             stack.enter_context(stores[-1].begin(identity))
         yield stores

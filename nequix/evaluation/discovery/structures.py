@@ -54,7 +54,7 @@ class Structures:
                 self._held = _records(read_bounded(path), path.name)
         if not self._held:
             raise DataError(
-                f"{path}: holds no structure; expected a zip of .extxyz, .extxyz, .json or .jsonl"
+                f"{path}: contains no structure; expected a zip of .extxyz, .extxyz, .json or .jsonl"
             )
 
     def __len__(self) -> int:

@@ -61,7 +61,7 @@ class Errors:
         _source.cache_clear()  # a new run, for which the files may have been written again
         n = len(_source(self.paths, self.keys))
         if not n:
-            raise DataError(f"{', '.join(self.paths)}: holds no structure; is it whole?")
+            raise DataError(f"{', '.join(self.paths)}: contains no structure; is it complete?")
         return [f"structures-{start:08d}" for start in range(0, n, BLOCK)]
 
     def refuse_unfound(self) -> None:

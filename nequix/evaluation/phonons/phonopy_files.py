@@ -38,10 +38,10 @@ def read_phonopy_yaml(path: Path) -> PhonopyYamlData:
 
     values = strict_yaml.parse(read_bounded(path), str(path))
     if not isinstance(values, dict):
-        raise DataError(f"{path}: no phonopy YAML file (its top level has no keys); is it the right file?")
+        raise DataError(f"{path}: not a phonopy YAML file (its top level has no keys); is it the right file?")
     data = load_phonopy_yaml(values)
     if data.unitcell is None:
-        raise DataError(f"{path}: no phonopy YAML file (there is no unit_cell); is it the right file?")
+        raise DataError(f"{path}: not a phonopy YAML file (there is no unit_cell); is it the right file?")
     check_supercell(len(data.unitcell), data.supercell_matrix, path)
     return data
 
@@ -273,4 +273,4 @@ def _numbers(text: str, path: Path) -> np.ndarray:
     try:
         return np.array(text.split(), float)
     except ValueError as error:
-        raise DataError(f"{path}: {str(error)[:80]}; is the file whole, and the right one?") from None
+        raise DataError(f"{path}: {str(error)[:80]}; is the file complete, and the right one?") from None
