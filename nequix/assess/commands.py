@@ -14,18 +14,18 @@ class Asked:
     """What was assessed, as the suggested commands refer to it.
 
     Attributes:
-        target: Files of the target.
-        labelled: Files of labelled snapshots; none if the labels are the target's own.
+        target: Files of the target. labelled: Files of labelled snapshots; none if the labels are the
+            target's own.
         model: A known name or a path.
-        parent: What the model was fine-tuned from; None if it was not.
+        parent: The model that it was fine-tuned from; None if it was not.
         reference: File of the coverage reference, if it must be named.
-        also: Files of structures that count as known, as those of a fine-tuning do.
+        also: Files of structures that count as known, e.g. those used for fine-tuning.
         covered: Whether there is a reference at all.
-        n_structures: Of the target that are not labelled, which are all the candidates; None if unknown.
-        engine: Options of the backend, precision, kernel and device, where they are not the usual ones.
+        n_structures: Number of unlabelled structures of the target, the candidates; None if unknown.
+        engine: Options of the backend, precision, kernel and device that differ from the defaults.
         keys: Options that name the labels' keys.
         own_labels: Whether structures of the target have labels.
-        n_before: Structures that the model was fine-tuned on.
+        n_before: Number of structures that the model was fine-tuned on.
         better: A published model that may be the better start; None if the model is one.
         starter: File of a configuration that trains on the labelled structures; None without any.
         tuning: File of a configuration that fine-tunes on structures labelled like these; None if the usual
@@ -49,10 +49,10 @@ class Asked:
     tuning: str | None = None
 
     def count(self, number: int) -> int:
-        """Return how many structures can be chosen, of a number that is wanted.
+        """Return how many of the wanted structures can be chosen.
 
         Args:
-            number: What is wanted.
+            number: The wanted number.
         """
         return number if self.n_structures is None else min(number, self.n_structures)
 
@@ -60,13 +60,13 @@ class Asked:
 def name_commands(
     action: str, mode: str | None, number: int, protocol: Thresholds, asked: Asked
 ) -> list[str]:
-    """Spell the commands.
+    """Return the suggested commands.
 
     Args:
         action: The verdict (:data:`nequix.assess.decide.ACTIONS`).
-        mode: Of the fine-tuning, if that is the verdict.
-        number: Of structures to label; no more are chosen than the target has.
-        protocol: Thresholds; those that differ from the usual ones are named.
+        mode: Mode of the fine-tuning, if that is the verdict.
+        number: Number of structures to label, limited by the target.
+        protocol: Thresholds; those that differ from the defaults are named.
         asked: What was assessed.
     """
     better = []
@@ -103,7 +103,7 @@ def name_commands(
     earlier = asked.also or ([] if asked.parent is None else ["LABELLED-BEFORE"])
     parent = ["--from", asked.parent or asked.model, "--mode", str(mode)]
     parent += [] if asked.tuning is None else ["--config", asked.tuning]
-    # Where all structures of the target are labelled, these are what there is to train on.
+    # If all structures of the target are labelled, they are the training data.
     new = [chosen] if count else list(asked.labelled or asked.target)
     finetune = _spell("nequix finetune", *parent, *earlier, *new, "-o", run)
     tests = (asked.labelled if count else ()) or ["HELD-OUT"]

@@ -16,25 +16,25 @@ from nequix.assess.thresholds import Thresholds
 from nequix.coverage.assess_coverage import MANY, Coverage
 
 CURVE = ((10, 0.60), (50, 0.54), (200, 0.34))
-"""Force errors that fine-tuning the last layer leaves, of those before, by number of structures.
+"""Fraction of the force errors that remains after fine-tuning the last layer, by number of structures.
 
-Measured on MoNbTaW with nequix-mp-1 (docs/finetuning.md). Other systems differ: a first guess, no promise.
+Measured on MoNbTaW with nequix-mp-1 (docs/finetuning.md). Other systems differ: this is a first guess.
 """
 
 HOPELESS = 0.1
-"""Where less than this part of the error may be left, a few structures will not do."""
+"""If less than this fraction of the error may remain, a few structures do not suffice."""
 
 ANOTHER_SCALE = 0.5
-"""eV/atom; energies so far away belong to another functional, other pseudo-potentials or all electrons."""
+"""eV/atom; larger offsets indicate another functional, other pseudo-potentials or an all-electron code."""
 
 NO_FORCE = 0.01
-"""meV/A; labelled forces that are smaller on average are zero but for rounding."""
+"""meV/A; labelled forces that are smaller on average are zero except for rounding."""
 
 SOME = 20
-"""Structures to label where no number follows from the errors."""
+"""Structures to label if no number follows from the errors."""
 
 SHOWN = 10
-"""Elements and pairs that are named."""
+"""Number of elements and pairs that are named."""
 
 ACTIONS = {
     "zero-shot": "use the model as it is",
@@ -43,19 +43,19 @@ ACTIONS = {
     "train": "train fully, or choose another model",
     "undecided": "undecided: label more",
 }
-"""Every verdict in words."""
+"""All verdicts in words."""
 
 
 @dataclass
 class Verdict:
-    """What to do, and why.
+    """The recommended action and its reasons.
 
     Attributes:
         action: One of ``ACTIONS``.
-        mode: Of the fine-tuning, if that is the action.
-        n_structures: How many it should begin with; None if unknown.
-        reasons: For the action.
-        doubts: Against it, and what is not known.
+        mode: Mode of the fine-tuning, if that is the action.
+        n_structures: Number of structures to start with; None if unknown.
+        reasons: Reasons for the action.
+        doubts: Reasons against it, and unknowns.
         next: Suggested next commands.
     """
 
@@ -67,7 +67,7 @@ class Verdict:
     next: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """List everything, as JSON can hold it."""
+        """Return everything as JSON values."""
         return {**asdict(self), "words": ACTIONS[self.action]}
 
 
@@ -91,16 +91,17 @@ def decide(
     Args:
         measured: Errors on the labelled snapshots.
         protocol: The thresholds.
-        coverage: Of the target; None if there is no reference.
-        labelled_coverage: Of the labelled snapshots whose errors were measured.
+        coverage: Coverage of the target; None if there is no reference.
+        labelled_coverage: Coverage of the labelled snapshots with measured errors.
         unlike: Elements and pairs of the target that none of these has.
-        tuned: Whether the model was fine-tuned, so that the thresholds for such models hold.
-        lacking: Elements of target and labels that the model does not know, and in how many structures.
+        tuned: Whether the model was fine-tuned, so that the thresholds for such models apply.
+        lacking: Number of structures with each element that the model does not know.
         spread: Mean spread of an ensemble's forces on the target, meV/A.
         asked: Files and model, for the suggested commands.
-        caveat: Of the reference that coverage compares with.
+        caveat: Caveat of the coverage reference.
         target: Predicted forces and volumes of the target, which choose the kind of snapshots that decides.
-        conditions: In which the target is and no labelled snapshot is (``nequix.assess.kinds.differences``).
+        conditions: Conditions of the target that no labelled snapshot covers
+            (``nequix.assess.kinds.differences``).
     """
     asked = asked or Asked()
     kind = decisive_kind(target, measured.kinds, FEW)
@@ -153,7 +154,7 @@ def decide(
 
 
 def _of_kind(measured: Measured, kind: Kind) -> Measured:
-    """Let the force errors of one kind of snapshots stand for all."""
+    """Decide by the force errors of one kind of snapshots."""
     return replace(measured, forces=kind.forces, force_size=kind.sizes)
 
 
@@ -199,7 +200,7 @@ def _by_errors(measured: Measured, protocol: Thresholds, tuned: bool) -> Verdict
 
 
 def _weigh_energies(verdict: Verdict, measured: Measured, protocol: Thresholds, tuned: bool) -> None:
-    """Add what energies say; they decide of a fine-tuned model, of another they only warn."""
+    """Add the energy errors; they decide about a fine-tuned model and only warn about others."""
     energy = measured.energy_without_offsets
     if energy.value is None and tuned and measured.energy.value is not None:
         verdict.action = "undecided"
@@ -253,7 +254,7 @@ _CURVE_NOTE = (
 
 
 def _how_many_more(measured: Measured, limit: float) -> str:
-    """Estimate how many snapshots would decide: intervals shrink with the root of their number."""
+    """Estimate how many snapshots would decide: intervals shrink with the square root of their number."""
     forces = measured.forces
     if forces.value is None or forces.low is None or forces.high is None or forces.n < FEW:
         return "label some twenty snapshots"
@@ -292,7 +293,7 @@ def _weigh_coverage(verdict: Verdict, coverage: Coverage, labelled: Coverage | N
 
 
 def _weigh_unlike(verdict: Verdict, unlike: Sequence[str]) -> None:
-    """Do not conclude from one material to another."""
+    """Mention parts of the target that no labelled snapshot has."""
     named = ", ".join(unlike[:SHOWN]) + (f" and {len(unlike) - SHOWN} more" if len(unlike) > SHOWN else "")
     verdict.doubts.append(
         f"no labelled snapshot has what the target has: {named} (elements, and pairs within the cutoff); the "
@@ -302,7 +303,7 @@ def _weigh_unlike(verdict: Verdict, unlike: Sequence[str]) -> None:
 
 
 def _distrust(verdict: Verdict) -> None:
-    """Take back what small errors on snapshots unlike the target led to."""
+    """Withdraw a verdict that rests on small errors of snapshots unlike the target."""
     if verdict.action in ("zero-shot", "tuned"):
         verdict.reasons.append(
             "small errors were measured on snapshots unlike the target: label some of the target"

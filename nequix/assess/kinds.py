@@ -1,4 +1,4 @@
-"""Kinds of structures by the size of their forces: what is asked for beside what was labelled."""
+"""Kinds of structures by the size of their forces: the target compared with the labelled snapshots."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from nequix.data.structure import Structure
 
 SHARE = 0.05
-"""Part of the target from which a kind counts, and from which it is beyond what was labelled."""
+"""Fraction of the target above which a kind counts, and above which it exceeds the labelled range."""
 
 STRONGER = 1.5
-"""Times the predicted forces of the labelled snapshots (95 % of them) beyond which errors say nothing: with
-harmonic forces, which grow as the root of the temperature, 1.5 times is 2.25 times the temperature."""
+"""Factor on the predicted forces of 95 % of the labelled snapshots beyond which their errors say nothing: for
+harmonic forces, which grow as the square root of the temperature, 1.5 times is 2.25 times the temperature."""
 
 WIDER = 0.05
-"""Part of the volume per atom by which the target may be outside the range that was labelled."""
+"""Fraction of the volume per atom by which the target may be outside the labelled range."""
 
 PREDICTED = 200
-"""Structures of the target whose forces are predicted."""
+"""Number of target structures with predicted forces."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Kind:
     """Labelled snapshots with predicted forces of one of :data:`nequix.evaluation.errors.metrics.BANDS`.
 
     Attributes:
-        low: Where the band begins, meV/A.
-        high: Where it ends.
+        low: Lower end of the band, meV/A.
+        high: Upper end, meV/A.
         forces: Their force error, meV/A.
         sizes: Mean absolute labelled force component, meV/A.
     """
@@ -57,14 +57,14 @@ class Kind:
         return name_band(self.low, self.high)
 
     def to_dict(self) -> dict[str, Any]:
-        """List the numbers, as JSON can hold them."""
+        """Return the numbers as JSON values."""
         high = self.high if np.isfinite(self.high) else None
         return {"from": self.low, "to": high, "force": vars(self.forces), "force_size": self.sizes}
 
 
 @dataclass(frozen=True, eq=False)
 class Conditions:
-    """What a set of structures is like.
+    """Conditions of a set of structures.
 
     Attributes:
         force_sizes: Mean absolute component of each structure's predicted forces, meV/A.
@@ -80,7 +80,7 @@ def name_band(low: float, high: float) -> str:
 
     Args:
         low: Where it begins, meV/A.
-        high: Where it ends.
+        high: Upper end, meV/A.
     """
     if not np.isfinite(high):
         return f"forces above {low:g} meV/A"
@@ -88,10 +88,10 @@ def name_band(low: float, high: float) -> str:
 
 
 def predict_conditions(structures: Sequence[Structure], potential: Potential) -> Conditions:
-    """Predict the forces of some structures, evenly chosen; those that cannot be evaluated are left out.
+    """Predict the forces of evenly chosen structures, without those that cannot be evaluated.
 
     Args:
-        structures: What is asked for, or what was labelled.
+        structures: The target or the labelled snapshots.
         potential: The model.
     """
     chosen = np.unique(np.linspace(0, len(structures) - 1, min(len(structures), PREDICTED)).astype(int))
@@ -119,9 +119,9 @@ def differences(target: Conditions, labelled: Conditions, kinds: Sequence[Kind])
     Temperatures are compared by the forces: most structures come without velocities.
 
     Args:
-        target: What is asked for.
-        labelled: Snapshots whose force errors were measured.
-        kinds: Of these snapshots.
+        target: Conditions of the target.
+        labelled: Conditions of the snapshots with measured force errors.
+        kinds: Kinds of these snapshots.
     """
     if not (len(target.force_sizes) and len(labelled.force_sizes)):
         return []
@@ -157,14 +157,14 @@ def differences(target: Conditions, labelled: Conditions, kinds: Sequence[Kind])
 
 
 def decisive_kind(target: Conditions | None, kinds: Sequence[Kind], few: int) -> Kind | None:
-    """Choose the kind whose errors decide: of those in the target, with forces, that with the largest error.
+    """Choose the kind that decides: among those in the target with forces, the one with the largest error.
 
     One mean over cells without forces and snapshots of dynamics describes neither.
 
     Args:
         target: What is asked for; None if unknown.
         kinds: Of the labelled snapshots.
-        few: Snapshots that a kind needs.
+        few: Number of snapshots that a kind needs.
 
     Returns:
         The kind; None if there is only one, or none has enough snapshots.

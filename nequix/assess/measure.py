@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from nequix.potential import Potential
 
 FEW = 5
-"""Structures below which a bootstrap over them says little."""
+"""Number of structures below which a bootstrap over them is unreliable."""
 
 EACH = 3
-"""Energies for each fitted offset below which errors and offsets cannot be distinguished."""
+"""Energies per fitted offset below which errors and offsets cannot be distinguished."""
 
 ALONE = 1e-6
 """One minus the leverage of a snapshot that determines an offset by itself, with rounding."""
@@ -40,10 +40,10 @@ class Estimate:
     """A mean absolute error.
 
     Attributes:
-        value: meV/atom, meV/A or GPa; None if there is nothing to measure.
-        low: Where its interval begins; None without one, as of a single structure.
-        high: Where it ends.
-        n: Structures that it is measured on.
+        value: meV/atom, meV/A or GPa; None without labels.
+        low: Lower end of its interval; None without one, e.g. for a single structure.
+        high: Upper end of its interval.
+        n: Number of structures that it is measured on.
     """
 
     value: float | None
@@ -68,15 +68,15 @@ class Measured:
 
     Attributes:
         energy: Per atom, as the labels count, meV/atom.
-        energy_without_offsets: Less one energy for each element, meV/atom; None of too few energies.
+        energy_without_offsets: The same without one offset per element, meV/atom; None for too few energies.
         forces: Components, meV/A.
         stress: Components, GPa.
         offsets: Of each atomic number, eV: prediction minus label.
         force_size: Mean absolute component of the labelled forces, meV/A: the error of predicting no forces.
         predictions: Labels and predictions.
-        failures: Name and reason of what the model cannot evaluate.
-        notes: What the labels do not allow to conclude.
-        with_forces: Which of the structures have a force error, from 0.
+        failures: Name and reason of structures that the model cannot evaluate.
+        notes: What the labels leave unknown.
+        with_forces: Indices of the structures with a force error.
         kinds: The force errors by the size of the predicted forces.
     """
 
@@ -158,7 +158,7 @@ def _kinds(predictions: Predictions, protocol: Thresholds) -> tuple[Kind, ...]:
 def _predict(
     structures: Iterable[Structure], potential: Potential
 ) -> tuple[Predictions, list[list[str]], list[int]]:
-    """Evaluate structures; list those that cannot be, and the places of the others."""
+    """Evaluate structures; also return the failures and the indices of the others."""
     kept: dict[int, Structure] = {}
     graphs: list[Graph] = []
     failures: list[list[str]] = []
@@ -183,10 +183,10 @@ def _with_forces(predictions: Predictions, kept: list[int]) -> tuple[int, ...]:
 
 
 def _without_offsets(predictions: Predictions) -> tuple[Float[np.ndarray, " n"], int]:
-    """Return the energy errors that an offset for each element leaves, eV per atom, and how many were fitted.
+    """Return the energy errors after removing an offset per element, eV/atom, and the number of offsets.
 
-    The fit follows the errors, most of all where a snapshot has a large part in it, its leverage ``h``: what
-    is left has ``1 - h`` of its variance and is divided by the root of that. Snapshots that determine an
+    The fit reduces errors, most for snapshots with a large leverage ``h``: a residual has ``1 - h`` of its
+    variance and is divided by the square root of that. Snapshots that determine an
     offset by themselves are NaN. Offsets count by the rank of the fit: of a single composition there is one.
     """
     errors = metrics.energy_errors(predictions)

@@ -34,17 +34,17 @@ def write_report(
     """Write ``report.md``, its figures and ``results.json``.
 
     Args:
-        folder: Where; it exists.
+        folder: An existing folder.
         verdict: The decision.
         measured: Errors on the labelled snapshots.
         protocol: The thresholds.
-        recorded: When they were.
-        coverage: Of the target, if there is a reference.
-        reference: Of the model's training set.
-        identity: Of the engine and the settings (:class:`nequix.evaluation.report.Report`).
+        recorded: Time when they were recorded.
+        coverage: Coverage of the target, if there is a reference.
+        reference: Reference of the model's training set.
+        identity: Identity of the engine and the settings (:class:`nequix.evaluation.report.Report`).
 
     Returns:
-        What ``results.json`` holds as results.
+        The results in ``results.json``.
     """
     results: dict[str, Any] = {
         "verdict": verdict.to_dict(),
@@ -114,7 +114,7 @@ def _headline(verdict: Verdict) -> str:
 
 
 def rows(measured: Measured, protocol: Thresholds) -> list[tuple[Any, ...]]:
-    """List the errors beside the thresholds, for a table.
+    """List errors and thresholds for a table.
 
     Args:
         measured: Errors on the labelled snapshots.
@@ -182,7 +182,7 @@ def draw(measured: Measured, protocol: Thresholds) -> Figure:
 
 
 def print_verdict(verdict: Verdict, measured: Measured, protocol: Thresholds) -> None:
-    """Print the decision and what it stands on.
+    """Print the decision and its reasons.
 
     Args:
         verdict: The decision.
@@ -192,7 +192,7 @@ def print_verdict(verdict: Verdict, measured: Measured, protocol: Thresholds) ->
     print(f"{_headline(verdict)}\n")
     for sign, lines in (("+", verdict.reasons), ("?", verdict.doubts), (">", verdict.next)):
         for line in lines:
-            # A command stays on one line, to be copied.
+            # Commands are not wrapped, so that they can be copied.
             print(f"{sign} {line}" if sign == ">" else format_item(sign, line))
     print("\nMean absolute errors and thresholds:")
     cells = [

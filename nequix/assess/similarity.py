@@ -1,4 +1,4 @@
-"""Whether labelled snapshots are like the target: what small errors on them say of it."""
+"""Similarity of labelled snapshots and target: whether small errors on the former apply to the latter."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def never_labelled(target: Sequence[Structure], labelled: Sequence[Structure], spec: ModelSpec) -> list[str]:
-    """Name what the target has and no labelled snapshot: elements, and pairs that meet within the cutoff.
+    """Name elements, and pairs within the cutoff, of the target that no labelled snapshot has.
 
     Pairs with an element that is named itself are left out, and so are structures that the model cannot
     evaluate.
 
     Args:
         target: Structures that the model is to be used for.
-        labelled: Snapshots whose errors were measured.
+        labelled: Snapshots with measured errors.
         spec: The model's specification: its elements and its cutoff.
     """
     (elements, pairs), (known, met) = (_kinds(structures, spec) for structures in (target, labelled))
@@ -50,13 +50,13 @@ def _kinds(structures: Sequence[Structure], spec: ModelSpec) -> tuple[set[int], 
 
 
 class Oddity(NamedTuple):
-    """What makes a structure unlike the training set.
+    """A feature that makes a structure unlike the training set.
 
     Attributes:
         view: One of :data:`nequix.coverage.environments.VIEWS`, or ``features``.
         name: The pair, triple or element.
-        low: Where it begins.
-        high: Where it ends.
+        low: Lower end.
+        high: Upper end.
     """
 
     view: str
@@ -65,24 +65,24 @@ class Oddity(NamedTuple):
     high: float
 
     def meets(self, other: Oddity) -> bool:
-        """Return whether both are of one view and kind, and their ranges overlap.
+        """Return whether both have one view and kind, and overlapping ranges.
 
         Args:
-            other: Of another structure.
+            other: The gap of another structure.
         """
         same = (self.view, self.name) == (other.view, other.name)
         return same and self.low <= other.high and other.low <= self.high
 
 
 def shared(target: Coverage, labelled: Coverage) -> tuple[set[int], set[int]]:
-    """Find the structures outside whose gravest gap labelled structures outside have, too.
+    """Find structures outside with a worst gap that labelled structures outside also have.
 
     Args:
         target: Structures that the model is to be used for.
-        labelled: Snapshots whose errors were measured, against the same reference.
+        labelled: Snapshots with measured errors, against the same reference.
 
     Returns:
-        Those of the target, and the labelled ones, from 0.
+        Indices in the target and in the labelled structures.
     """
     gravest = {structure: oddities[0] for structure, oddities in _oddities(target).items()}
     held = _oddities(labelled)
@@ -95,7 +95,7 @@ def shared(target: Coverage, labelled: Coverage) -> tuple[set[int], set[int]]:
 
 
 def _oddities(coverage: Coverage) -> dict[int, list[Oddity]]:
-    """List the gaps of each structure that is outside, the gravest first.
+    """List the gaps of each structure that is outside, the worst first.
 
     For a structure without a gap, which is outside only by the model's features, they are represented by the
     element of the most unusual atom.

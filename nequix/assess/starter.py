@@ -1,4 +1,4 @@
-"""A configuration to train with, filled in with the files that were assessed."""
+"""A training configuration for the assessed files."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def write_starter(
         files: Labelled structures.
         energy: Whether they have energies.
         stress: Whether they have a stress.
-        keys: Named keys of labels.
+        keys: Keys of labels that were given.
 
     Returns:
         The file.
@@ -94,7 +94,7 @@ def write_tuning(folder: Path, *, energy: bool, keys: Mapping[str, str]) -> Path
     Args:
         folder: Where.
         energy: Whether they have energies.
-        keys: Named keys of labels.
+        keys: Keys of labels that were given.
 
     Returns:
         The file; None if the usual values do.

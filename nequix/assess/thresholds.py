@@ -16,7 +16,7 @@ from nequix.io.header import shorten
 from nequix.io.limits import MAX_SETTINGS
 
 PROTOCOL = "protocol.json"
-"""Where they are recorded, in the folder of the run."""
+"""File in the run directory that records them."""
 
 FORMAT = Format("protocol")
 """Versions of :data:`PROTOCOL`."""
@@ -24,15 +24,15 @@ FORMAT = Format("protocol")
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What counts as good enough, and how errors are sampled.
+    """Thresholds of acceptable errors, and how errors are sampled.
 
     Attributes:
         zero_shot_force: Force MAE of the model as it is, meV/A.
         tuned_energy: Energy MAE after fine-tuning, offsets removed, meV/atom.
         tuned_force: Force MAE after fine-tuning, meV/A; at most ``zero_shot_force``.
-        confidence: Of the intervals.
+        confidence: Confidence level of the intervals.
         samples: Bootstrap samples of structures.
-        seed: Of the samples.
+        seed: Random seed of the samples.
 
     Raises:
         DataError: If a threshold is not a positive number, or ``tuned_force`` is above ``zero_shot_force``.
@@ -58,10 +58,10 @@ class Thresholds:
             )
 
     def record(self, folder: Path) -> str:
-        """Write the protocol into the folder of a run, once, before the data are looked at.
+        """Record the protocol in the run directory, once, before the data are read.
 
         Args:
-            folder: The folder; it is made.
+            folder: The folder; created if needed.
 
         Returns:
             When it was first recorded.
