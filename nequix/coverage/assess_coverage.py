@@ -1,4 +1,4 @@
-"""Judging a target: its gaps by name, its atoms' scores, inside, edge or outside."""
+"""Assessment of a target: named gaps, scores of atoms, and the verdict inside, edge or outside."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MANY = {"edge": 0.2, "outside": 0.05}
 By the calibration, a few in a hundred structures of the training distribution itself are at the edge."""
 
 MATTERS = 0.02
-"""Weight of an event from which on it is named: pairs up to six sevenths of the cutoff."""
+"""Minimum weight of a named event: pairs up to six sevenths of the cutoff."""
 
 SOME = 0.01
 """More than this part of the structures outside makes at least an edge.
@@ -49,25 +49,25 @@ well-known pair.
 """
 
 NAMED = 200
-"""Gaps, and atoms of a gap, that are kept."""
+"""Maximum number of gaps, and of atoms per gap."""
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Something that the target has and the training set nearly never.
+    """An environment that the target has and the training set almost never.
 
     Attributes:
         view: One of :data:`nequix.coverage.environments.VIEWS`.
         name: The pair, triple or element.
-        low: Where it begins: A, degrees or a number.
-        high: Where it ends.
-        share: Part of the target's atoms with such an environment.
-        n_known: Structures of the training set with this pair, triple or element at all.
-        reason: What the training set has instead.
-        rarity: Of its rarest event; what is usual is in the calibration.
-        atoms: Structure and atom, from 0, the first ones.
-        n_atoms: How many atoms.
-        structures: All structures with such an atom, from 0.
+        low: Lower end: A, degrees or a number.
+        high: Upper end.
+        share: Fraction of the target's atoms with such an environment.
+        n_known: Number of training structures with this pair, triple or element.
+        reason: Range in the training set.
+        rarity: Rarity of its rarest event; the calibration has the usual values.
+        atoms: Indices of structure and atom of the first such atoms.
+        n_atoms: Number of such atoms.
+        structures: Indices of all structures with such an atom.
     """
 
     view: str
@@ -85,20 +85,20 @@ class Gap:
 
 @dataclass(frozen=True, eq=False)
 class Coverage:
-    """A target against a reference.
+    """A target compared with a reference.
 
     Attributes:
         names: The structures' names.
-        n_atoms: Atoms of each.
+        n_atoms: Number of atoms of each.
         numbers: Atomic numbers.
-        values: Of each atom, by view (:meth:`nequix.coverage.reference.Reference.values`).
-        score: Of each atom: 1 is as unusual as one atom in a hundred of the training set, held out.
-        verdicts: Of each structure.
-        verdict: Of all of them.
-        reasons: Why, the gravest first.
-        gaps: By name, the gravest first.
-        histograms: Of the target.
-        failures: Name and reason of what is not a structure.
+        values: Values of each atom, by view (:meth:`nequix.coverage.reference.Reference.values`).
+        score: Score of each atom: 1 is as unusual as one atom in a hundred of held-out training structures.
+        verdicts: Verdict of each structure.
+        verdict: Verdict of the whole target.
+        reasons: Reasons, the most important first.
+        gaps: Named gaps, the worst first.
+        histograms: Histograms of the target.
+        failures: Name and reason of invalid structures.
     """
 
     names: tuple[str, ...]
@@ -124,7 +124,7 @@ class Coverage:
         return np.array([part.max() for part in np.split(self.score, np.cumsum(self.n_atoms)[:-1])])
 
     def to_dict(self) -> dict[str, Any]:
-        """List everything, as JSON can hold it."""
+        """Return everything as JSON values."""
         return {
             "verdict": self.verdict,
             "reasons": self.reasons,
@@ -146,7 +146,7 @@ class Coverage:
 
 
 def _without_structures(gap: Gap) -> dict[str, Any]:
-    """List a gap without what grows with the target."""
+    """Return a gap as JSON values, without fields that grow with the target."""
     return {name: value for name, value in asdict(gap).items() if name != "structures"}
 
 
@@ -161,11 +161,11 @@ def assess_coverage(
 
     Args:
         structures: The target.
-        reference: What the model was trained on.
+        reference: Reference of the model's training set.
         potential: The model on a backend, for its features; they are left out without it.
 
     Raises:
-        DataError: If nothing of the target is a structure.
+        DataError: If the target has no valid structure.
     """
     kept: list[Structure] = []
     around: list[Environments] = []
@@ -218,14 +218,14 @@ def assess_coverage(
 def _features(
     structures: Sequence[Structure], reference: Reference, potential: Potential | None
 ) -> list[np.ndarray | None]:
-    """Evaluate features where the model knows all elements."""
+    """Evaluate features of structures with known elements."""
     if potential is None or reference.features is None:
         return [None] * len(structures)
     graphs = []
     for structure in structures:
         try:
             graphs.append(graph_of(structure, potential.spec))
-        except GraphError:  # of an element that the model lacks, which the elements tell
+        except GraphError:  # an element that the model lacks; reported by elements
             graphs.append(None)
     known = last_features(potential, [graph for graph in graphs if graph is not None])
     return [None if graph is None else next(known) for graph in graphs]
@@ -240,11 +240,11 @@ def _overall(verdicts: Sequence[str], beyond: bool) -> str:
 
 
 def find_gaps(around: Sequence[Environments], reference: Reference) -> list[Gap]:
-    """Name what the target has and the training set nearly never, the rarest and commonest first.
+    """List gaps: what the target has and the training set almost never, the rarest and most frequent first.
 
     Args:
         around: Environments of the target's structures.
-        reference: What the model was trained on.
+        reference: Reference of the model's training set.
     """
     n_atoms = sum(len(environments.numbers) for environments in around)
     gaps = []

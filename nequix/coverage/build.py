@@ -29,10 +29,10 @@ HELD_OUT = 10
 """One composition in this many is held out to find out what is usual, and included afterwards."""
 
 MOST_HELD_OUT = 1500
-"""Structures of them that are looked at."""
+"""Number of held-out structures that are evaluated."""
 
 BLOCK = 256
-"""Structures whose features are evaluated together."""
+"""Number of structures per evaluation of features."""
 
 
 def build_reference(
@@ -48,13 +48,13 @@ def build_reference(
     """Compute the reference of a training set.
 
     Args:
-        structures: The set, which may be read twice; labels are not looked at.
+        structures: The set, which may be read twice; labels are ignored.
         weights: The model that was trained on it.
         potential: The same model on a backend; without one the reference has no features.
         data: Description of the set.
         progress: Called with the number of structures that are done since.
-        source: Where the data come from: address, digest, licence.
-        caveat: What readers of a report must know of the data.
+        source: Origin of the data: URL, digest, licence.
+        caveat: Caveat about the data for readers of reports.
 
     Raises:
         DataError: If there are too few structures.
@@ -102,7 +102,7 @@ def build_reference(
 
 
 class _Counts(NamedTuple):
-    """A training set in two parts, and the environments and features of some structures of the second."""
+    """Counts of two parts of a training set, and environments and features of some of the second."""
 
     main: Tally
     rest: Tally
@@ -127,7 +127,7 @@ def _count(
         (rest if aside else main).add(environments)
         if features is not None:
             (rest_sums if aside else sums).add(features)
-        if aside:  # a fair sample of those that are set aside
+        if aside:  # a fair sample of the held-out structures
             place = int(rng.integers(rest.n_structures))
             if len(held) < MOST_HELD_OUT:
                 held.append((environments, features))
@@ -150,7 +150,7 @@ def _look(
 
 
 def _by_composition(structure: Structure, index: int) -> bool:
-    """Choose compositions, the ratios of the elements, by a hash: alike structures stay together."""
+    """Choose compositions (ratios of elements) by a hash, so that similar structures stay together."""
     numbers, counts = np.unique(structure.numbers, return_counts=True)
     ratios = (counts // gcd(*counts.tolist())).tolist()
     text = repr(list(zip(numbers.tolist(), ratios, strict=True)))
@@ -169,7 +169,7 @@ def tally(structures: Iterable[Structure], cutoff: float) -> Tally:
         cutoff: Radius, A.
 
     Raises:
-        GraphError: For what is not a structure, naming it.
+        GraphError: For an invalid structure, naming it.
     """
     counted = Tally(cutoff)
     for structure in structures:

@@ -16,7 +16,7 @@ Distances = Mapping[tuple[int, int], float]
 """Distances in A by the atomic numbers of a pair, the smaller one first."""
 
 PER_ANGSTROM = 1000
-"""Distances are rounded down to this part of 1 A: no structure of the data is below its own distances."""
+"""Distances are rounded down to this fraction of 1 A, so that no structure of the data is below them."""
 
 
 def shortest(pairs: Events) -> dict[tuple[int, int], float]:
@@ -35,7 +35,7 @@ def shortest(pairs: Events) -> dict[tuple[int, int], float]:
 
 
 def shorter(some: Distances, others: Distances) -> dict[tuple[int, int], float]:
-    """Take the shorter distance of each pair of elements.
+    """Return the shorter distance of each pair of elements.
 
     Args:
         some: Distances.
@@ -64,6 +64,6 @@ def elements(code: int) -> tuple[int, int]:
     """Return the atomic numbers of a pair, the smaller one first.
 
     Args:
-        code: Of the pair (:func:`nequix.coverage.environments.pair_code`).
+        code: Code of the pair (:func:`nequix.coverage.environments.pair_code`).
     """
     return code // Z, code % Z

@@ -1,4 +1,4 @@
-"""What surrounds the atoms of a structure, in words that a chemist can check: no model is asked."""
+"""Environments of the atoms of a structure, in chemical terms and without a model."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ BOND = 1.25
 """Neighbours within this many sums of the covalent radii are bonded; they define angles and coordination."""
 
 FADING = 0.1
-"""Over so much before ``BOND`` a bond's angles lose their weight: none appears at once."""
+"""Width below ``BOND`` over which a bond's angles lose weight, so that none appears abruptly."""
 
 BIN_WIDTH = 0.1
-"""A, of the histograms of distances."""
+"""Bin width of the histograms of distances, A."""
 
 ANGLE_BINS = 12
-"""Of 15 degrees each."""
+"""Number of bins of angles, 15 degrees each."""
 
 COORDINATION_BINS = 32
-"""Bonded neighbours, one by one; the last bin holds all that have more."""
+"""Number of bins of coordination numbers; the last one has all larger ones."""
 
 CROWD_BINS, CROWD_RATIO = 80, 1.1
-"""Numbers of neighbours and bond orders, in classes each a tenth wider than the one before."""
+"""Number of bins of neighbours and bond orders; each is a tenth wider than the previous one."""
 
 ORDER_LENGTH, ORDER_SCALE = 0.37, 10.0
 """A, by which bonds of one order less are longer (Brown and Altermatt, Acta Cryst. B 41, 244, 1985); and the
@@ -43,14 +43,14 @@ Z = 128
 
 
 class Events(NamedTuple):
-    """Things seen around atoms: each has a kind, and a bin among those of its kind.
+    """Observations around atoms, each with a kind and a bin.
 
     Attributes:
-        atom: Around which atom.
+        atom: Index of the central atom.
         code: The kind, such as a pair of species (:func:`pair_code`).
-        bin: Where in the kind's histogram.
-        value: What was binned: A, degrees or a number.
-        weight: From 0 to 1: less for long distances, and for bonds that are hardly bonds.
+        bin: Bin in the kind's histogram.
+        value: The binned value: A, degrees or a number.
+        weight: From 0 to 1: smaller for long distances and weak bonds.
     """
 
     atom: Int[np.ndarray, " n"]
@@ -71,8 +71,8 @@ class Environments:
         coordination: Number of bonded neighbours, by species.
         crowd: Number of neighbours within the cutoff, by species.
         orders: Sum of ``exp((r_i + r_j - d) / ORDER_LENGTH)`` with the covalent radii, by species of the atom
-            and of the neighbours: the number of bonds, short ones counting more. It tells a crystal under
-            pressure from a dimer.
+            and of the neighbours: the number of bonds, weighted towards short ones. It distinguishes a
+            crystal under pressure from a dimer.
     """
 
     numbers: Int[np.ndarray, " n"]
@@ -84,7 +84,7 @@ class Environments:
 
 
 VIEWS = ("pairs", "angles", "coordination", "crowd", "orders")
-"""Names of the views, as :class:`Environments` has them."""
+"""Names of the views, the fields of :class:`Environments`."""
 
 
 def n_bins(view: str, cutoff: float) -> int:
@@ -100,7 +100,7 @@ def n_bins(view: str, cutoff: float) -> int:
 
 
 def n_kinds(view: str) -> int:
-    """Return the number that is above every code of a view.
+    """Return an upper bound of the codes of a view.
 
     Args:
         view: One of ``VIEWS``.
@@ -109,7 +109,7 @@ def n_kinds(view: str) -> int:
 
 
 def pair_code(a: Int[np.ndarray, " n"], b: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """Number pairs of species, without order.
+    """Return codes of unordered pairs of species.
 
     Args:
         a: Atomic numbers.
@@ -119,11 +119,11 @@ def pair_code(a: Int[np.ndarray, " n"], b: Int[np.ndarray, " n"]) -> Int[np.ndar
 
 
 def name_of(view: str, code: int) -> str:
-    """Spell a kind: ``Li-Li``, or ``O-Si-O`` with the centre in the middle, or ``Cu``, or ``Cu to O``.
+    """Name a kind: ``Li-Li``, or ``O-Si-O`` with the centre in the middle, or ``Cu``, or ``Cu to O``.
 
     Args:
         view: One of ``VIEWS``.
-        code: Of an event.
+        code: Code of an event.
     """
     from ase.data import chemical_symbols as symbols
 
@@ -133,14 +133,14 @@ def name_of(view: str, code: int) -> str:
 
 
 def environments_of(structure: Structure, cutoff: float) -> Environments:
-    """Look around every atom of a structure.
+    """Find the environments of all atoms of a structure.
 
     Args:
         structure: The structure.
         cutoff: Radius of the neighbourhood, A.
 
     Raises:
-        GraphError: If it is not a structure: atoms in one place, a singular cell, no atoms.
+        GraphError: For an invalid structure: atoms in one place, a singular cell, no atoms.
     """
     numbers = np.asarray(structure.numbers)
     finite = np.isfinite(structure.positions).all() and np.isfinite(structure.cell).all()
@@ -205,7 +205,7 @@ def _angles(
     unit: Float[np.ndarray, "e 3"],
     firmness: Float[np.ndarray, " e"],
 ) -> Events:
-    """List the angles between any two bonds of an atom; bonds come sorted by receiver."""
+    """List the angles between any two bonds of an atom; bonds are sorted by receiver."""
     ends = np.searchsorted(receivers, receivers, side="right")
     following = ends - np.arange(len(receivers)) - 1
     first = np.repeat(np.arange(len(receivers)), following)

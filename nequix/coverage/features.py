@@ -1,4 +1,4 @@
-"""The model's own view: how far an atom's features lie from those of the training set."""
+"""The view of the model: distance of an atom's features from those of the training set."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from nequix.potential import Potential
 
 SMALLEST = 1e-6
-"""Variances below this part of the largest count as this part: rounding must not become a distance."""
+"""Lower bound of variances relative to the largest, so that rounding does not become a distance."""
 
 
 def last_features(
     potential: Potential, graphs: Iterable[Graph], max_atoms: int = MAX_ATOMS
 ) -> Iterator[Float[np.ndarray, "n_nodes n_features"]]:
-    """Evaluate the scalars after the last layer, from which the energy is read, graph by graph.
+    """Evaluate the scalars after the last layer, the input of the readout, graph by graph.
 
     Args:
         potential: The model.
         graphs: The structures.
-        max_atoms: Atoms evaluated at once at most, unless a single structure has more.
+        max_atoms: Maximum number of atoms per evaluation, unless a single structure has more.
     """
     for some in in_batches(graphs, max_atoms):
         yield from _evaluate(potential, some)
@@ -47,8 +47,8 @@ class FeatureReference:
     Nearest neighbours, mixtures and a Gaussian for each species were tried: docs/coverage.md.
 
     Attributes:
-        mean: Of the features.
-        whitening: Matrix that turns differences from the mean into numbers of unit variance.
+        mean: Mean of the features.
+        whitening: Matrix that scales differences from the mean to unit variance.
     """
 
     mean: Float[np.ndarray, " n_features"]
@@ -58,15 +58,15 @@ class FeatureReference:
         """Bring features to zero mean and unit variance in all directions of the training set.
 
         Args:
-            features: Of the last layer.
+            features: Features of the last layer.
         """
         return (features - self.mean) @ self.whitening
 
     def distance(self, features: Float[np.ndarray, "n n_features"]) -> Float[np.ndarray, " n"]:
-        """Return every atom's Mahalanobis distance over the root of the number of features: typically 1.
+        """Return every atom's Mahalanobis distance over the root of the number of features; typically 1.
 
         Args:
-            features: Of the last layer.
+            features: Features of the last layer.
         """
         return np.sqrt((self.whitened(features) ** 2).mean(axis=1))
 
@@ -83,7 +83,7 @@ class FeatureSums:
         """Include atoms.
 
         Args:
-            features: Of the last layer.
+            features: Features of the last layer.
         """
         self.n += len(features)
         self.first = self.first + features.sum(axis=0)

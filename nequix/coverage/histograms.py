@@ -1,4 +1,4 @@
-"""Histograms of environments: how many structures of a training set hold which distance, angle or number."""
+"""Histograms of environments: number of training structures with each distance, angle or number."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 WIDTHS = {"pairs": 1.0, "angles": 0.7, "coordination": 0.7, "crowd": 1.5, "orders": 1.5}
-"""Bins over which a structure counts for its neighbours, too: the width of a Gaussian of height one."""
+"""Smoothing width in bins: a structure also counts for neighbouring bins, by a Gaussian of height one."""
 
 _BINS = 256  # more than any view has
-_PENDING = 2_000_000  # events that are kept before they are counted together
+_PENDING = 2_000_000  # events that are buffered before they are counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +34,10 @@ class Histogram:
     counts: Float[np.ndarray, "k n_bins"]
 
     def smoothed(self, width: float) -> Histogram:
-        """Let every structure count for the bins beside its own, too.
+        """Smooth the counts over neighbouring bins.
 
         Args:
-            width: Of the Gaussian, in bins.
+            width: Width of the Gaussian, in bins.
         """
         bins = np.arange(self.counts.shape[1])
         near = np.exp(-0.5 * ((bins[:, None] - bins) / width) ** 2)
@@ -56,16 +56,16 @@ class Histogram:
         """Sum the counts of each event's kind over its bins.
 
         Args:
-            events: Of the same view.
+            events: Events of the same view.
         """
         sums = Histogram(self.codes, self.counts.sum(axis=1, keepdims=True))
         return sums.of(events._replace(bin=np.zeros_like(events.bin)))
 
     def of(self, events: Events) -> Float[np.ndarray, " n"]:
-        """Look up how many structures hold each event; zero for kinds that do not occur.
+        """Look up how many structures have each event; zero for kinds that do not occur.
 
         Args:
-            events: Of the same view.
+            events: Events of the same view.
         """
         if not len(self.codes):
             return np.zeros(len(events.code))
@@ -79,14 +79,14 @@ Histograms = Mapping[str, Histogram]
 
 @dataclass(eq=False)
 class Tally:
-    """Histograms that grow structure by structure.
+    """Histograms that are extended structure by structure.
 
     Args:
         cutoff: Radius, A.
 
     Attributes:
-        n_structures: Structures counted.
-        n_atoms: Their atoms.
+        n_structures: Number of counted structures.
+        n_atoms: Number of their atoms.
         shortest: Shortest distance of each pair of elements, A (:func:`nequix.coverage.distances.shortest`).
     """
 
@@ -125,7 +125,7 @@ class Tally:
         self._n_pending = 0
 
     def histograms(self) -> dict[str, Histogram]:
-        """Return what was counted so far."""
+        """Return the counts so far."""
         self._settle()
         found = {}
         for view in VIEWS:

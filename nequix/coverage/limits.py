@@ -1,4 +1,4 @@
-"""Distances below which a model is beyond its training data, for each pair of elements."""
+"""Distances below which a model leaves its training data, for each pair of elements."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ The fewer structures have a pair, the less their shortest distance says of the d
 """
 
 OVERLAP = 0.65
-"""Part of the sum of the covalent radii that is the limit of pairs bonded in fewer structures.
+"""Limit of pairs bonded in fewer structures, as a fraction of the sum of the covalent radii.
 
 Of 1,000 random structures of MPtrj 4 have a shorter distance.
 """
 
 
 def distance_limits(reference: Reference, atomic_numbers: Iterable[int]) -> dict[tuple[int, int], float]:
-    """Return, for each pair of elements, the distance below which a model is beyond its training data.
+    """Return, for each pair of elements, the distance below which a model leaves its training data.
 
     The limit is a part of the shortest distance in the data: 0.95 if 20 structures or more have the pair
     bonded, 0.9 from 10 on. For other pairs it is 0.65 times the sum of the covalent radii, or 0.9 times the

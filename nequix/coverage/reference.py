@@ -1,4 +1,4 @@
-"""The reference: what a model was trained on, and what score is usual there."""
+"""The reference of a training set: its environments, and which scores are usual."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     Scores = Mapping[str, Float[np.ndarray, " n"]]
 
 ENOUGH = 10.0
-"""Structures of the training set that make an event ordinary: its rarity is then below log10(2)."""
+"""Number of training structures that makes an event ordinary, with a rarity below log10(2)."""
 
 RANGES, WELL_KNOWN = ("pairs", "orders"), 100
 """Views that make the value ``range``, and what the counts of a kind must add up to over its bins there: a
 structure counts in every bin that it has."""
 
 SCORED = ("pairs", "angles", "features")
-"""The views whose mean, each over what is usual, is an atom's score; chosen by test (docs/coverage.md)."""
+"""The views averaged in the score of an atom, relative to usual values; chosen by test (docs/coverage.md)."""
 
 USUAL, EDGE, OUTSIDE = 0.99, 0.98, 0.995
 """Quantiles of structures held out of the training set: of atoms, and of the largest values of structures."""
@@ -37,7 +37,7 @@ MARGIN = 1.25
 
 
 CEILING, SATURATED = 1.95, 1.99
-"""Rarities of what hardly any structure holds, and of what none does; 2.004 is the largest there is."""
+"""Rarities of events in hardly any structure, and in none; the largest possible value is 2.004."""
 
 _LEAST = (0.3, 0.3, 1.0)
 LEAST = {
@@ -54,13 +54,13 @@ LEAST = {
 
 @dataclass(frozen=True)
 class Calibration:
-    """What is usual, by view and for the ``score``: measured on compositions held out of the training set.
+    """Usual values by view and of the ``score``, measured on held-out compositions of the training set.
 
     Attributes:
         usual: Values that one atom in a hundred exceeds.
         edge: Values that one structure in fifty exceeds with any atom.
         outside: Values beyond which a structure is outside.
-        n_structures: How many were held out.
+        n_structures: Number of held-out structures.
         verdicts: Shares of them that these values call ``inside``, ``edge`` and ``outside``.
     """
 
@@ -72,10 +72,10 @@ class Calibration:
 
     @classmethod
     def of(cls, values: Sequence[Scores]) -> Calibration:
-        """Measure on structures that were held out.
+        """Calibrate on held-out structures.
 
         Args:
-            values: Of each structure, by view, without the score.
+            values: Values of each structure, by view, without the score.
         """
         if not values:
             return cls({}, {}, {})
@@ -98,7 +98,7 @@ class Calibration:
         """Judge a structure by its largest values.
 
         Args:
-            largest: By view, and for the ``score``.
+            largest: Largest values by view, and of the ``score``.
         """
         if any(largest[view] > self.outside.get(view, np.inf) for view in largest):
             return "outside"
@@ -110,10 +110,10 @@ def _at_least(column: int, view: str, value: float) -> float:
 
 
 def _outside(view: str, value: float) -> float:
-    """Add the margin, but not beyond what a rarity can be."""
+    """Add the margin, up to the largest possible rarity."""
     if view in ("features", "score"):
         return _at_least(2, view, MARGIN * value)
-    if value > SATURATED:  # held-out structures themselves are unheard of: the view says nothing
+    if value > SATURATED:  # held-out structures are themselves unseen: the view says nothing
         return MARGIN * value
     return _at_least(2, view, min(MARGIN * value, max(value, CEILING)))
 
@@ -121,7 +121,7 @@ def _outside(view: str, value: float) -> float:
 def shortest_distances(reference: Reference) -> dict[tuple[int, int], float]:
     """Return the shortest distance of each pair of elements in the data of a reference.
 
-    A pair that the data never have within the cutoff is absent: nothing is known of it.
+    A pair that never occurs within the cutoff is absent.
 
     Args:
         reference: The reference of a model, such as :func:`nequix.coverage.sidecar.find_reference` reads.
@@ -138,11 +138,11 @@ VERDICTS = ("inside", "edge", "outside")
 
 
 def score(values: Scores, usual: Mapping[str, float]) -> Float[np.ndarray, " n"]:
-    """Return each atom's score: the mean over ``SCORED`` of its values, each over what is usual.
+    """Return each atom's score: the mean over ``SCORED`` of its values relative to the usual ones.
 
     Args:
-        values: By view; views that are missing, as without a model the features, are left out.
-        usual: Of a calibration.
+        values: Values by view; missing views, such as features without a model, are left out.
+        usual: Usual values of a calibration.
     """
     parts = [values[view] / usual[view] for view in SCORED if view in values and view in usual]
     return np.mean(parts, axis=0) if parts else np.zeros(len(next(iter(values.values()))))
@@ -154,19 +154,19 @@ class Reference:
 
     Attributes:
         model: Name of the model that was trained on it.
-        checksum: Of the model's parameters (:func:`nequix.io.provenance.describe_model`).
+        checksum: Checksum of the model's parameters (:func:`nequix.io.provenance.describe_model`).
         digest: SHA-256 of the model's file.
         cutoff: Radius, A.
         data: Its description: names and digests of the files.
         n_structures: Structures of the set.
         n_atoms: Atoms of the set.
         histograms: By view.
-        features: Of the model on it; None if they were not evaluated.
-        calibration: What is usual.
+        features: Features of the model on it; None if they were not evaluated.
+        calibration: Usual values.
         shortest: Shortest distance of each pair of elements, A
             (:func:`nequix.coverage.distances.shortest_distances`).
-        source: Where the data come from: address, digest, licence.
-        caveat: What readers of a report must know of the data, such as that they are only a sample.
+        source: Origin of the data: URL, digest, licence.
+        caveat: Caveat about the data for readers of reports, e.g. that they are only a sample.
     """
 
     model: str
@@ -190,7 +190,7 @@ class Reference:
 
     @cached_property
     def smoothed(self) -> dict[str, Histogram]:
-        """The histograms with every structure counting for neighbouring bins, too."""
+        """The histograms, smoothed over neighbouring bins."""
         return {view: self.histograms[view].smoothed(WIDTHS[view]) for view in VIEWS}
 
     def rarity(self, view: str, events: Events) -> Float[np.ndarray, " n"]:
@@ -201,7 +201,7 @@ class Reference:
 
         Args:
             view: One of ``VIEWS``.
-            events: Of that view.
+            events: Events of that view.
         """
         return events.weight * np.log10(1 + ENOUGH / (self.smoothed[view].of(events) + 0.1))
 
@@ -210,8 +210,8 @@ class Reference:
     ) -> dict[str, Float[np.ndarray, " n"]]:
         """Return each atom's rarest event by view, and the distance of its features.
 
-        ``range`` is the rarest distance or bond order of a pair that is well known: a gap there is no want of
-        data, but lies beyond what the data reach to.
+        ``range`` is the rarest distance or bond order of a pair that is well known: a gap there is not a lack
+        of data, but outside their range.
 
         Args:
             environments: Of the atoms.
@@ -233,10 +233,10 @@ class Reference:
         return found
 
     def with_also(self, tally: Tally) -> Reference:
-        """Count more structures as known; features and calibration stay.
+        """Count more structures as known; features and calibration are unchanged.
 
         Args:
-            tally: Of these structures.
+            tally: Counts of these structures.
         """
         return replace(
             self,

@@ -1,4 +1,4 @@
-"""The report of ``nequix coverage``: a table for the terminal, a page with figures, every number as JSON."""
+"""The report of ``nequix coverage``: a table in the terminal, a page with figures, all numbers as JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN = 12
-"""Gaps and structures that the tables show; results.json holds more."""
+"""Number of gaps and structures in tables; results.json has more."""
 
 _DRAWN = 6  # histograms
 _COLUMNS = 3
@@ -33,13 +33,13 @@ def write_report(
     """Write ``report.md``, its figures and ``results.json``.
 
     Args:
-        folder: Where; it exists.
-        coverage: The target's.
-        reference: What it was compared with.
-        identity: Of the engine and the settings (:class:`nequix.evaluation.report.Report`).
+        folder: An existing folder.
+        coverage: Coverage of the target.
+        reference: The reference that it was compared with.
+        identity: Identity of the engine and the settings (:class:`nequix.evaluation.report.Report`).
 
     Returns:
-        What ``results.json`` holds as results.
+        The results in ``results.json``.
     """
     results = {**coverage.to_dict(), "reference": describe_reference(reference)}
     report = Report(folder, f"Coverage of {', '.join(identity['settings']['target'])} by {reference.model}")
@@ -53,8 +53,8 @@ def show_coverage(report: Report, coverage: Coverage, reference: Reference) -> N
 
     Args:
         report: The report.
-        coverage: The target's.
-        reference: What it was compared with.
+        coverage: Coverage of the target.
+        reference: The reference that it was compared with.
     """
     report.text(f"**{coverage.verdict}**: {_counts(coverage)}.")
     report.text("\n".join(f"- {reason}" for reason in coverage.reasons))
@@ -162,7 +162,7 @@ def print_coverage(coverage: Coverage) -> None:
     """Print verdict, reasons and gaps.
 
     Args:
-        coverage: The target's.
+        coverage: Coverage of the target.
     """
     print(f"{coverage.verdict}: {_counts(coverage)}{_left_out(coverage)}")
     for reason in coverage.reasons:
@@ -181,8 +181,8 @@ def draw_histograms(coverage: Coverage, reference: Reference) -> Figure:
     """Draw distances and angles of training set and target, kinds with gaps first.
 
     Args:
-        coverage: The target's.
-        reference: What it was compared with.
+        coverage: Coverage of the target.
+        reference: The reference that it was compared with.
     """
     from matplotlib.figure import Figure
 
@@ -247,8 +247,8 @@ def draw_scores(coverage: Coverage, reference: Reference) -> Figure:
     """Draw the structures' largest scores, coloured by verdict, and what edge and outside begin with.
 
     Args:
-        coverage: The target's.
-        reference: What it was compared with.
+        coverage: Coverage of the target.
+        reference: The reference that it was compared with.
     """
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Which structures to label next: typical ones, far ones, those with gaps, those that are disputed."""
+"""Selection of structures to label next: typical, distant, with gaps, or with a large ensemble spread."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROUNDS = 20
 """Of k-means."""
 
 STRATEGIES = ("clusters", "farthest", "gaps", "ensemble", "random")
-"""How structures can be chosen."""
+"""The selection strategies."""
 
 COVERED = 0.5
 """Factor on the weight of a gap per chosen structure that has it: a single structure does not close it."""
@@ -37,9 +37,9 @@ class Choice:
     """A chosen structure.
 
     Attributes:
-        index: Among the candidates, from 0.
-        value: What it was chosen by, in the strategy's unit.
-        reason: In words.
+        index: Index among the candidates.
+        value: Selection criterion, in the strategy's unit.
+        reason: Explanation.
     """
 
     index: int
@@ -48,26 +48,26 @@ class Choice:
 
 
 def check_number(n: int, n_candidates: int) -> None:
-    """Reject to choose more than there are.
+    """Reject a selection of more structures than there are.
 
     Args:
         n: How many.
-        n_candidates: Of how many.
+        n_candidates: Number of candidates.
 
     Raises:
-        DataError: If there are fewer, or none are asked for.
+        DataError: If there are fewer, or none are requested.
     """
     if not 1 <= n <= n_candidates:
         raise DataError(f"-n {n}, expected 1 to {n_candidates}, the number of candidates")
 
 
 def random_choice(n_candidates: int, n: int, seed: int = 0) -> list[Choice]:
-    """Choose at random: what any strategy has to beat.
+    """Choose at random, as a baseline.
 
     Args:
-        n_candidates: How many there are.
-        n: How many to choose.
-        seed: Of the draw.
+        n_candidates: Number of candidates.
+        n: Number of structures to choose.
+        seed: Random seed.
 
     Raises:
         DataError: If there are fewer.
@@ -78,12 +78,12 @@ def random_choice(n_candidates: int, n: int, seed: int = 0) -> list[Choice]:
 
 
 def ensemble_choice(spreads: Sequence[Float[np.ndarray, "..."]], n: int) -> list[Choice]:
-    """Choose the structures that the members of an ensemble dispute most.
+    """Choose the structures with the largest ensemble spread.
 
     Args:
-        spreads: Of each candidate, one number or one an atom, such as the standard deviation of its forces
-            between the members; the mean over the atoms counts.
-        n: How many to choose.
+        spreads: One number, or one per atom, for each candidate, e.g. the standard deviation of its forces
+            over the members; the mean over the atoms counts.
+        n: Number of structures to choose.
 
     Raises:
         DataError: If there are fewer candidates, or a spread is not a number.
@@ -107,15 +107,15 @@ def farthest_choice(
     n: int,
     known: Sequence[Float[np.ndarray, "n n_features"]] = (),
 ) -> list[Choice]:
-    """Choose one by one the structure whose atoms are farthest from all atoms that are known or chosen.
+    """Choose one by one the structure with atoms farthest from all known or chosen atoms.
 
     A structure's distance is the mean over its atoms of the distance to the nearest such atom.
 
     Args:
-        features: Of the atoms of each candidate, whitened.
-        n: How many to choose.
-        known: The same, of structures that are labelled already; without them the first one is the candidate
-            that is most like all others.
+        features: Whitened features of the atoms of each candidate.
+        n: Number of structures to choose.
+        known: The same for labelled structures; without them the first choice is the candidate most similar
+            to all others.
 
     Raises:
         DataError: If there are fewer candidates.
@@ -150,7 +150,7 @@ def _distances(
 ) -> Float[np.ndarray, " n"]:
     """Return each atom's distance to the nearest of others, over the root of the number of features."""
     found = np.empty(len(atoms))
-    for start in range(0, len(atoms), 4096):  # the whole table of distances would be large
+    for start in range(0, len(atoms), 4096):  # limits the size of the distance table
         some = atoms[start : start + 4096]
         squares = (some**2).sum(1)[:, None] + (others**2).sum(1) - 2 * some @ others.T
         found[start : start + 4096] = squares.min(axis=1)
@@ -160,15 +160,15 @@ def _distances(
 def cluster_choice(
     features: Sequence[Float[np.ndarray, "n n_features"]], n: int, seed: int = 0
 ) -> list[Choice]:
-    """Choose the most typical structure of each of as many clusters as are wanted, the largest cluster first.
+    """Choose the most typical structure of each of ``n`` clusters, the largest cluster first.
 
     Clusters are those of k-means over the means and the spreads of the atoms' features: common kinds of
     structures get more of the choices than rare ones, unlike with :func:`farthest_choice`.
 
     Args:
-        features: Of the atoms of each candidate, whitened.
-        n: How many to choose.
-        seed: Of the first centres.
+        features: Whitened features of the atoms of each candidate.
+        n: Number of structures to choose.
+        seed: Random seed of the first centres.
 
     Raises:
         DataError: If there are fewer candidates.
@@ -194,7 +194,7 @@ def cluster_choice(
 def _most_typical(
     points: Float[np.ndarray, "n d"], means: Float[np.ndarray, "k d"], owner: Int[np.ndarray, " n"]
 ) -> list[Choice]:
-    """Take the member nearest to each mean; for a mean without members the least typical one left."""
+    """Take the member nearest to each mean; for a mean without members, the least typical remaining one."""
     squares = ((points - means[owner]) ** 2).sum(axis=1)
     sizes = np.bincount(owner, minlength=len(means))
     choices: list[Choice] = []
@@ -211,14 +211,14 @@ def _most_typical(
 
 
 def gap_choice(around: Sequence[Environments], reference: Reference, n: int) -> list[Choice]:
-    """Choose one by one the structure with most of what the training set nearly never has.
+    """Choose one by one the structure with the most gaps relative to the training set.
 
-    What was chosen once is worth half; a candidate's worth is the sum of the rarities of its gaps.
+    A candidate's value is the sum of the rarities of its gaps, halved for each gap that was already chosen.
 
     Args:
         around: Environments of each candidate.
-        reference: What the model was trained on, labelled structures counted as known.
-        n: How many to choose.
+        reference: Reference of the training set, with labelled structures counted as known.
+        n: Number of structures to choose.
 
     Raises:
         DataError: If there are fewer candidates.
@@ -269,21 +269,21 @@ def select(
     spreads: Sequence[Float[np.ndarray, "..."]] | None = None,
     seed: int = 0,
 ) -> list[Choice]:
-    """Choose structures to be labelled.
+    """Choose structures to label.
 
     Args:
         strategy: One of ``STRATEGIES``.
-        candidates: What to choose from.
+        candidates: The structures to choose from.
         n: How many.
         potential: The model, for ``clusters`` and ``farthest``.
-        reference: What it was trained on: for ``gaps``, and for the scale of features, which otherwise is
-            that of the candidates.
-        known: Structures that are labelled already.
-        spreads: Of an ensemble, for ``ensemble`` (:func:`ensemble_choice`).
-        seed: For ``random`` and ``clusters``.
+        reference: Reference of its training set: for ``gaps``, and for the scale of features, which is
+            otherwise that of the candidates.
+        known: Structures that are already labelled.
+        spreads: Spreads of an ensemble, for ``ensemble`` (:func:`ensemble_choice`).
+        seed: Random seed, for ``random`` and ``clusters``.
 
     Raises:
-        DataError: If what the strategy needs is missing, or there are too few candidates.
+        DataError: If an input of the strategy is missing, or there are too few candidates.
         GraphError: For a candidate that the model cannot evaluate, naming it.
     """
     if strategy == "random":

@@ -1,4 +1,4 @@
-"""The file of a reference: safetensors beside the weights, refused for other weights."""
+"""The file of a reference: safetensors beside the weights, rejected for other weights."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ KIND, FORMAT = "nequix-coverage", Format("coverage reference", (Change({"source"
 """Version 1 stores empty bins, and has no shortest distances, source or caveat."""
 
 ENDING = ".coverage.safetensors"
-"""Instead of the weight file's ``.safetensors``."""
+"""Replaces the weight file's ``.safetensors``."""
 
 MAX_BYTES = 1 << 26
-"""Larger files are refused; a reference of 89 elements has some 3 MB."""
+"""Larger files are rejected; a reference of 89 elements has about 3 MB."""
 
 AGAIN = "rebuild it with `nequix coverage build`"
 
@@ -44,23 +44,23 @@ _LOG = 8.0  # counts are stored as round(8 log2(1 + n)): to 4 %, one structure e
 
 
 def place_beside(model: str | os.PathLike[str]) -> Path:
-    """Return where the reference of a model is looked for: beside its file.
+    """Return the path of a model's reference: beside its file.
 
     Args:
         model: A known name, or the path of a weight file.
 
     Raises:
-        WeightsError: If there is no such model.
+        WeightsError: If the model does not exist.
     """
     path = resolve(model)
     return path.with_name(path.name.removesuffix(".safetensors").removesuffix(".nqx") + ENDING)
 
 
 def write_reference(path: str | os.PathLike[str], reference: Reference) -> None:
-    """Write a reference: whole or not at all, equal bytes for equal input.
+    """Write a reference atomically; equal input gives equal bytes.
 
     Args:
-        path: The file to make or replace.
+        path: The file to create or replace.
         reference: The reference.
 
     Raises:
@@ -207,7 +207,7 @@ def _reference(metadata: dict[str, Any], arrays: dict[str, np.ndarray]) -> Refer
 
 
 def _all_bins(view: str, arrays: dict[str, np.ndarray], width: int) -> np.ndarray:
-    """Return counts by kind and bin, shape (k, width), from those of the bins that are not empty."""
+    """Return counts by kind and bin, shape (k, width), from the non-empty bins."""
     sizes, bins, counts = (arrays[f"{view}.{name}"] for name in ("n_bins", "bins", "counts"))
     if not sizes.dtype == bins.dtype == counts.dtype == np.uint8 or sizes.ndim != 1:
         raise ValueError(f"{view} has other types than vectors of bytes")
@@ -222,7 +222,7 @@ def _all_bins(view: str, arrays: dict[str, np.ndarray], width: int) -> np.ndarra
 
 
 def _calibration(record: dict[str, Any]) -> Calibration:
-    """Check the values of a calibration: scores are divided by them and compared with them.
+    """Check the values of a calibration, which scores are divided by and compared with.
 
     Raises:
         ValueError: Naming the value.
@@ -241,7 +241,7 @@ def find_reference(
 ) -> Reference:
     """Read the reference of a model; that of its parent, without features, if it was fine-tuned.
 
-    Histograms do not depend on the weights, so those of the parent hold; features do, and are left out.
+    Histograms do not depend on the weights, so those of the parent are valid; features do, and are left out.
 
     Args:
         model: A known name, or the path of a weight file.
@@ -271,7 +271,7 @@ def find_reference(
 
 
 def _usable(reference: Reference, weights: Weights) -> Reference | None:
-    """Return what holds for weights of a reference: all, or, of their parent's, all but the features."""
+    """Return the valid part of a reference: all for its own weights, no features for others."""
     if reference.checksum == describe_model(weights)["checksum"]:
         return reference
     published = ENTRIES.get(reference.model)
@@ -302,13 +302,13 @@ def find_shipped(weights: Weights) -> Reference | None:
 
 
 def read_shipped(name: str) -> Reference:
-    """Read the reference that comes with the package for a model.
+    """Read the reference of a model that is included in the package.
 
     Args:
         name: A key of :data:`nequix.io.catalogue.REFERENCES`.
 
     Raises:
-        WeightsError: If the file is missing, or another one than was shipped.
+        WeightsError: If the file is missing or differs from the shipped one.
     """
     place = place_bundled(name, ENDING)
     digest = digest_file(place)
