@@ -3,5 +3,5 @@
 An evaluation is a :class:`~nequix.evaluation.task.Task`: it names its items and evaluates one of them.
 Everything else is shared: :mod:`~nequix.evaluation.run_directory` keeps the result of each item in its own
 file, :mod:`~nequix.evaluation.run` works through the items in several processes, and
-:mod:`~nequix.evaluation.report` writes what a person reads.
+:mod:`~nequix.evaluation.report` writes the report.
 """

@@ -1,4 +1,4 @@
-"""Many structures evaluated at once."""
+"""Evaluation of many structures in batches."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from nequix.potential import Potential
 
 MAX_ATOMS = 512
-"""Atoms evaluated at once; more would cost memory and gain nothing on a CPU."""
+"""Maximum number of atoms per batch; more would cost memory without being faster on a CPU."""
 
 MAX_EDGES = 1 << 20
-"""Edges evaluated at once; 512 atoms of a dense crystal have a fifth of this within 6 A."""
+"""Maximum number of edges per batch; 512 atoms of a dense crystal have a fifth of this within 6 A."""
 
 
 def in_batches(graphs: Iterable[Graph], max_atoms: int = MAX_ATOMS) -> Iterator[list[Graph]]:
-    """Divide graphs, in their order, into lists to be evaluated at once, of :data:`MAX_EDGES` at most.
+    """Divide graphs, in order, into batches of at most :data:`MAX_EDGES` edges.
 
     Args:
         graphs: The structures.
-        max_atoms: Atoms of a list at most. A single structure may have more atoms and edges.
+        max_atoms: Maximum number of atoms per batch. A single structure may have more atoms and edges.
     """
     some: list[Graph] = []
     n_atoms = n_edges = 0
@@ -50,7 +50,7 @@ def evaluate_graphs(
     Args:
         potential: The model.
         graphs: The structures.
-        max_atoms: Atoms of a batch at most, unless a single structure has more.
+        max_atoms: Maximum number of atoms per batch, unless a single structure has more.
     """
     for some in in_batches(graphs, max_atoms):
         yield from _evaluate(potential, some)
@@ -64,7 +64,7 @@ def evaluate_atoms(
     Args:
         potential: The model.
         frames: The structures.
-        max_atoms: Atoms of a batch at most, unless a single structure has more.
+        max_atoms: Maximum number of atoms per batch, unless a single structure has more.
 
     Raises:
         GraphError: For a structure that the model cannot evaluate or with predictions that are not finite.

@@ -19,19 +19,19 @@ from nequix.evaluation.run_directory import RunDirectory, differences
 from nequix.evaluation.task import Engine, ItemResult, Task
 
 CONNECT = 30.0
-"""How long to try to reach the scheduler, s."""
+"""Timeout for reaching the scheduler, s."""
 
 _ALONE = threading.Lock()
-"""A worker with several threads does one item at a time: neither engines nor phonopy are made for more."""
+"""A worker with several threads evaluates one item at a time, because engines and phonopy need that."""
 
 
 class _Work(NamedTuple):
-    """What a worker is given besides the item.
+    """What a worker receives in addition to the item.
 
     Attributes:
         task: The evaluation.
         engine: The model and how it is run.
-        identity: What both are here: only a worker where they are the same may add to the run.
+        identity: The local identity of both; only workers with the same identity may contribute.
     """
 
     task: Task
@@ -40,7 +40,7 @@ class _Work(NamedTuple):
 
 
 _ready: list[tuple[_Work, NequixCalculator]] = []
-"""In a worker: what it did last, with the model that it has loaded."""
+"""State of a worker: its last work, with the loaded model."""
 
 
 def run_on_cluster(
@@ -53,19 +53,20 @@ def run_on_cluster(
 ) -> None:
     """Evaluate items on the workers of a Dask cluster, which see data and model under the same paths.
 
-    An item whose worker dies goes to another. One with which several have died waits until the others are
-    done, and is then begun once more with nothing beside it: a death is now its own, and its outcome.
+    An item of a dying worker is passed to another one. An item that several workers died with waits until all
+    others are done, and is then evaluated once more by itself: if the worker dies again, that is the item's
+    result.
 
     Args:
         scheduler: Address, such as ``tcp://host:8786``, or path of a scheduler file.
         task: The evaluation.
         engine: The model and how it is run.
         store: The run, begun.
-        items: Names of the items, in the order in which they begin.
-        progress: Called with the name of every item that has become done.
+        items: Names of the items, in order of evaluation.
+        progress: Called with the name of every finished item.
 
     Raises:
-        BackendUnavailable: If the cluster cannot be reached, goes away, or cannot do the same work.
+        BackendUnavailable: If the cluster cannot be reached, goes away, or would give other numbers.
     """
     work = _Work(task, engine, _identity(task, engine))
     with _connect(scheduler) as client:
@@ -101,15 +102,15 @@ def _connect(scheduler: str) -> Iterator[Client]:
 def _results(
     client: Client, scheduler: str, work: _Work, items: Sequence[str]
 ) -> Iterator[tuple[str, tuple[ItemResult, float] | KilledWorker]]:
-    """Yield items with their results as they arrive; what is left when the caller ends is cancelled."""
+    """Yield items with their results as they arrive; cancel the rest when the caller ends."""
     futures: dict[Future, str] = {}
     for place, item in enumerate(items):
         futures[client.submit(_evaluate, work, item, pure=False, priority=-place)] = item
     try:
         for future in as_completed(futures, loop=client.loop):
-            yield futures.pop(future), _result(future, scheduler)  # its result need not stay on the cluster
+            yield futures.pop(future), _result(future, scheduler)  # frees its result on the cluster
     finally:
-        with contextlib.suppress(Exception):  # the cluster may be gone
+        with contextlib.suppress(Exception):  # the cluster may be lost
             client.cancel(list(futures))
 
 
@@ -122,7 +123,9 @@ def _result(future: Future, scheduler: str) -> tuple[ItemResult, float] | Killed
         raise BackendUnavailable(
             f"--scheduler {scheduler}: was lost; finished items are kept: start it and this command again"
         ) from None
-    except Exception as error:  # not of the item: the worker cannot begin, as without nequix or the data
+    except (
+        Exception
+    ) as error:  # not an error of the item: the worker cannot start, e.g. without nequix or the data
         message = f"{type(error).__name__}: {error}"
         raise BackendUnavailable(f"--scheduler {scheduler}: a worker says: {message}") from None
 

@@ -1,4 +1,4 @@
-"""Which data a run has read, without saying where they lay."""
+"""Identification of the data that a run has read, independent of their location."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ def describe_paths(paths: Iterable[str | Path]) -> dict[str, str]:
         paths: Files and folders.
 
     Returns:
-        A digest for each name, which is a path's last part; of several of one name, the second is called
-        ``NAME #2``, and so on.
+        Digests by file name; repeated names are numbered: ``NAME #2``, and so on.
 
     Raises:
-        DataError: If there is no such file or folder.
+        DataError: If a path does not exist.
     """
     digests: dict[str, str] = {}
     seen: Counter[str] = Counter()
@@ -42,13 +41,13 @@ def digest_path(path: Path) -> str:
         path: A file or folder.
 
     Raises:
-        DataError: If there is no such file or folder.
+        DataError: If a path does not exist.
     """
     if path.is_file():
         return digest_file(path)
     if not path.is_dir():
         raise DataError(f"{path}: no such file or folder; check the path")
-    # Databases keep lock files beside them, which readers make and change.
+    # Databases have lock files beside them, which readers create and change.
     listing = [
         (file.name, digest_file(file))
         for file in sorted(path.iterdir())

@@ -1,4 +1,4 @@
-"""Evaluating one item of a task: whatever happens becomes its result."""
+"""Evaluation of one item of a task: any outcome becomes its result."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from nequix.evaluation.run_directory import RunDirectory
 from nequix.evaluation.task import ItemResult, Task
 
 SHOWN = 3
-"""Values of an item that are named if they are not finite."""
+"""Number of values of an item that are named if they are not finite."""
 
 
 def evaluate_item(task: Task, calculator: NequixCalculator, item: str) -> tuple[ItemResult, float]:
-    """Evaluate one item; an exception is a result too, and so are values that are not finite.
+    """Evaluate one item; exceptions and values that are not finite are failures in its result.
 
     Args:
         task: The evaluation.
@@ -25,7 +25,7 @@ def evaluate_item(task: Task, calculator: NequixCalculator, item: str) -> tuple[
         item: Name of the item.
 
     Returns:
-        The result, and how long it took, s.
+        The result, and the time it took, s.
     """
     start = time.perf_counter()
     try:
@@ -34,14 +34,14 @@ def evaluate_item(task: Task, calculator: NequixCalculator, item: str) -> tuple[
         if strange:
             message = ", ".join(strange[:SHOWN]) + (", ..." if len(strange) > SHOWN else "")
             result = ItemResult(error=f"values that are not numbers: {message}")
-    except Exception as error:  # of any kind: one item must not take the others with it
+    except Exception as error:  # any error: one item must not stop the others
         message = f"{type(error).__name__}: {error}"
         result = ItemResult({"traceback": traceback.format_exc()}, error=message)
     return result, time.perf_counter() - start
 
 
 def _not_finite(values: Any, name: str = "") -> Iterator[str]:
-    """Name the values, however deep, that are not finite: JSON cannot hold them."""
+    """List the values at any depth that are not finite, because JSON cannot store them."""
     if isinstance(values, Mapping):
         for key, value in values.items():
             yield from _not_finite(value, f"{name}.{key}" if name else str(key))
@@ -58,7 +58,7 @@ def run_item(task: Task, calculator: NequixCalculator, store: RunDirectory, item
     Args:
         task: The evaluation.
         calculator: The model.
-        store: Where the result goes.
+        store: The run directory.
         item: Name of the item.
     """
     store.write(item, *evaluate_item(task, calculator, item))

@@ -1,4 +1,4 @@
-"""Relaxation of cell and atoms with their symmetry kept, as phonon benchmarks do it."""
+"""Symmetry-preserving relaxation of cell and atoms, as in phonon benchmarks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nequix.cell_relaxation import cell_relaxation
 from nequix.core.errors import DataError
 
 SYMPREC = 1e-4
-"""A; within it, atoms count as equivalent when space groups before and after are compared."""
+"""Symmetry tolerance for comparing space groups before and after, A."""
 
 FREE, NO_SHEAR, FIXED = (True,) * 6, (True,) * 3 + (False,) * 3, (False,) * 6
 """Which components of the strain are free in a relaxation: all, the diagonal ones, none."""
@@ -24,12 +24,12 @@ FREE, NO_SHEAR, FIXED = (True,) * 6, (True,) * 3 + (False,) * 3, (False,) * 6
 
 @dataclass(frozen=True)
 class Relaxed:
-    """A relaxed structure, and how it came about.
+    """A relaxed structure and its relaxation.
 
     Attributes:
         atoms: The structure, without calculator and constraints.
-        steps: Steps of the optimizer.
-        converged: Whether forces and stress fell below the threshold in them.
+        steps: Number of optimizer steps.
+        converged: Whether forces and stress fell below the threshold.
         energy: eV.
         space_groups: International numbers before and after.
     """
@@ -42,20 +42,20 @@ class Relaxed:
 
     @property
     def broken_symmetry(self) -> bool:
-        """Whether the space group is another one than before."""
+        """Whether the space group changed."""
         return self.space_groups[0] != self.space_groups[1]
 
 
 def relax_symmetric(
     atoms: Atoms, calculator: NequixCalculator, fmax: float, steps: int, strain: Sequence[bool] = FREE
 ) -> Relaxed:
-    """Relax cell and atoms by FIRE in the Frechet filter, symmetry kept.
+    """Relax cell and atoms with FIRE and the Frechet filter, preserving symmetry.
 
     Args:
         atoms: The structure; it is copied.
         calculator: The model.
-        fmax: Converged when no force on an atom or on the cell (ASE's filter) is larger, eV/A.
-        steps: Steps at most.
+        fmax: Convergence threshold for forces on atoms and cell (ASE's filter), eV/A.
+        steps: Maximum number of steps.
         strain: Which components of the strain are free: xx, yy, zz, yz, xz, xy.
     """
     relaxed = atoms.copy()

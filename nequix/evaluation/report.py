@@ -1,4 +1,4 @@
-"""Reports: ``report.md`` with figures for people, ``results.json`` with every number for programs."""
+"""Reports: ``report.md`` with figures for people, ``results.json`` with all numbers for programs."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ PACKAGES = (
 
 
 class Report:
-    """A report that grows piece by piece in Markdown.
+    """A Markdown report that is assembled piece by piece.
 
     Args:
-        folder: Where it goes, figures included.
+        folder: Folder for the report and its figures.
         title: Its heading.
     """
 
@@ -69,8 +69,8 @@ class Report:
         """Add a figure, written as PNG.
 
         Args:
-            name: Of the file, without ending.
-            caption: What it shows.
+            name: File name without ending.
+            caption: Caption of the figure.
             figure: The figure.
         """
         content = io.BytesIO()
@@ -88,7 +88,7 @@ class Report:
         """Write both files.
 
         Args:
-            identity: What :meth:`nequix.evaluation.run_directory.RunDirectory.begin` was given.
+            identity: Argument of :meth:`nequix.evaluation.run_directory.RunDirectory.begin`.
             results: The numbers, for JSON.
         """
         made_with = {"nequix": __version__, "python": platform.python_version(), **package_versions(PACKAGES)}

@@ -1,4 +1,4 @@
-"""Working through the items of a task: in this process, in several that may die, or over a cluster."""
+"""Evaluation of the items of a task: in this process, in worker processes that may die, or on a cluster."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ATTEMPTS = 2
 """Attempts per item before a dying worker (e.g. out of memory) is recorded as a failure."""
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
-"""Settings that share the cores among the workers, where the user has not set them."""
+"""Environment variables that divide the cores among workers, unless the user has set them."""
 
 
 def run_items(
@@ -32,19 +32,19 @@ def run_items(
     workers: int | str = 0,
     progress: Callable[[str], None] = lambda item: None,
 ) -> None:
-    """Evaluate the items that have no outcome yet.
+    """Evaluate the items that have no result yet.
 
     Args:
         task: The evaluation.
         engine: The model and how it is run.
         store: The run, begun.
-        items: Names of the items, in the order in which they begin.
-        workers: Number of processes; with 0 this one does the work. Or the address or the scheduler file of
+        items: Names of the items, in order of evaluation.
+        workers: Number of processes; 0 evaluates in this process. Or the address or the scheduler file of
             a Dask cluster; its workers then evaluate the items.
-        progress: Called with the name of every item that has become done.
+        progress: Called with the name of every finished item.
 
     Raises:
-        BackendUnavailable: If the cluster cannot be reached, or its workers cannot do the same work.
+        BackendUnavailable: If the cluster cannot be reached, or its workers would give other numbers.
     """
     left = [item for item in items if not store.done(item)]
     if not left:
@@ -97,11 +97,11 @@ class _Workers:
     def _give(self, item: str) -> None:
         connection, process = self.idle.pop() if self.idle else self._start()
         self.busy[connection] = process, item
-        with contextlib.suppress(BrokenPipeError):  # a worker that is dead already is found by wait()
+        with contextlib.suppress(BrokenPipeError):  # wait() detects a dead worker
             connection.send(item)
 
     def _take(self, connection: Connection) -> tuple[str, int | None]:
-        """Return the item that a worker has done, or with which it died."""
+        """Return the item that a worker finished, or died with."""
         process, item = self.busy.pop(connection)
         try:
             connection.recv()
@@ -112,21 +112,21 @@ class _Workers:
         return item, process.exitcode
 
     def _start(self) -> tuple[Connection, SpawnProcess]:
-        context = multiprocessing.get_context("spawn")  # a fork would copy an engine's threads half-way
+        context = multiprocessing.get_context("spawn")  # a fork would copy an engine without its threads
         ours, theirs = context.Pipe()
         arguments = theirs, self.task, self.engine, self.store.folder, os.getpid()
         process = context.Process(target=_work, args=arguments, daemon=True)
         process.start()
-        theirs.close()  # the worker's is then the only one, and its death an end of file
+        theirs.close()  # then only the worker has its end, and its death is an end of file
         return ours, process
 
 
 def _work(connection: Connection, task: Task, engine: Engine, folder: Path, parent: int) -> None:
-    """Evaluate what the parent names until it ends."""
+    """Evaluate the items from the parent until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends the workers
     end_with(parent)
     calculator, store = engine.calculator(), RunDirectory(folder)
-    with contextlib.suppress(EOFError):  # the parent has gone
+    with contextlib.suppress(EOFError):  # the parent has ended
         while True:
             item = connection.recv()
             run_item(task, calculator, store, item)

@@ -1,4 +1,4 @@
-"""The folder of a run: what it is a run of, and a file for the outcome of every item."""
+"""The run directory: the identity of the run, and a file with the result of every item."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ from nequix.io.locks import LOCK, Busy, NoLocks, lock
 from nequix.io.npz import check_npz
 
 RUN = "run.json"
-"""What the folder is a run of; it is written first."""
+"""File of the run's identity; it is written first."""
 
 TRAINING = "config.json"
-"""What the folder of a training has (``nequix.train.folder.CONFIG``, which would import JAX)."""
+"""File that a training run has (``nequix.train.folder.CONFIG``; importing that would import JAX)."""
 
 ITEMS = "items"
-"""The folder of the outcomes: ``ITEM.json``, and ``ITEM.npz`` beside it where there are arrays."""
+"""Folder of the results: ``ITEM.json``, and ``ITEM.npz`` if there are arrays."""
 
 RUN_FORMAT = Format("evaluation run")
 """Versions of :data:`RUN`: ``task``, ``settings`` and ``engine``; a ``rewrite`` can look at the task."""
 
 ITEM_FORMAT = Format("evaluated item")
-"""Versions of an item's JSON; a run that is resumed holds items of several versions."""
+"""Versions of an item's JSON; a resumed run may contain items of several versions."""
 
 _DAMAGE = (OSError, ValueError, EOFError, BadZipFile, zlib.error, NotImplementedError)
-"""What reading arrays from a missing or damaged file raises."""
+"""Exceptions from reading arrays in a missing or damaged file."""
 
 _NAME = re.compile(r"[\w+-][\w.+-]*")
 
 
 class RunDirectory:
-    """The outcomes of a run, each written whole or not at all: an item is done when its files can be read.
+    """The results of a run, each written atomically: an item is done if its files can be read.
 
     Args:
-        folder: The folder of the run, which :meth:`begin` made.
+        folder: The folder, which :meth:`begin` creates.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -61,10 +61,10 @@ class RunDirectory:
         """Create or resume the folder, and keep other processes away within the context.
 
         Args:
-            identity: What the numbers depend on, for JSON.
+            identity: Everything that the numbers depend on, as JSON values.
 
         Raises:
-            DataError: If the folder cannot be made, holds a training, a run of something else or a damaged
+            DataError: If the folder cannot be created, contains a training run, another run or a damaged
                 ``run.json``, or another process runs there.
         """
         if (self.folder / TRAINING).exists() and not (self.folder / RUN).exists():
@@ -103,14 +103,14 @@ class RunDirectory:
             item: Its name.
 
         Raises:
-            DataError: If the name cannot be a file's.
+            DataError: If the name is not a valid file name.
         """
         if not _NAME.fullmatch(item):
             raise DataError(f"item {item!r}: expected a name of letters, digits, '_', '.', '+' and '-'")
         return self.folder / ITEMS / f"{item}.json"
 
     def done(self, item: str) -> bool:
-        """Return whether an item has an outcome that can be read, be it a failure.
+        """Return whether an item has a readable result, which may be a failure.
 
         Args:
             item: Its name.
@@ -122,7 +122,7 @@ class RunDirectory:
             return False
 
     def read(self, item: str) -> ItemResult:
-        """Read the outcome of an item that is done.
+        """Read the result of a finished item.
 
         Args:
             item: Its name.
@@ -136,7 +136,7 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def _open(self, item: str) -> Iterator[tuple[dict[str, Any], NpzFile | None]]:
-        """Give what an item's JSON holds, and its arrays, which are not read yet."""
+        """Yield an item's JSON and its arrays, which are read lazily."""
         path = self.path(item)
         held = _read_record(path, ITEM_FORMAT)
         if missing := {"values", "error"} - held.keys():
@@ -144,7 +144,7 @@ class RunDirectory:
         if not isinstance(held["values"], dict) or not isinstance(held["error"], str | None):
             raise _damaged(path, "values or error of another type")
         path = path.with_suffix(".npz")
-        names = held.get("arrays")  # absent in items of the first version
+        names = held.get("arrays")  # absent in items of version 1
         if names == [] or (names is None and not path.exists()):
             yield held, None
             return
@@ -159,15 +159,15 @@ class RunDirectory:
             raise _damaged(path, error) from None
 
     def write(self, item: str, outcome: ItemResult, seconds: float) -> None:
-        """Write the outcome of an item.
+        """Write the result of an item.
 
         Args:
             item: Its name.
-            outcome: What came out.
-            seconds: How long it took.
+            outcome: The result.
+            seconds: Time it took, s.
 
         Raises:
-            WeightsError: If the disk is full or the folder protected.
+            WeightsError: If the disk is full or the folder is write-protected.
         """
         path = self.path(item)
         if outcome.arrays:
@@ -185,7 +185,7 @@ class RunDirectory:
         write_atomic(path, [_json(record)])
 
     def forget(self, item: str) -> None:
-        """Remove the outcome of an item, so that it is evaluated again.
+        """Remove the result of an item, so that it is evaluated again.
 
         Args:
             item: Its name.
@@ -200,7 +200,7 @@ def _json(values: dict[str, Any]) -> bytes:
 
 
 def _read_record(path: Path, versions: Format) -> dict[str, Any]:
-    """Read a file that holds an object, and bring it to the current version.
+    """Read a JSON object and upgrade it to the current version.
 
     Raises:
         DataError: If it is damaged or of a newer version.
@@ -222,8 +222,8 @@ def differences(held: dict[str, Any], asked: dict[str, Any]) -> str:
     """List the differences between two runs.
 
     Args:
-        held: What one is a run of.
-        asked: What the other is.
+        held: Identity of one run.
+        asked: Identity of the other.
     """
     changes = []
     for name in sorted(held | asked):

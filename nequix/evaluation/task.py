@@ -1,4 +1,4 @@
-"""What an evaluation is: named items, a function of one of them, and the model it is given."""
+"""The interface of evaluations: named items, a function of one item, and the model."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ItemResult:
-    """What came out for one item.
+    """The result of one item.
 
     Attributes:
-        values: Numbers and words by name, for JSON; None where a number does not exist.
+        values: JSON values by name; None if a number does not exist.
         arrays: Arrays by name, for NumPy's format.
-        error: Why the item failed; None if it did not.
+        error: Reason of a failure; None if there was none.
 
     Example:
         >>> from nequix import ItemResult
@@ -38,7 +38,7 @@ class ItemResult:
 
 
 class Task(Protocol):
-    """An evaluation. It goes to worker processes: keep it small, and read large data where it is used.
+    """An evaluation. It is sent to worker processes: keep it small, and read large data where they are used.
 
     Example:
         >>> import nequix
@@ -68,25 +68,25 @@ class Task(Protocol):
         ...
 
     def settings(self) -> dict[str, Any]:
-        """List what the numbers depend on besides the model, for JSON: a run with others is another run."""
+        """Return the settings that the numbers depend on, as JSON values; other settings make another run."""
         ...
 
     def items(self) -> list[str]:
-        """Name the items, the cheapest first."""
+        """List the items, the cheapest first."""
         ...
 
     def evaluate(self, item: str, calculator: NequixCalculator) -> ItemResult:
-        """Evaluate one item; whatever it raises becomes the item's recorded failure."""
+        """Evaluate one item; an exception is recorded as the item's failure."""
         ...
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A model and how it is executed; a process loads it once, and other processes load their own.
+    """A model and its execution; each process loads the model once.
 
     Attributes:
         model: A known name, or the path of a weight file.
-        execution: How the model is executed. Threads change no number but by rounding.
+        execution: How the model is executed. Threads affect numbers only by rounding.
     """
 
     model: str
@@ -96,20 +96,20 @@ class Engine:
     def loaded(
         cls, model: str, weights: Weights, calculator: NequixCalculator, execution: Execution
     ) -> Engine:
-        """Make an engine of a model that was loaded before, with the backend and kernel that it got.
+        """Create an engine from a loaded model, with its backend and kernel.
 
         Args:
             model: Its name or path.
             weights: The model.
-            calculator: What runs it.
-            execution: How it was asked to be executed.
+            calculator: The calculator that runs it.
+            execution: The requested execution.
         """
         engine = cls(model, replace(execution, backend=calculator.backend, kernel=calculator.kernel))
         vars(engine).update(weights=weights, _calculator=calculator)
         return engine
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Leave the loaded model out: another process loads its own."""
+        """Leave out the loaded model: another process loads its own."""
         return Engine, (self.model, self.execution)
 
     @cached_property
@@ -119,7 +119,7 @@ class Engine:
 
     @cached_property
     def _calculator(self) -> NequixCalculator:
-        # No guard: tasks judge predictions by their own references.
+        # No guard: tasks compare predictions with their own references.
         return NequixCalculator(self.weights, guard=None, **self.execution.options())
 
     def calculator(self) -> NequixCalculator:
@@ -127,7 +127,7 @@ class Engine:
         return self._calculator
 
     def with_execution(self, execution: Execution) -> Engine:
-        """Return an engine that executes the same model in another way.
+        """Return an engine with the same model and another execution.
 
         Args:
             execution: How the model is executed.
@@ -137,7 +137,7 @@ class Engine:
         return engine
 
     def describe(self) -> dict[str, Any]:
-        """Identify the model by its digests and name what runs it, for JSON; threads may change in a run."""
+        """Identify the model (by digests) and its execution as JSON values; threads may change in a run."""
         calculator = self.calculator()
         chosen = {"backend": calculator.backend, "kernel": calculator.kernel, "dtype": calculator.dtype}
         return {"model": describe_model(self.weights), **chosen, "device": calculator.device}
