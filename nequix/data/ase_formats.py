@@ -1,9 +1,9 @@
-"""Which of ASE's formats are read, and what a file must not claim before ASE's reader sees it.
+"""ASE formats that are read, and checks of a file before ASE's reader opens it.
 
 ASE's readers allocate what a file claims, and some do more than read: CASTEP's start the program for its list
 of keywords, Octopus's open other files that the input names, old trajectories are pickles, and names such as
-``postgresql://`` are connections. So only the formats of :data:`FORMATS` are read, after an audit of their
-readers: they open only the given file, start and import nothing, and evaluate no expression.
+``postgresql://`` are connections. Therefore only the formats in :data:`FORMATS` are read. Their readers were
+audited: they open only the given file, start and import nothing, and evaluate no expressions.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FORMATS = (
 )  # fmt: skip
 """ASE's names of the formats that are read."""
 
-_HEAD = 1 << 20  # bytes at the beginning in which a file says how many atoms it has
+_HEAD = 1 << 20  # bytes at the start that are searched for the number of atoms
 _COUNT_LINES = {
     "xyz": (0,), "gen": (0,), "gromacs": (1,), "cube": (2, 3, 4, 5), "siesta-xv": (3,), "vasp": (5, 6),
     "vasp-xdatcar": (5, 6),
@@ -46,15 +46,15 @@ _INTEGER = re.compile(rb"(?<![\w.+-])\d{1,30}(?![\w.])")
 _OPERATION = re.compile(
     rb"^\s*(?:\d+\s+)?['\"]?[-+xyzXYZ\d/. ]*[xyzXYZ][-+xyzXYZ\d/. ]*,[^,\n]*,[^,\n]*$", re.MULTILINE
 )
-_MOST_OPERATIONS = 192  # of a space group in its conventional cell
+_MOST_OPERATIONS = 192  # symmetry operations of a space group in its conventional cell
 
 
 def check_file(path: Path, name: str) -> None:
-    """Reject a file whose format is not read, or that claims more than it has.
+    """Reject a file of an unsupported format, or one that claims more data than it has.
 
     Args:
-        path: The file; not opened if its format is not read.
-        name: Its format in ASE's words.
+        path: The file; not opened if its format is unsupported.
+        name: ASE's name of its format.
 
     Raises:
         DataError: Naming the reason.
@@ -70,14 +70,14 @@ def check_file(path: Path, name: str) -> None:
 
 
 def check_format(path: Path, name: str) -> None:
-    """Reject a format that is not read.
+    """Reject an unsupported format.
 
     Args:
         path: The file, for messages.
-        name: Its format in ASE's words.
+        name: ASE's name of its format.
 
     Raises:
-        DataError: If ASE does not know it, or its reader may do more than read.
+        DataError: If ASE does not know it, or its reader may do more than reading.
     """
     from ase.io.formats import ioformats
 
@@ -93,7 +93,7 @@ def check_format(path: Path, name: str) -> None:
 
 
 def _check_text(path: Path, name: str) -> None:
-    """Compare the counts at a text file's beginning with its size; a compressed file is expanded once."""
+    """Compare the counts at the start of a text file with its size; a compressed file is expanded once."""
     with open_bounded(path) as handle:
         head = handle.read(_HEAD)
         size = len(head)
@@ -152,7 +152,7 @@ def _frame(handle: BinaryIO, offset: int, size: int, where: str) -> dict:
 
 
 def _mappings(values: dict) -> Iterator[dict]:
-    """Yield a dict and those within it."""
+    """Yield a dict and all nested ones."""
     waiting = [values]
     while waiting:
         current = waiting.pop()

@@ -1,6 +1,6 @@
-"""ASE's JSON (in databases, trajectories and ``.json`` files), decoded without trusting its sizes and kinds.
+"""ASE's JSON (in databases, trajectories and ``.json`` files), decoded without trusting its sizes and types.
 
-ASE's own decoder allocates an array of any shape that a text names, and makes whatever object it names.
+ASE's own decoder allocates arrays of any shape named in the text, and creates any object named there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from nequix.core.errors import DataError
 from nequix.io.limits import FREE_BYTES, MAX_RATIO
 
-_KINDS = ("cell", "atoms")  # other objects of ASE say nothing about a structure
+_KINDS = ("cell", "atoms")  # other ASE objects do not describe a structure
 _CONSTRAINTS = (
     "FixAtoms",
     "FixCartesian",
@@ -28,11 +28,11 @@ _CONSTRAINTS = (
 
 
 def decode(text: str | bytes, where: str) -> Any:
-    """Decode what ASE's encoder wrote: numbers, text, lists, dicts, arrays and cells.
+    """Decode output of ASE's encoder: numbers, text, lists, dicts, arrays and cells.
 
     Args:
         text: The JSON.
-        where: What it is, for messages.
+        where: Name in messages.
 
     Raises:
         DataError: If it is not JSON, an array has not as many values as its shape says, or an object is of
@@ -54,7 +54,7 @@ def check_constraints(constraints: Any, where: str) -> None:
 
     Args:
         constraints: ASE's text, or the decoded list of dicts.
-        where: What they belong to, for messages.
+        where: Name of their owner in messages.
 
     Raises:
         DataError: Naming the first one of another kind.
@@ -74,7 +74,7 @@ def decompress_row(data: bytes, where: str) -> bytes:
 
     Args:
         data: What is stored.
-        where: What it is, for messages.
+        where: Name in messages.
 
     Raises:
         DataError: If it is damaged or expands beyond :mod:`nequix.io.limits`.
@@ -91,7 +91,7 @@ def decompress_row(data: bytes, where: str) -> bytes:
 
 
 def _object(values: dict[str, Any]) -> Any:
-    """Make an object of ASE's, as its own ``object_hook`` does."""
+    """Create an ASE object, as its own ``object_hook`` does."""
     from ase.io.jsonio import create_ase_object, numpyfy, object_hook
 
     if "__ndarray__" in values:

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 class AseSource(Source):
-    """The frames of a file that ASE reads, with the results that it has.
+    """The frames of a file that ASE reads, with their results.
 
-    The first random access reads the whole file, which every process then keeps in memory.
+    The first random access reads the whole file into the memory of each process.
 
     Of VASP's energies, ``energy`` is the one extrapolated to zero smearing, as in MPtrj and in ASE;
-    ``free_energy`` is the one that the forces are derivatives of.
+    ``free_energy`` is consistent with the forces.
 
     Args:
         path: The file.
-        keys: Where the labels are.
+        keys: Keys of the labels.
 
     Raises:
         DataError: If the format is unknown.
@@ -49,7 +49,7 @@ class AseSource(Source):
         return self._structure(index, self._frames()[index])
 
     def read(self, start: int) -> Iterator[Structure]:
-        """Read the structures from an index on, holding one at a time."""
+        """Read the structures from an index on, with one in memory at a time."""
         for index, atoms in enumerate(read_frames(Path(self.path))):
             if index >= start:
                 yield self._structure(index, atoms)

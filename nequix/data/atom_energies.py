@@ -1,4 +1,4 @@
-"""Energies of atoms by least squares, exact also where large cells stand beside isolated atoms."""
+"""Energies of atoms by least squares, accurate even for a mix of large cells and isolated atoms."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 SINGULAR = 1e-12
-"""Singular values below this part of the largest, of columns of equal norm, count as zero.
+"""Singular values below this fraction of the largest, for columns of equal norm, count as zero.
 
-What is determined is above 1e-7 (an atom beside a million cells of thousands). Rounding leaves 1e-15."""
+Determined ones are above 1e-7 (an atom beside a million cells of thousands). Rounding leaves 1e-15."""
 
-_BLOCK = 8192  # rows that are reduced at a time
+_BLOCK = 8192  # rows per reduction
 
 
 def least_squares(rows: Float[np.ndarray, "m n"], values: Float[np.ndarray, " m"]) -> Float[np.ndarray, " n"]:
-    """Solve ``min |rows @ x - values|``; of all solutions, return the one of least norm.
+    """Solve ``min |rows @ x - values|``; return the solution of least norm.
 
     The rows are reduced by orthogonal transformations and the columns scaled to equal norms. The normal
     equations, with the square of its condition number, are never formed. One step of refinement makes the
@@ -27,8 +27,8 @@ def least_squares(rows: Float[np.ndarray, "m n"], values: Float[np.ndarray, " m"
     numbers as exact as those of large ones.
 
     Args:
-        rows: Such as compositions.
-        values: Such as energies.
+        rows: Matrix, e.g. compositions.
+        values: Right-hand side, e.g. energies.
 
     Example:
         >>> least_squares(np.array([[2.0, 1.0], [1.0, 0.0]]), np.array([7.0, 2.0])).round(12).tolist()
@@ -49,7 +49,7 @@ def _solve(rows: Float[np.ndarray, "m n"], values: Float[np.ndarray, " m"]) -> F
 
 
 def _shortest(rows: Float[np.ndarray, "m n"], x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Remove from a solution what the rows do not determine."""
+    """Remove the part of a solution that the rows do not determine."""
     norms, _, sizes, directions = _decompose(_reduce(rows))
     n_determined = int((sizes > SINGULAR * sizes.max(initial=0.0)).sum())
     if n_determined == len(x):
@@ -59,7 +59,7 @@ def _shortest(rows: Float[np.ndarray, "m n"], x: Float[np.ndarray, " n"]) -> Flo
 
 
 def _reduce(table: Float[np.ndarray, "m n"]) -> Float[np.ndarray, "k n"]:
-    """Reduce rows to at most as many as there are columns, with the same products of columns."""
+    """Reduce rows to at most the number of columns, with the same products of columns."""
     reduced = np.zeros((0, table.shape[1]))
     for start in range(0, len(table), _BLOCK):
         reduced = np.asarray(np.linalg.qr(np.vstack([reduced, table[start : start + _BLOCK]]), mode="r"))
@@ -107,11 +107,11 @@ class CompositionEnergies:
     def fit(self, elements: Sequence[int]) -> dict[int, float]:
         """Fit the energies of atoms to the total energies of all structures.
 
-        Structures of one composition count as one of their mean energy, as often as they occur, which has the
-        same solution. Where the energies leave a choice, it is the smallest.
+        Structures of one composition are replaced by their mean energy, weighted by their number, which has
+        the same solution. If the energies do not determine it, the smallest solution is returned.
 
         Args:
-            elements: Atomic numbers that may occur.
+            elements: Possible atomic numbers.
 
         Returns:
             eV by atomic number; zero for elements that no structure has.

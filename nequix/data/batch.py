@@ -1,4 +1,4 @@
-"""Batches of fixed shapes: structures side by side with their labels, as a training step reads them."""
+"""Batches of fixed shapes for a training step: packed structures and their labels."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Batch:
         energy: eV.
         forces: eV/A.
         stress: eV/A^3, positive under tension.
-        volume: A^3; one where there is none, so that it can be divided by.
-        n_atoms: Atoms of each structure; one where there is none, so that it can be divided by.
+        volume: A^3; one if there is none, so that it can be a divisor.
+        n_atoms: Atoms of each structure; one for padding, so that it can be a divisor.
         graph_mask: Which graphs are structures and not padding.
         node_mask: Which atoms belong to structures.
         energy_mask: Which structures have an energy.
@@ -41,8 +41,8 @@ class Batch:
         direction: A displacement of every atom (:class:`nequix.data.structure.HessianProduct`).
         product: The Hessian times the direction, eV/A^2.
         product_mask: Which atoms belong to structures with such a product.
-        energies: eV, of every atom.
-        energies_mask: Which atoms have an energy of their own.
+        energies: Energy of every atom, eV.
+        energies_mask: Which atoms have an energy label.
         names: The structures' names, without padding.
     """
 
@@ -68,7 +68,7 @@ class Batch:
     names: tuple[str, ...]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """List every array of fixed shape: those of the layout but ``slots``, the labels and the masks."""
+        """Return arrays of fixed shape: those of the layout except ``slots``, the labels and the masks."""
         layout = {
             name: getattr(self.layout, name)
             for name in ("vectors", "senders", "receivers", "species", "node_graph")
@@ -78,7 +78,7 @@ class Batch:
 
 
 def graph_of(structure: Structure, spec: ModelSpec) -> Graph:
-    """Build a structure's graph; an error tells its name.
+    """Build a structure's graph; errors contain its name.
 
     Args:
         structure: The structure.
@@ -102,10 +102,10 @@ def collate(
     """Build the graphs of some structures and pad them and their labels to a budget.
 
     Args:
-        structures: None at all make a batch that is all padding.
+        structures: The structures; an empty list gives a batch of only padding.
         spec: The model's specification: its elements and its cutoff.
         budget: The shapes.
-        graphs: The structures' graphs, if they are there already.
+        graphs: The structures' graphs, if already built.
 
     Raises:
         DataError: If a label is not finite, or the structures exceed the budget, naming them.
@@ -177,7 +177,7 @@ def _padded(values: object, n: int, fill: float | np.int32) -> np.ndarray:
 def _vectors(
     structures: Sequence[Structure], given: Sequence[np.ndarray | None], budget: Budget
 ) -> Float[np.ndarray, "n_nodes 3"]:
-    """Put vectors of atoms side by side, zeros where a structure has none."""
+    """Concatenate vectors of atoms, with zeros for structures without any."""
     each = [np.zeros((s.numbers.size, 3)) if v is None else v for s, v in zip(structures, given, strict=True)]
     return _padded(np.concatenate([*each, np.zeros((0, 3))]), budget.n_nodes, 0.0)
 
@@ -188,5 +188,5 @@ def _stresses(structures: Sequence[Structure]) -> Float[np.ndarray, "n 3 3"]:
 
 
 def _nothing(spec: ModelSpec) -> Graph:
-    """Build a single atom without edges, which stands where a batch has no structure."""
+    """Build a single atom without edges, for a batch without structures."""
     return build_graph([spec.atomic_numbers[0]], np.zeros((1, 3)), None, False, spec)

@@ -1,4 +1,4 @@
-"""Checks of labels and structures, before any time is spent on training with them (docs/data.md, checks)."""
+"""Checks of labels and structures before training (docs/data.md, checks)."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def check_source(
     """Check a data set.
 
     Args:
-        source: The source; a stream will do, with fewer checks.
+        source: The source; a stream gets fewer checks.
         potential: A reference model; the data may only contain its elements and are compared with its
             predictions.
-        evaluations: How many structures the reference evaluates.
+        evaluations: Number of structures that the reference evaluates.
         progress: Called with the number of structures that are done since.
     """
     records: list[Record] = []

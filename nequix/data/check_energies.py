@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 TOLERANCE = 0.5
-"""eV/atom that an energy may always be away from its baseline."""
+"""Deviation from the baseline that is always accepted, eV/atom."""
 
 SPREAD = 3.0
 """Times the residual that one structure in fifty exceeds: real sets, bulk and surfaces mixed, stay within."""
@@ -28,14 +28,14 @@ _SAME_SIGN = 0.9
 def baseline_residuals(
     numbers: Sequence[np.ndarray], per_atom: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, " n"]:
-    """Subtract the best atom energies, by robust least squares, so that faults do not shift the baseline.
+    """Subtract atom energies from robust least squares, so that faults do not shift the baseline.
 
     Args:
         numbers: Atomic numbers of each structure.
         per_atom: Energy per atom of each, eV.
 
     Returns:
-        What is left of the energies per atom, eV.
+        Residual energies per atom, eV.
     """
     counts = np.array([np.bincount(z, minlength=119) for z in numbers], float)
     fractions = counts[:, counts.any(axis=0)] / counts.sum(axis=1, keepdims=True)
@@ -50,7 +50,7 @@ def baseline_residuals(
 
 
 def spread(residuals: Float[np.ndarray, " n"]) -> float:
-    """Estimate a standard deviation that outliers do not enlarge; at least 0.001.
+    """Estimate a standard deviation robust to outliers; at least 0.001.
 
     Args:
         residuals: Around zero.
@@ -59,10 +59,10 @@ def spread(residuals: Float[np.ndarray, " n"]) -> float:
 
 
 def check_energies(records: Sequence[Record], report: Report) -> None:
-    """Find energies per atom instead of total ones, and those far from their composition's baseline.
+    """Detect energies per atom instead of total ones, and outliers from their composition's baseline.
 
     Args:
-        records: Of all structures.
+        records: Records of all structures.
         report: Receives findings.
     """
     known = [r for r in records if np.isfinite(r.energy) and len(r.numbers)]
@@ -87,7 +87,7 @@ def check_energies(records: Sequence[Record], report: Report) -> None:
 def _is_per_atom(energies: Float[np.ndarray, " n"], sizes: np.ndarray) -> bool:
     """Decide from the power of the number of atoms that the energies scale with: one, or zero.
 
-    Few energies of the other sign, as of failed calculations, are left out.
+    A few energies of the other sign, e.g. of failed calculations, are left out.
     """
     same = np.sign(energies) == np.sign(np.median(energies))
     energies, sizes = energies[same & (energies != 0)], sizes[same & (energies != 0)]

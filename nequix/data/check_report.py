@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 NAMED = 100
-"""Structures that a finding names; it counts all."""
+"""Number of structures that a finding names; it counts all."""
 
 _PLURAL = {"energy": "energies", "forces": "with forces", "stress": "stresses"}
 
@@ -18,10 +18,10 @@ class Finding:
 
     Attributes:
         rule: Its short name.
-        severity: ``error`` for what spoils a training, ``warning`` for what may be meant.
-        message: What was found, what was expected, what to do.
-        count: How many structures have it.
-        names: Their names, the first of them.
+        severity: ``error`` for faults that spoil training, ``warning`` for possible intentions.
+        message: Observation, expectation and advice.
+        count: Number of structures with it.
+        names: Names of the first of them.
     """
 
     rule: str
@@ -36,11 +36,11 @@ class Report:
     """The outcome of all checks.
 
     Attributes:
-        n_structures: How many structures were read.
+        n_structures: Number of structures that were read.
         findings: The faults, errors first.
-        notes: What could not be checked, and why.
-        labels: How many structures have an energy, forces and a stress.
-        rules: How many structures each rule was applied to.
+        notes: Checks that were not possible, and why.
+        labels: Numbers of structures with an energy, forces and a stress.
+        rules: Number of structures that each rule was applied to.
         parts: Of several joined sources, by path, how many ``structures`` and how many with each label.
     """
 
@@ -64,15 +64,15 @@ class Report:
         Args:
             rule: The fault's short name.
             severity: ``error`` or ``warning``.
-            message: What was found, what was expected, what to do.
+            message: Observation, expectation and advice.
             names: Names of the structures that have the fault.
-            covered: How many structures the rule was applied to.
+            covered: Number of structures that the rule was applied to.
         """
         self.rules[rule] = max(covered, self.rules.get(rule, 0))
         earlier = next((item for item in self.findings if item.rule == rule), None)
         if names and earlier is None:
             self.findings.append(Finding(rule, severity, message, len(names), tuple(names[:NAMED])))
-        elif earlier is not None and len(names) > earlier.count:  # the same fault by another comparison
+        elif earlier is not None and len(names) > earlier.count:  # the same fault from another comparison
             position = self.findings.index(earlier)
             self.findings[position] = Finding(rule, severity, message, len(names), tuple(names[:NAMED]))
 
@@ -90,5 +90,5 @@ class Report:
         return [found for found in self.findings if found.severity == "error"]
 
     def to_dict(self) -> dict[str, Any]:
-        """List everything, as JSON can hold it."""
+        """Return everything as JSON values."""
         return {**asdict(self), "errors": len(self.errors)}

@@ -1,4 +1,4 @@
-"""Conversion: any source into a folder of ``.aselmdb`` shards, resumed wherever it was interrupted."""
+"""Conversion of any source to a folder of ``.aselmdb`` shards, resumable after an interruption."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def convert(
     shard_size: int = 10_000,
     progress: Callable[[int], None] | None = None,
 ) -> int:
-    """Convert sources into a folder of ``.aselmdb`` files of equally many structures.
+    """Convert sources to a folder of ``.aselmdb`` files with equal numbers of structures.
 
-    A shard appears under its name when it is whole. If the process ends early, however it does, calling
+    A shard appears under its name when it is complete. If the process ends early for any reason, calling
     this again with the same arguments resumes with the first missing shard. Lost shards are rewritten in the
     same way.
 
     Args:
         paths: The sources, as :func:`nequix.data.opening.open_source` takes them.
-        folder: Made if it is missing; otherwise empty, or of the same conversion.
+        folder: Created if missing; otherwise empty or from the same conversion.
         keys: Where the labels are; the usual keys by default.
-        shard_size: Structures of a shard.
+        shard_size: Number of structures per shard.
         progress: Called with the number of structures that are done since.
 
     Returns:
