@@ -68,13 +68,9 @@ class Batch:
     names: tuple[str, ...]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return arrays of fixed shape: those of the layout except ``slots``, the labels and the masks."""
-        layout = {
-            name: getattr(self.layout, name)
-            for name in ("vectors", "senders", "receivers", "species", "node_graph")
-        }
+        """List every array of fixed shape: those of the layout but ``slots``, the labels and the masks."""
         own = (item.name for item in fields(self) if item.name not in ("layout", "names"))
-        return {**layout, **{name: getattr(self, name) for name in own}}
+        return {**self.layout.arrays(), **{name: getattr(self, name) for name in own}}
 
 
 def graph_of(structure: Structure, spec: ModelSpec) -> Graph:

@@ -13,9 +13,8 @@ from nequix.data.atom_energies import least_squares
 from nequix.data.batch import composition
 from nequix.data.loader import Loader
 from nequix.io.weights import Weights
-from nequix.jax.convolution import Kernel
+from nequix.jax.convolution import Arrays, Kernel
 from nequix.jax.model import Model
-from nequix.jax.potential import Arrays
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -60,7 +59,7 @@ def baseline(
         parameters = {name: jnp.asarray(values) for name, values in named.items()}
         evaluate = jax.jit(lambda arrays: _energies(spec, kernel, parameters, arrays))
         for batch in (batch for batches in loader for batch in batches):
-            arrays = Arrays(*(jnp.asarray(getattr(batch.layout, name)) for name in Arrays._fields))
+            arrays = Arrays(**{name: jnp.asarray(array) for name, array in batch.layout.arrays().items()})
             counts, known = composition(batch, spec.n_species), batch.energy_mask & (batch.energy_weight > 0)
             predicted = counts @ atom_energies
             np.add.at(predicted, batch.layout.node_graph, np.asarray(evaluate(arrays)))
@@ -70,4 +69,4 @@ def baseline(
 
 
 def _energies(spec: ModelSpec, kernel: Kernel, parameters: dict[str, jax.Array], arrays: Arrays) -> jax.Array:
-    return Model(spec, parameters)(arrays.vectors, arrays.senders, arrays.receivers, arrays.species, kernel)
+    return Model(spec, parameters)(arrays, kernel)

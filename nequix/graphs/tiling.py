@@ -49,6 +49,11 @@ class TiledGraph:
     n_graphs: int
     slots: Int32[np.ndarray, " n_edges"]
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return what an engine places on its device, by name: every array but ``slots``."""
+        names = ("vectors", "senders", "receivers", "species", "node_graph")
+        return {name: getattr(self, name) for name in names}
+
 
 def tiles_needed(graph: Graph) -> int:
     """Count the tiles that a graph fills.

@@ -14,16 +14,10 @@ from nequix.core.spec import ModelSpec
 from nequix.graphs.graph import Graph
 from nequix.io.ensemble import own_parameters
 from nequix.io.weights import Weights
-from nequix.jax.convolution import Kernel
+from nequix.jax.convolution import Arrays, Kernel
 from nequix.jax.model import Model
 from nequix.jax.ops import Array
-from nequix.jax.potential import (
-    Arrays,
-    Potential,
-    energy_gradient,
-    forces_from_gradient,
-    virial_from_gradient,
-)
+from nequix.jax.potential import Potential, energy_gradient, forces_from_gradient, virial_from_gradient
 from nequix.potential import EnsemblePotential as BaseEnsemblePotential
 from nequix.potential import Outputs
 

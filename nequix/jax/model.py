@@ -12,12 +12,12 @@ from nequix.core.parameters import group
 from nequix.core.paths import plan
 from nequix.core.spec import ModelSpec
 from nequix.jax import ops
-from nequix.jax.convolution import Edges, Kernel
+from nequix.jax.convolution import Arrays, Edges, Kernel
 from nequix.jax.layers import Features, Interaction, edge_features
 from nequix.jax.ops import Array
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Float
 
 
 class Model(eqx.Module):
@@ -44,43 +44,25 @@ class Model(eqx.Module):
         self.atom_energies = parameters["atom_energies"]
         self.spec = spec
 
-    def begin(
-        self,
-        vectors: Float[Array, "n_edges 3"],
-        senders: Int[Array, " n_edges"],
-        receivers: Int[Array, " n_edges"],
-        species: Int[Array, " n_nodes"],
-    ) -> tuple[Edges, Features]:
+    def begin(self, arrays: Arrays) -> tuple[Edges, Features]:
         """Evaluate what the first layer reads: the edges' features and the one-hot of the species.
 
         Args:
-            vectors: ``r_e``, A.
-            senders: Atom ``j`` of each edge.
-            receivers: Atom ``i`` of each edge, ascending, tile by tile.
-            species: Index into the model's ``atomic_numbers``.
+            arrays: One structure or a batch.
         """
-        radial, harmonics = (ops.cast(x, self.readout["0e"]) for x in edge_features(vectors, self.spec))
-        blocks = {0: ops.one_hot(species, self.spec.n_species, radial)[:, None, :]}
-        return Edges(radial, harmonics, senders, receivers), blocks
+        found = edge_features(arrays.vectors, self.spec)
+        radial, harmonics = (ops.cast(x, self.readout["0e"]) for x in found)
+        blocks = {0: ops.one_hot(arrays.species, self.spec.n_species, radial)[:, None, :]}
+        return Edges(radial, harmonics, arrays.senders, arrays.receivers), blocks
 
-    def features(
-        self,
-        vectors: Float[Array, "n_edges 3"],
-        senders: Int[Array, " n_edges"],
-        receivers: Int[Array, " n_edges"],
-        species: Int[Array, " n_nodes"],
-        kernel: Kernel,
-    ) -> list[Features]:
+    def features(self, arrays: Arrays, kernel: Kernel) -> list[Features]:
         """Evaluate the features after each layer, for finding where two engines differ.
 
         Args:
-            vectors: ``r_e``, A.
-            senders: Atom ``j`` of each edge.
-            receivers: Atom ``i`` of each edge, ascending, tile by tile.
-            species: Index into the model's ``atomic_numbers``.
+            arrays: One structure or a batch.
             kernel: Computes the messages and their sum.
         """
-        edges, blocks = self.begin(vectors, senders, receivers, species)
+        edges, blocks = self.begin(arrays)
         trace = []
         for layer in self.layers:
             blocks = layer(blocks, edges, kernel)
@@ -91,8 +73,7 @@ class Model(eqx.Module):
         self,
         blocks: Features,
         edges: Edges,
-        vectors: Float[Array, "n_edges 3"],
-        species: Int[Array, " n_nodes"],
+        arrays: Arrays,
         kernel: Kernel,
         start: int = 0,
     ) -> Float[Array, " n_nodes"]:
@@ -101,37 +82,25 @@ class Model(eqx.Module):
         Args:
             blocks: Those features.
             edges: The edges' features.
-            vectors: ``r_e``, A; their precision is that of the energies.
-            species: Index into the model's ``atomic_numbers``.
+            arrays: One structure or a batch; the energies have the precision of its vectors.
             kernel: Computes the messages and their sum.
             start: The layer.
         """
         for layer in list(self.layers)[start:]:
             blocks = layer(blocks, edges, kernel)
         scalars = blocks[0][:, 0]
-        readout = ops.cast((scalars @ self.readout["0e"])[:, 0], vectors) / math.sqrt(scalars.shape[-1])
-        return (
-            readout * self.spec.scale
-            + self.spec.shift
-            + ops.cast(ops.take(self.atom_energies, species), vectors)
+        readout = ops.cast((scalars @ self.readout["0e"])[:, 0], arrays.vectors) / math.sqrt(
+            scalars.shape[-1]
         )
+        atom_energies = ops.cast(ops.take(self.atom_energies, arrays.species), arrays.vectors)
+        return readout * self.spec.scale + self.spec.shift + atom_energies
 
-    def __call__(
-        self,
-        vectors: Float[Array, "n_edges 3"],
-        senders: Int[Array, " n_edges"],
-        receivers: Int[Array, " n_edges"],
-        species: Int[Array, " n_nodes"],
-        kernel: Kernel,
-    ) -> Float[Array, " n_nodes"]:
+    def __call__(self, arrays: Arrays, kernel: Kernel) -> Float[Array, " n_nodes"]:
         """Evaluate the energy of every atom, eV (docs/architecture.md, readout).
 
         Args:
-            vectors: ``r_e``, A.
-            senders: Atom ``j`` of each edge.
-            receivers: Atom ``i`` of each edge, ascending, tile by tile.
-            species: Index into the model's ``atomic_numbers``.
+            arrays: One structure or a batch.
             kernel: Computes the messages and their sum.
         """
-        edges, blocks = self.begin(vectors, senders, receivers, species)
-        return self.finish(blocks, edges, vectors, species, kernel)
+        edges, blocks = self.begin(arrays)
+        return self.finish(blocks, edges, arrays, kernel)

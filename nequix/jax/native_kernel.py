@@ -12,14 +12,14 @@ import numpy as np
 from nequix.core.errors import BackendUnavailable, GraphError
 from nequix.core.paths import LayerPlan
 from nequix.io.weights import Weights
-from nequix.jax.convolution import Edges, Features, Kernel, PlainKernel
+from nequix.jax.convolution import Arrays, Edges, Features, Kernel, PlainKernel
 from nequix.jax.isolation import check_fork
 from nequix.jax.ops import Array
 from nequix.native import library
 from nequix.native.model import NativeModel, check_precision, check_threads, choose_threads, shared_model
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Float
 
 
 class NativeKernel(Kernel):
@@ -69,22 +69,13 @@ class NativeKernel(Kernel):
         """
         self.threads = check_threads(threads)
 
-    def energies(
-        self,
-        vectors: Float[Array, "n_edges 3"],
-        senders: Int[Array, " n_edges"],
-        receivers: Int[Array, " n_edges"],
-        species: Int[Array, " n_nodes"],
-    ) -> Float[Array, " n_nodes"]:
+    def energies(self, arrays: Arrays) -> Float[Array, " n_nodes"]:
         """Evaluate the energy of every atom, eV, within a program that is differentiated or compiled.
 
         It can be differentiated once, by the vectors.
 
         Args:
-            vectors: ``r_e``, A.
-            senders: Atom ``j`` of each edge.
-            receivers: Atom ``i`` of each edge, ascending.
-            species: Index into the model's ``atomic_numbers``.
+            arrays: One structure or a batch; its edges need not fill tiles.
 
         Raises:
             BackendUnavailable: If no model is bound.
@@ -92,10 +83,10 @@ class NativeKernel(Kernel):
             NotImplementedError: If it is differentiated forwards, in JAX a TypeError, or by ``torch.func``.
         """
         check_fork("cpu")
-        check_precision(str(vectors.dtype))
-        ends = map(_index, (senders, receivers, species))
-        threads = choose_threads(self.threads, len(senders))  # a compiled program keeps them
-        return _energies((self._bound().key, threads), vectors, *ends)
+        check_precision(str(arrays.vectors.dtype))
+        ends = map(_index, (arrays.senders, arrays.receivers, arrays.species))
+        threads = choose_threads(self.threads, len(arrays.senders))  # a compiled program keeps them
+        return _energies((self._bound().key, threads), arrays.vectors, *ends)
 
     def convolve(
         self, plan: LayerPlan, features: Features, weights: Array, edges: Edges, n_nodes: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -16,7 +16,7 @@ from nequix.graphs.tiling import CHUNK_TILES, TiledGraph, round_up, tile_edges, 
 from nequix.io.interrupts import compiling
 from nequix.io.weights import Weights
 from nequix.jax import ops
-from nequix.jax.convolution import Kernel
+from nequix.jax.convolution import Arrays, Kernel
 from nequix.jax.isolation import isolated
 from nequix.jax.kernels import TABLE, find_device
 from nequix.jax.model import Model
@@ -27,21 +27,11 @@ from nequix.potential import Potential as BasePotential
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jaxtyping import Float, Int
+    from jaxtyping import Float
 
 _SPARE = 1.05
 _WASTE = 1.5
 _COMPILED = ("_evaluate", "_product", "_features", "_known")
-
-
-class Arrays(NamedTuple):
-    """A layout on a device (see :class:`nequix.graphs.tiling.TiledGraph`)."""
-
-    vectors: Float[Array, "n_edges 3"]
-    senders: Int[Array, " n_edges"]
-    receivers: Int[Array, " n_edges"]
-    species: Int[Array, " n_nodes"]
-    node_graph: Int[Array, " n_nodes"]
 
 
 def energy_gradient(
@@ -56,7 +46,7 @@ def energy_gradient(
     """
 
     def total(vectors: Array) -> tuple[Array, Array]:
-        energies = model(vectors, arrays.senders, arrays.receivers, arrays.species, kernel)
+        energies = model(arrays._replace(vectors=vectors), kernel)
         return energies.sum(), energies
 
     gradient, energies = jax.grad(total, has_aux=True)(arrays.vectors)
@@ -137,7 +127,7 @@ def invariant_features(model: Model, kernel: Kernel, arrays: Arrays) -> Float[Ar
         kernel: Computes the messages.
         arrays: One structure or a batch.
     """
-    trace = model.features(arrays.vectors, arrays.senders, arrays.receivers, arrays.species, kernel)
+    trace = model.features(arrays, kernel)
     return ops.concatenate([blocks[0][:, 0] for blocks in trace], 1)
 
 
@@ -270,7 +260,7 @@ class Potential(BasePotential):
         return jax.device_put(array, self.device)
 
     def _arrays(self, layout: TiledGraph) -> Arrays:
-        return Arrays(*(self._put(getattr(layout, name)) for name in Arrays._fields))
+        return Arrays(**{name: self._put(array) for name, array in layout.arrays().items()})
 
     def _arrange(self, graph: Graph) -> TiledGraph:
         """Arrange in sizes that were compiled before, if any of them fits without much waste."""

@@ -18,6 +18,24 @@ if TYPE_CHECKING:
 Features = dict[int, Array]
 
 
+class Arrays(NamedTuple):
+    """One structure or a batch on a device, as a model reads it.
+
+    Attributes:
+        vectors: ``r_e``, A.
+        senders: Atom ``j`` of each edge.
+        receivers: Atom ``i`` of each edge, ascending, tile by tile (:mod:`nequix.graphs.tiling`).
+        species: Index into the model's ``atomic_numbers``.
+        node_graph: Structure of each atom, ascending.
+    """
+
+    vectors: Float[Array, "n_edges 3"]
+    senders: Int[Array, " n_edges"]
+    receivers: Int[Array, " n_edges"]
+    species: Int[Array, " n_nodes"]
+    node_graph: Int[Array, " n_nodes"]
+
+
 class Edges(NamedTuple):
     """Edges and their features.
 

@@ -7,12 +7,8 @@ import torch
 from nequix.graphs.graph import Graph
 from nequix.potential import EnsemblePotential as BaseEnsemblePotential
 from nequix.potential import Outputs
-from nequix.torch.potential import (
-    Arrays,
-    Potential,
-    forces_from_gradient,
-    virial_from_gradient,
-)
+from nequix.torch.convolution import Arrays
+from nequix.torch.potential import Potential, forces_from_gradient, virial_from_gradient
 
 
 class EnsemblePotential(BaseEnsemblePotential):
@@ -36,13 +32,11 @@ class EnsemblePotential(BaseEnsemblePotential):
     def _run_members(self, arrays: Arrays, n_graphs: int) -> list[tuple[torch.Tensor, ...]]:
         """Run the shared layers forward once, then each member forward from there and back to the edges."""
         model, outputs = self.potentials[0].model, []
-        edges, blocks = model.begin(*arrays[:4])
+        edges, blocks = model.begin(arrays)
         for layer in list(model.layers)[: self._n_shared]:
             blocks = layer(blocks, edges, self.kernel)
         for potential in self.potentials:
-            energies = potential.model.finish(
-                blocks, edges, arrays.vectors, arrays.species, self.kernel, self._n_shared
-            )
+            energies = potential.model.finish(blocks, edges, arrays, self.kernel, self._n_shared)
             (gradient,) = torch.autograd.grad(energies.sum(), arrays.vectors, retain_graph=True)
             virial = virial_from_gradient(gradient, arrays, n_graphs)
             outputs.append((energies.detach(), forces_from_gradient(gradient, arrays), virial.detach()))

@@ -12,12 +12,12 @@ from nequix.core.paths import LayerPlan
 from nequix.io.weights import Weights
 from nequix.native import library
 from nequix.native.model import NativeModel, check_precision, check_threads, find_model, shared_model
-from nequix.torch.convolution import Edges, Features, Kernel, PlainKernel
+from nequix.torch.convolution import Arrays, Edges, Features, Kernel, PlainKernel
 from nequix.torch.isolation import check_fork
 from nequix.torch.ops import Array
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Float
 
 
 class NativeKernel(Kernel):
@@ -67,22 +67,13 @@ class NativeKernel(Kernel):
         """
         self.threads = check_threads(threads)
 
-    def energies(
-        self,
-        vectors: Float[Array, "n_edges 3"],
-        senders: Int[Array, " n_edges"],
-        receivers: Int[Array, " n_edges"],
-        species: Int[Array, " n_nodes"],
-    ) -> Float[Array, " n_nodes"]:
+    def energies(self, arrays: Arrays) -> Float[Array, " n_nodes"]:
         """Evaluate the energy of every atom, eV, within a program that is differentiated or compiled.
 
         It can be differentiated once, by the vectors.
 
         Args:
-            vectors: ``r_e``, A.
-            senders: Atom ``j`` of each edge.
-            receivers: Atom ``i`` of each edge, ascending.
-            species: Index into the model's ``atomic_numbers``.
+            arrays: One structure or a batch; its edges need not fill tiles.
 
         Raises:
             BackendUnavailable: If no model is bound.
@@ -90,6 +81,7 @@ class NativeKernel(Kernel):
             NotImplementedError: If it is differentiated forwards, in JAX a TypeError, or by ``torch.func``.
         """
         check_fork("cpu")
+        vectors = arrays.vectors
         check_precision(str(vectors.dtype).removeprefix("torch."))
         if forward_ad.unpack_dual(vectors).tangent is not None:
             raise NotImplementedError(
@@ -100,7 +92,8 @@ class NativeKernel(Kernel):
                 "the native kernel has no derivatives by torch.func (grad, vjp, jacrev, hessian): use "
                 "torch.autograd.grad, or kernel='plain'"
             )
-        return _energies(vectors, senders, receivers, species, self._bound().key, self.threads or 0)
+        ends = arrays.senders, arrays.receivers, arrays.species
+        return _energies(vectors, *ends, self._bound().key, self.threads or 0)
 
     def convolve(
         self, plan: LayerPlan, features: Features, weights: Array, edges: Edges, n_nodes: int

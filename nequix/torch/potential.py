@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,24 +16,14 @@ from nequix.io.weights import Weights
 from nequix.potential import Outputs
 from nequix.potential import Potential as BasePotential
 from nequix.torch import ops
-from nequix.torch.convolution import Kernel
+from nequix.torch.convolution import Arrays, Kernel
 from nequix.torch.isolation import isolated
 from nequix.torch.kernels import TABLE, find_device
 from nequix.torch.model import Model
 from nequix.torch.ops import Array
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
-
-
-class Arrays(NamedTuple):
-    """A layout on a device (see :class:`nequix.graphs.tiling.TiledGraph`)."""
-
-    vectors: Float[Array, "n_edges 3"]
-    senders: Int[Array, " n_edges"]
-    receivers: Int[Array, " n_edges"]
-    species: Int[Array, " n_nodes"]
-    node_graph: Int[Array, " n_nodes"]
+    from jaxtyping import Float
 
 
 def energy_gradient(
@@ -49,7 +39,7 @@ def energy_gradient(
     differentiable = torch.is_grad_enabled()
     with torch.enable_grad():
         vectors = arrays.vectors if arrays.vectors.requires_grad else arrays.vectors.detach().requires_grad_()
-        energies = model(vectors, arrays.senders, arrays.receivers, arrays.species, kernel)
+        energies = model(arrays._replace(vectors=vectors), kernel)
         (gradient,) = torch.autograd.grad(energies.sum(), vectors, create_graph=differentiable)
     return energies if differentiable else energies.detach(), gradient
 
@@ -129,7 +119,7 @@ def invariant_features(model: Model, kernel: Kernel, arrays: Arrays) -> Float[Ar
         kernel: Computes the messages.
         arrays: One structure or a batch.
     """
-    trace = model.features(arrays.vectors, arrays.senders, arrays.receivers, arrays.species, kernel)
+    trace = model.features(arrays, kernel)
     return ops.concatenate([blocks[0][:, 0] for blocks in trace], 1)
 
 
@@ -212,7 +202,7 @@ class Potential(BasePotential):
         return torch.tensor(array, device=self.device)
 
     def _arrays(self, layout: TiledGraph) -> Arrays:
-        return Arrays(*(self._put(getattr(layout, name)) for name in Arrays._fields))
+        return Arrays(**{name: self._put(array) for name, array in layout.arrays().items()})
 
     def _arrange(self, graph: Graph) -> TiledGraph:
         return tile_edges(graph)

@@ -298,7 +298,7 @@ def loss_and_gradient(
         model = _model(spec, {**trained, **frozen})
 
         def energies(vectors: Array) -> Array:
-            return model(vectors, arrays.senders, arrays.receivers, arrays.species, kernel)
+            return model(arrays._replace(vectors=vectors), kernel)
 
         def changed(vectors: Array, direction: Array) -> tuple[Array, Array]:
             return jax.jvp(energies, (vectors,), (direction,))

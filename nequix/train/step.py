@@ -237,13 +237,13 @@ def spread(
         stacked = stacked.astype(dtype) if np.issubdtype(stacked.dtype, np.floating) else stacked
         return jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec(AXIS)), stacked)
 
-    arrays = Arrays(*(place([getattr(batch.layout, name) for batch in batches]) for name in Arrays._fields))
     own = np.asarray(atom_energies, float)
 
     def placed(each: Callable[[Batch], dict[str, np.ndarray]]) -> dict[str, Any]:
         values = [each(batch) for batch in batches]
         return {name: place([one[name] for one in values]) for name in values[0]}
 
+    arrays = Arrays(**placed(lambda batch: batch.layout.arrays()))
     labels = Labels(**placed(lambda batch: _labels(batch, own)))
     if hessian:
         labels = labels._replace(hessian=HessianLabels(**placed(_hessian_labels)))

@@ -23,7 +23,8 @@ from tests.tolerances import PARITY_FLOAT64
 SPEC = spec_with("3x0e + 2x1o + 1x2e", lmax=2)
 WEIGHTS = random_weights(SPEC, 3)
 GRAPH = structure(SPEC, 0, 3)
-ARRAYS = (GRAPH.vectors, GRAPH.senders, GRAPH.receivers, GRAPH.species)
+ARRAYS = (GRAPH.vectors, GRAPH.senders, GRAPH.receivers, GRAPH.species, GRAPH.node_graph)
+TORCH, JAX = nequix.torch.potential.Arrays, nequix.jax.potential.Arrays
 SEED = np.random.default_rng(0).normal(size=GRAPH.n_nodes)
 
 
@@ -31,12 +32,16 @@ def kernel_of(name):
     return engine(name).potential.Potential(WEIGHTS, kernel="native", dtype="float64", device="cpu").kernel
 
 
+def placed(name, *arrays):
+    return engine(name).potential.Arrays(*map(engine(name).place, arrays))
+
+
 def plain_gradient():
     potential = nequix.torch.Potential(WEIGHTS, kernel="plain", dtype="float64", device="cpu")
     layout = potential._arrange(GRAPH)
     arrays = potential._arrays(layout)
     vectors = arrays.vectors.requires_grad_()
-    energies = potential.model(vectors, *arrays[1:4], potential.kernel)
+    energies = potential.model(arrays._replace(vectors=vectors), potential.kernel)
     (gradient,) = torch.autograd.grad((energies * torch.tensor(SEED)).sum(), vectors)
     return energies.detach().numpy(), gradient.numpy()[layout.slots]
 
@@ -47,7 +52,7 @@ def test_torch_operator_has_plain_s_gradient_compiled_or_not():
     vectors.requires_grad_()
 
     def energies(vectors):
-        return kernel.energies(vectors, *rest)
+        return kernel.energies(TORCH(vectors, *rest))
 
     for function in (energies, torch.compile(energies, fullgraph=True, backend="aot_eager")):
         evaluated = function(vectors)
@@ -61,12 +66,12 @@ def test_torch_operator_passes_torch_s_own_checks():
     vectors, *rest = map(torch.tensor, ARRAYS)
     vectors.requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda v: kernel.energies(v, *rest), vectors, eps=1e-6, atol=1e-5, rtol=1e-4
+        lambda v: kernel.energies(TORCH(v, *rest)), vectors, eps=1e-6, atol=1e-5, rtol=1e-4
     )
     checks = ("test_schema", "test_faketensor", "test_autograd_registration")
     columns = vectors.detach().T.contiguous().T.requires_grad_()  # not in C order
     for given in (vectors, columns):
-        arguments, key = (given, *rest), kernel.model.key
+        arguments, key = (given, *rest[:3]), kernel.model.key
         torch.library.opcheck(
             torch.ops.nequix.native_energies.default, (*arguments, key, 1), test_utils=checks
         )
@@ -81,7 +86,9 @@ def test_torch_refuses_second_derivatives():
     kernel = kernel_of("torch")
     vectors, *rest = map(torch.tensor, ARRAYS)
     vectors.requires_grad_()
-    (gradient,) = torch.autograd.grad(kernel.energies(vectors, *rest).sum(), vectors, create_graph=True)
+    (gradient,) = torch.autograd.grad(
+        kernel.energies(TORCH(vectors, *rest)).sum(), vectors, create_graph=True
+    )
     with pytest.raises(NotImplementedError, match=r"no second derivatives.*kernel='plain'"):
         gradient.sum().backward()
 
@@ -92,9 +99,9 @@ def test_torch_refuses_forward_derivatives():
     vectors, *rest = map(torch.tensor, ARRAYS)
     ones = torch.ones_like(vectors)
     with pytest.raises(NotImplementedError, match=r"no forward derivatives.*kernel='plain'"):
-        torch.func.jvp(lambda v: kernel.energies(v, *rest), (vectors,), (ones,))
+        torch.func.jvp(lambda v: kernel.energies(TORCH(v, *rest)), (vectors,), (ones,))
     with torch.autograd.forward_ad.dual_level(), pytest.raises(NotImplementedError, match="no forward"):
-        kernel.energies(torch.autograd.forward_ad.make_dual(vectors, ones), *rest)
+        kernel.energies(TORCH(torch.autograd.forward_ad.make_dual(vectors, ones), *rest))
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
@@ -103,7 +110,7 @@ def test_torch_func_maps_and_its_derivatives_are_refused():
     vectors, *rest = map(torch.tensor, ARRAYS)
 
     def total(vectors):
-        return kernel.energies(vectors, *rest).sum()
+        return kernel.energies(TORCH(vectors, *rest)).sum()
 
     for transform in (torch.func.grad, torch.func.jacrev, torch.func.hessian):
         with pytest.raises(NotImplementedError, match=r"torch.autograd.grad, or kernel='plain'|no forward"):
@@ -114,37 +121,38 @@ def test_torch_func_maps_and_its_derivatives_are_refused():
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_atoms_beyond_32_bits_are_refused(name):
-    kernel, place = kernel_of(name), engine(name).place
+    kernel = kernel_of(name)
     senders = GRAPH.senders.astype(np.int64)
     senders[0] += 2**32
     with jax.enable_x64(True):
         with pytest.raises(Exception, match=r"4294967\d+ at 0|edge 0 runs from atom -1"):
-            np.asarray(kernel.energies(*map(place, (ARRAYS[0], senders, *ARRAYS[2:]))))
+            np.asarray(kernel.energies(placed(name, ARRAYS[0], senders, *ARRAYS[2:])))
         narrow = (array.astype(np.int8) for array in ARRAYS[1:])
-        alike = kernel.energies(*map(place, (ARRAYS[0], *narrow)))
-        np.testing.assert_array_equal(np.asarray(alike), np.asarray(kernel.energies(*map(place, ARRAYS))))
+        alike = kernel.energies(placed(name, ARRAYS[0], *narrow))
+        np.testing.assert_array_equal(np.asarray(alike), np.asarray(kernel.energies(placed(name, *ARRAYS))))
         with pytest.raises(GraphError, match="whole numbers"):
-            np.asarray(kernel.energies(*map(place, (*ARRAYS[:3], GRAPH.species + 0.9))))
+            np.asarray(kernel.energies(placed(name, *ARRAYS[:3], GRAPH.species + 0.9, GRAPH.node_graph)))
 
 
 @pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize("dtype", ["int32", "float16", "bfloat16", "complex64"])
 def test_vectors_that_would_round_energies_are_refused(name, dtype):
-    kernel, (vectors, *rest) = kernel_of(name), map(engine(name).place, ARRAYS)
+    kernel, arrays = kernel_of(name), placed(name, *ARRAYS)
+    vectors = arrays.vectors
     given = vectors.to(getattr(torch, dtype)) if name == "torch" else vectors.astype(dtype)
     with pytest.raises(GraphError, match=f"the edge vectors hold {dtype}, expected float32 or float64"):
-        kernel.energies(given, *rest)
+        kernel.energies(arrays._replace(vectors=given))
 
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_a_program_continues_when_another_potential_of_its_weights_is_gone(name):
     kernel, other = kernel_of(name), kernel_of(name)
-    arrays = [engine(name).place(array) for array in ARRAYS]
-    expected = np.asarray(kernel.energies(*arrays))
+    arrays = placed(name, *ARRAYS)
+    expected = np.asarray(kernel.energies(arrays))
     assert other.model is kernel.model
     del other
     gc.collect()
-    np.testing.assert_array_equal(np.asarray(kernel.energies(*arrays)), expected)
+    np.testing.assert_array_equal(np.asarray(kernel.energies(arrays)), expected)
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -179,7 +187,7 @@ def test_jax_function_has_plain_s_gradient_mapped_or_not():
         vectors, *rest = map(jnp.asarray, ARRAYS)
 
         def total(vectors):
-            energies = kernel.energies(vectors, *rest)
+            energies = kernel.energies(JAX(vectors, *rest))
             return (energies * SEED).sum(), energies
 
         gradient, energies = jax.jit(jax.grad(total, has_aux=True))(vectors)
@@ -194,24 +202,24 @@ def test_jax_function_has_plain_s_gradient_mapped_or_not():
 def test_jax_function_takes_single_precision_and_refuses_second_derivatives():
     kernel, (expected, _) = kernel_of("jax"), plain_gradient()
     vectors, *rest = (jnp.asarray(array) for array in ARRAYS)
-    energies = jax.jit(kernel.energies)(vectors, *rest)
+    energies = jax.jit(kernel.energies)(JAX(vectors, *rest))
     assert energies.dtype == jnp.float32
     np.testing.assert_allclose(energies, expected, rtol=1e-4, atol=1e-4)
-    slope = jax.grad(lambda v: kernel.energies(v, *rest).sum())
+    slope = jax.grad(lambda v: kernel.energies(JAX(v, *rest)).sum())
     with pytest.raises((NotImplementedError, TypeError)):
         jax.grad(lambda v: slope(v).sum())(vectors)
 
 
 def test_jax_tells_what_is_wrong():
     kernel = kernel_of("jax")
-    vectors, senders, receivers, species = (jnp.asarray(array) for array in ARRAYS)
+    arrays = placed("jax", *ARRAYS)
     with pytest.raises(Exception, match="atom 0 has species 7"):
-        kernel.energies(vectors, senders, receivers, species.at[0].set(7)).block_until_ready()
+        kernel.energies(arrays._replace(species=arrays.species.at[0].set(7))).block_until_ready()
     energies = jax.jit(kernel.energies)
-    energies(vectors, senders, receivers, species)
+    energies(arrays)
     kernel.model = None
     with pytest.raises(Exception, match="no such model"):
-        energies(vectors, senders, receivers, species).block_until_ready()
+        energies(arrays).block_until_ready()
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -257,10 +265,10 @@ def test_potential_takes_a_number_of_threads(name, taken):
 
 def test_jax_function_gets_threads_by_its_size(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    kernel, arrays = kernel_of("jax"), [jnp.asarray(array) for array in ARRAYS]
+    kernel, arrays = kernel_of("jax"), placed("jax", *ARRAYS)
 
     def threads():
-        text = jax.jit(lambda *given: kernel.energies(*given)).lower(*arrays).as_text()
+        text = jax.jit(lambda given: kernel.energies(given)).lower(arrays).as_text()
         return re.search(r"threads = (\d+)", text)[1]
 
     assert threads() == "1"
@@ -292,4 +300,4 @@ def test_an_ensemble_takes_the_threads(name, monkeypatch):
 def test_kernel_without_a_model_is_an_error(name):
     kernel = engine(name).kernels.select_kernel("native", "cpu")
     with pytest.raises(BackendUnavailable, match="has no model"):
-        kernel.energies(*(engine(name).place(array) for array in ARRAYS))
+        kernel.energies(placed(name, *ARRAYS))

@@ -94,7 +94,7 @@ def _compiled(model, kernel, arrays, n_graphs, displacement, energy_factors, for
     product = engine.hessian_product(model, kernel, arrays, displacement)
     gradients = jax.grad(functional)(model)
     edges = nequix.jax.layers.edge_features(arrays.vectors, model.spec)
-    layers = model.features(*arrays[:4], kernel)
+    layers = model.features(arrays, kernel)
     return (energies, forces, virial), product, gradients, edges, layers
 
 
@@ -149,7 +149,7 @@ def torch_outcome(
     with torch.no_grad():
         virial = engine.virial_from_gradient(gradient, arrays, layout.n_graphs)
         edges = nequix.torch.layers.edge_features(arrays.vectors, model.spec)
-        layers = model.features(*arrays[:4], kernel)
+        layers = model.features(arrays, kernel)
     results = unpad_results(graph, *(array.detach().numpy() for array in (energies, forces, virial)))
     return Outcome(
         **vars(results),

@@ -143,11 +143,11 @@ def features(engine, evaluated, graph):
     """Evaluate the features after each layer, (atoms, channels, components)."""
     layout = evaluated._arrange(graph)
     if engine == "torch":
-        layers = evaluated.model.features(*evaluated._arrays(layout)[:4], evaluated.kernel)
+        layers = evaluated.model.features(evaluated._arrays(layout), evaluated.kernel)
     else:
         with evaluated._precision():
-            arrays = evaluated._arrays(layout)[:4]
-            layers = jax.jit(lambda model: model.features(*arrays, evaluated.kernel))(evaluated.model)
+            arrays = evaluated._arrays(layout)
+            layers = jax.jit(lambda model: model.features(arrays, evaluated.kernel))(evaluated.model)
     return [
         {l: np.asarray(block)[: graph.n_nodes].transpose(0, 2, 1) for l, block in blocks.items()}
         for blocks in layers

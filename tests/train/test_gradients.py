@@ -31,9 +31,7 @@ def torch_loss(spec, parameters, batch, config):
     potential = nequix.torch.potential
     model = nequix.torch.model.Model(spec, parameters)
     model.requires_grad_(True)
-    arrays = potential.Arrays(
-        *(torch.tensor(getattr(batch.layout, name)) for name in potential.Arrays._fields)
-    )
+    arrays = potential.Arrays(**{name: torch.tensor(x) for name, x in batch.layout.arrays().items()})
     energies, gradient = potential.energy_gradient(model, select_torch_kernel("plain", "cpu"), arrays)
     n_graphs = len(batch.energy)
     energy = torch.zeros(n_graphs, dtype=torch.float64).index_add(0, arrays.node_graph.long(), energies)

@@ -210,9 +210,7 @@ def test_both_engines_have_the_same_products_and_gradients(folder):
     model = nequix.torch.model.Model(SPEC, {n: torch.tensor(x) for n, x in WEIGHTS.parameters.items()})
     model.requires_grad_(True)
     potential = nequix.torch.potential
-    arrays = potential.Arrays(
-        *(torch.tensor(getattr(batch.layout, name)) for name in potential.Arrays._fields)
-    )
+    arrays = potential.Arrays(**{name: torch.tensor(x) for name, x in batch.layout.arrays().items()})
     kernel = select_torch_kernel("plain", "cpu")
     slope = potential.gradient_slope(model, kernel, arrays, torch.tensor(batch.direction))[2]
     others = -potential.forces_from_gradient(slope, arrays)
