@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from nequix.core.errors import BackendUnavailable, SpecError
 from nequix.core.spec import ModelSpec
 from nequix.core.suggest import did_you_mean
 from nequix.io.installation import install_command
 from nequix.io.weights import Weights
+from nequix.kernel import Kernel
 from nequix.native import library
 from nequix.native.model import check_supported
 
@@ -19,34 +20,7 @@ GPUS = ("gpu", "cuda", "rocm")
 """Platforms that count as a GPU."""
 
 
-class KernelClass(Protocol):
-    """What every kernel of an engine has.
-
-    Attributes:
-        name: What the user calls it.
-        platforms: Where it runs: ``cpu``, ``gpu``.
-        packages: Modules that it imports from its extra; a missing one means that it is not installed.
-        extra: The extra of nequix that installs them.
-        then: A command that is needed after that.
-    """
-
-    name: str
-    platforms: tuple[str, ...]
-    packages: tuple[str, ...]
-    extra: str
-    then: str
-    n_calls: int
-
-    def bind(self, weights: Weights, dtype: str) -> None:
-        """Prepare for a model."""
-        ...
-
-    def use_threads(self, threads: int) -> None:
-        """Use a number of threads from now on."""
-        ...
-
-
-K = TypeVar("K", bound=KernelClass)
+K = TypeVar("K", bound=Kernel)
 
 
 class _NotInstalled(BackendUnavailable):
@@ -156,7 +130,7 @@ class KernelTable(Generic[K]):
         return self.select("plain", platform)
 
 
-def _explain(kernel: type[KernelClass], error: Exception) -> BackendUnavailable:
+def _explain(kernel: type[Kernel], error: Exception) -> BackendUnavailable:
     """Turn the failure of a kernel's constructor into an error that says how to proceed."""
     install = install_command(kernel.extra or "all") + (f" and then {kernel.then}" if kernel.then else "")
     missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None

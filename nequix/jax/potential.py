@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from nequix.core.parameters import cast_parameters
-from nequix.core.spec import ModelSpec
+from nequix.engine_potential import EnginePotential
 from nequix.graphs.graph import Graph
 from nequix.graphs.tiling import CHUNK_TILES, TiledGraph, round_up, tile_edges, tiles_needed
 from nequix.io.interrupts import compiling
-from nequix.io.weights import Weights
 from nequix.jax import ops
 from nequix.jax.convolution import Arrays, Kernel
 from nequix.jax.isolation import isolated
@@ -22,7 +20,6 @@ from nequix.jax.kernels import TABLE, find_device
 from nequix.jax.model import Model
 from nequix.jax.ops import Array
 from nequix.potential import Outputs
-from nequix.potential import Potential as BasePotential
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,47 +142,15 @@ def _features(kernel: Kernel, model: Model, arrays: Arrays) -> Array:
     return invariant_features(model, kernel, arrays)
 
 
-class Potential(BasePotential):
-    """A model ready to evaluate graphs.
-
-    Args:
-        weights: The model: specification, parameters, provenance.
-        kernel: ``auto``, ``plain``, ``native``, ``e3nn`` or ``openequivariance``.
-        dtype: Precision of the layers, ``float32`` or ``float64``; edge features, sums over edges and
-            outputs are float64 in either.
-        device: ``cpu``, ``gpu``, ``gpu:1``, ...; by default the first that the backend offers.
-        threads: Of the native kernel; by default ``OMP_NUM_THREADS`` or all processors, fewer for small
-            systems.
-
-    Attributes:
-        backend: The engine's name.
-
-    Raises:
-        BackendUnavailable: If the kernel or the device is not there.
-        SpecError: If the kernel that was asked for cannot run such a model.
-        ValueError: For another dtype, or threads that the kernel cannot take.
-    """
+class Potential(EnginePotential):
+    """A model ready to evaluate graphs with JAX (:class:`nequix.engine_potential.EnginePotential`)."""
 
     backend = "jax"
-
-    def __init__(
-        self,
-        weights: Weights,
-        *,
-        kernel: str = "auto",
-        dtype: str = "float32",
-        device: str | None = None,
-        threads: int | None = None,
-    ) -> None:
-        parameters = cast_parameters(weights.parameters, dtype)
-        self.dtype = dtype
-        self.spec: ModelSpec = weights.spec
-        self.device: Any = find_device(device)
-        self._sizes: list[tuple[int, int, int]] = []
-        self._compile()
-        with self._precision():
-            self.model = Model(weights.spec, jax.device_put(parameters, self.device))
-        self.kernel: Any = TABLE.bound(kernel, self.platform, weights, dtype, threads)
+    model: Model
+    _table = TABLE
+    _find_device = staticmethod(find_device)
+    _isolated = isolated
+    _arrays_type = Arrays
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies find the device by its name and compile again; parameters travel as NumPy's, in full."""
@@ -233,6 +198,13 @@ class Potential(BasePotential):
             ]
             return np.stack([np.asarray(product)[: graph.n_nodes] for product in products])
 
+    def _prepare(self) -> None:
+        self._sizes: list[tuple[int, int, int]] = []
+        self._compile()
+
+    def _make_model(self, parameters: dict[str, np.ndarray]) -> Model:
+        return Model(self.spec, jax.device_put(parameters, self.device))
+
     def _compile(self) -> None:
         """Make the functions that compile when they are first called with new sizes."""
         self._known: set[tuple[str, int, int, int]] = set()
@@ -252,15 +224,8 @@ class Potential(BasePotential):
             yield
         self._known.add(sizes)
 
-    def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        """Run with the settings of this engine instead of the caller's."""
-        return isolated(self.platform)
-
     def _put(self, array: np.ndarray) -> Array:
         return jax.device_put(array, self.device)
-
-    def _arrays(self, layout: TiledGraph) -> Arrays:
-        return Arrays(**{name: self._put(array) for name, array in layout.arrays().items()})
 
     def _arrange(self, graph: Graph) -> TiledGraph:
         """Arrange in sizes that were compiled before, if any of them fits without much waste."""

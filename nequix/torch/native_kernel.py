@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch.autograd import forward_ad
 
-from nequix.core.errors import BackendUnavailable
-from nequix.core.paths import LayerPlan
-from nequix.io.weights import Weights
-from nequix.native import library
-from nequix.native.model import NativeModel, check_precision, check_threads, find_model, shared_model
-from nequix.torch.convolution import Arrays, Edges, Features, Kernel, PlainKernel
+from nequix.native.kernel import BoundKernel
+from nequix.native.model import check_precision, find_model
+from nequix.torch.convolution import Arrays, Kernel, PlainKernel
 from nequix.torch.isolation import check_fork
 from nequix.torch.ops import Array
 
@@ -20,52 +17,10 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 
-class NativeKernel(Kernel):
-    """The compiled library as a differentiable operator (docs/native.md); single layers run in plain.
+class NativeKernel(BoundKernel, Kernel):
+    """The compiled library as a differentiable operator (docs/native.md); single layers run in plain."""
 
-    Args:
-        threads: Number of threads; by default as many as there are, if the system is large.
-
-    Attributes:
-        model: The compiled model; None until it is bound.
-
-    Raises:
-        BackendUnavailable: If the library was not built.
-        ValueError: If the number of threads is impossible.
-    """
-
-    name = "native"
-    platforms: tuple[str, ...] = ("cpu",)
-
-    def __init__(self, threads: int | None = None) -> None:
-        super().__init__()
-        library.load()
-        self.threads = None if threads is None else check_threads(threads)
-        self.model: NativeModel | None = None
-        self._plain = PlainKernel()
-
-    def bind(self, weights: Weights, dtype: str) -> None:
-        """Load a model into the library and tabulate its radial functions.
-
-        Args:
-            weights: The model.
-            dtype: Precision of the layers.
-
-        Raises:
-            SpecError: If the specification has no compiled kernels.
-        """
-        self.model = shared_model(weights, dtype)
-
-    def use_threads(self, threads: int) -> None:
-        """Use a number of threads from now on, for small systems, too.
-
-        Args:
-            threads: How many; no system gets more than it has atoms.
-
-        Raises:
-            ValueError: If the number is impossible.
-        """
-        self.threads = check_threads(threads)
+    _plain_kernel = PlainKernel
 
     def energies(self, arrays: Arrays) -> Float[Array, " n_nodes"]:
         """Evaluate the energy of every atom, eV, within a program that is differentiated or compiled.
@@ -94,27 +49,6 @@ class NativeKernel(Kernel):
             )
         ends = arrays.senders, arrays.receivers, arrays.species
         return _energies(vectors, *ends, self._bound().key, self.threads or 0)
-
-    def convolve(
-        self, plan: LayerPlan, features: Features, weights: Array, edges: Edges, n_nodes: int
-    ) -> Features:
-        """Use the plain kernel for single layers, which need derivatives of any order.
-
-        Args:
-            plan: The layer's tables.
-            features: Mixed features of the senders, by degree.
-            weights: Radial weights, paths side by side.
-            edges: The edges, tile by tile.
-            n_nodes: Number of atoms that receive.
-        """
-        return self._plain.convolve(plan, features, weights, edges, n_nodes)
-
-    def _bound(self) -> NativeModel:
-        if self.model is None:
-            raise BackendUnavailable(
-                "the native kernel has no model: give kernel='native' to Potential, or call bind()"
-            )
-        return self.model
 
 
 def _is_transformed(values: torch.Tensor) -> bool:

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from nequix.core.paths import LayerPlan
+from nequix.e3nn_layout import TRIAL, Product, describe
 from nequix.torch.convolution import Edges, Features, Kernel
-from nequix.torch.e3nn_kernel import Product, describe, flatten, select_harmonics, unflatten
+from nequix.torch.e3nn_kernel import flatten, select_harmonics, unflatten
 from nequix.torch.ops import Array
 
-_TRIAL = Product((0,), (0,), "1x0e", "1x0e", "1x0e", ((0, 0, 0, "uvu", True),))
 _DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 
 
@@ -39,7 +39,7 @@ class OpenEquivarianceKernel(Kernel):
         self._problem, self._convolution = _find_classes()
         self._made: dict[Any, Any] = {}
         # It can be imported without its compiled extension or a driver: find out now, not in an evaluation.
-        self._make(_TRIAL, np.float32)
+        self._make(TRIAL, np.float32)
 
     def _convolve(
         self, plan: LayerPlan, features: Features, weights: Array, edges: Edges, n_nodes: int
@@ -55,18 +55,7 @@ class OpenEquivarianceKernel(Kernel):
 
     def _make(self, product: Product, dtype: type[np.floating]) -> Any:
         """Make the convolution of a layer in a precision."""
-        problem = self._problem(
-            product.irreps_in1,
-            product.irreps_in2,
-            product.irreps_out,
-            list(product.instructions),
-            irrep_normalization="component",
-            path_normalization="none",
-            internal_weights=False,
-            shared_weights=False,
-            irrep_dtype=dtype,
-            weight_dtype=dtype,
-        )
+        problem = product.create(self._problem, irrep_dtype=dtype, weight_dtype=dtype)
         return self._convolution(problem, torch_op=True, deterministic=False)
 
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from nequix.core.parameters import cast_parameters
-from nequix.core.spec import ModelSpec
+from nequix.engine_potential import EnginePotential
 from nequix.graphs.graph import Graph
 from nequix.graphs.tiling import TiledGraph, tile_edges
-from nequix.io.weights import Weights
 from nequix.potential import Outputs
-from nequix.potential import Potential as BasePotential
 from nequix.torch import ops
 from nequix.torch.convolution import Arrays, Kernel
 from nequix.torch.isolation import isolated
@@ -123,46 +119,15 @@ def invariant_features(model: Model, kernel: Kernel, arrays: Arrays) -> Float[Ar
     return ops.concatenate([blocks[0][:, 0] for blocks in trace], 1)
 
 
-class Potential(BasePotential):
-    """A model ready to evaluate graphs.
-
-    Args:
-        weights: The model: specification, parameters, provenance.
-        kernel: ``auto``, ``plain``, ``native``, ``e3nn`` or ``openequivariance``.
-        dtype: Precision of the layers, ``float32`` or ``float64``; edge features, sums over edges and
-            outputs are float64 in either.
-        device: ``cpu``, ``gpu``, ``gpu:1``, ...; by default the first that the backend offers.
-        threads: Of the native kernel; by default ``OMP_NUM_THREADS`` or all processors, fewer for small
-            systems.
-
-    Attributes:
-        backend: The engine's name.
-
-    Raises:
-        BackendUnavailable: If the kernel or the device is not there.
-        SpecError: If the kernel that was asked for cannot run such a model.
-        ValueError: For another dtype, or threads that the kernel cannot take.
-    """
+class Potential(EnginePotential):
+    """A model ready to evaluate graphs with PyTorch (:class:`nequix.engine_potential.EnginePotential`)."""
 
     backend = "torch"
-
-    def __init__(
-        self,
-        weights: Weights,
-        *,
-        kernel: str = "auto",
-        dtype: str = "float32",
-        device: str | None = None,
-        threads: int | None = None,
-    ) -> None:
-        parameters = cast_parameters(weights.parameters, dtype)
-        self.dtype = dtype
-        self.spec: ModelSpec = weights.spec
-        self.device: Any = find_device(device)
-        with self._precision():
-            put = {name: self._put(values) for name, values in parameters.items()}
-            self.model = Model(weights.spec, put).requires_grad_(False)
-        self.kernel: Any = TABLE.bound(kernel, self.platform, weights, dtype, threads)
+    model: Model
+    _table = TABLE
+    _find_device = staticmethod(find_device)
+    _isolated = isolated
+    _arrays_type = Arrays
 
     @property
     def platform(self) -> str:
@@ -194,15 +159,11 @@ class Potential(BasePotential):
             ]
             return torch.stack(products).cpu().numpy()
 
-    def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        """Run with the settings of this engine instead of the caller's."""
-        return isolated(self.platform)
+    def _make_model(self, parameters: dict[str, np.ndarray]) -> Model:
+        return Model(self.spec, {name: self._put(x) for name, x in parameters.items()}).requires_grad_(False)
 
     def _put(self, array: np.ndarray) -> Array:
         return torch.tensor(array, device=self.device)
-
-    def _arrays(self, layout: TiledGraph) -> Arrays:
-        return Arrays(**{name: self._put(array) for name, array in layout.arrays().items()})
 
     def _arrange(self, graph: Graph) -> TiledGraph:
         return tile_edges(graph)

@@ -140,7 +140,7 @@ RIGHT = {"nodes": "float64", "harmonics": "float64", "weights": "float64", "rows
 def test_double_refuses_other_types(argument, double):
     where = engine("torch")
     kernel = where.openequivariance_kernel.OpenEquivarianceKernel()
-    made = kernel._make(where.openequivariance_kernel._TRIAL, np.float64)
+    made = kernel._make(where.openequivariance_kernel.TRIAL, np.float64)
     other = {"float64": "float32", "int64": "int32"}
     dtypes = {**RIGHT, argument: other[RIGHT[argument]]} if argument else RIGHT
     arrays = [torch.zeros((3, 1) if "float" in d else 3).to(getattr(torch, d)) for d in dtypes.values()]

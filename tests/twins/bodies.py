@@ -42,6 +42,11 @@ class _Neutral(ast.NodeTransformer):
         found = self._spelled(node)
         return found if found is not node else self.generic_visit(node)
 
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.stmt:
+        if node.value is None:
+            return self.generic_visit(node)
+        return self.visit(ast.Assign([node.target], node.value, lineno=node.lineno))
+
     def visit_Call(self, node: ast.Call) -> ast.expr:
         if ast.unparse(node.func) in CONTAINERS and len(node.args) == 1 and not node.keywords:
             return self.visit(node.args[0])
@@ -68,8 +73,9 @@ class _Neutral(ast.NodeTransformer):
 def _bodies(body: list[ast.stmt], prefix: str = "", in_module: bool = False) -> dict[str, str]:
     found = {}
     for node in body:
-        if isinstance(node, ast.Assign) and not prefix:
-            found[ast.unparse(node.targets[0])] = ast.unparse(_Neutral(False).visit(node))
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value and not prefix:
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            found[ast.unparse(target)] = ast.unparse(_Neutral(False).visit(node))
         elif isinstance(node, ast.FunctionDef):
             name = prefix + METHODS.get(node.name, node.name)
             found[name] = ast.unparse(_Neutral(in_module).visit(node))
@@ -85,7 +91,7 @@ def read_bodies(path: Path) -> dict[str, str]:
     """Map every class, function, method and constant of a file, private ones too, to its normalised source.
 
     Two sources are equal if and only if their syntax trees are, apart from the frameworks' spellings
-    and docstrings: comments and layout do not count.
+    docstrings and the types of variables: comments and layout do not count.
 
     Args:
         path: A Python file.

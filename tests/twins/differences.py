@@ -36,9 +36,9 @@ DIFFERING_BODIES = {
         "EnsemblePotential._run_members": "PyTorch differentiates the shared layers once by hand",
     },
     "isolation.py": {
-        "_is_running": "each framework tells in its own way whether it runs",
-        "check_fork": "PyTorch runs in a forked child with one thread, JAX does not",
-        "isolated": "the settings of a framework are its own",
+        "_Isolation._is_running": "each framework tells in its own way whether it runs",
+        "_Isolation._check_fork": "PyTorch runs in a forked child with one thread, JAX does not",
+        "_Isolation._settings": "the settings of a framework are its own",
     },
     "kernels.py": {
         "_list_devices": "the frameworks list devices differently, and JAX may fail to start",
@@ -68,7 +68,8 @@ DIFFERING_BODIES = {
         "energy_gradient": "JAX differentiates functions, PyTorch tensors",
         "gradient_slope": "JAX differentiates functions, PyTorch tensors",
         "hessian_product": "PyTorch records derivatives unless they are switched off",
-        "Potential.__init__": "JAX puts parameters on a device all at once",
+        "Potential._prepare": "JAX compiles",
+        "Potential._make_model": "JAX puts parameters on a device all at once",
         "Potential.__getstate__": "compiled programs cannot be copied",
         "Potential.__setstate__": "compiled programs cannot be copied",
         "Potential.platform": "the frameworks name a device's kind differently",
