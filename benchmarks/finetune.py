@@ -83,13 +83,16 @@ class Errors:
             batch = batches[0]
             arrays, labels = jax.tree.map(lambda x: x[0], spread(self.mesh, batches, "float32", atoms))
             predictions = jax.tree.map(np.asarray, self.predict(parameters, arrays, labels))
-            known, real = batch.energy_mask, batch.node_mask
+            labelled, real = batch.labels, batch.node_mask
+            known = labelled["energy"].mask
             counts = composition(batch, weights.spec.n_species)
-            error = batch.energy - counts @ atoms.astype(float) - predictions.energy
+            error = labelled["energy"].values - counts @ atoms.astype(float) - predictions.energy
             energy.append((error / batch.n_atoms)[known])
             fractions.append((counts / batch.n_atoms[:, None])[known])
-            forces.append(np.abs(batch.forces - predictions.forces)[real].ravel())
-            stress.append(np.abs(batch.stress - predictions.stress)[batch.stress_mask].ravel())
+            forces.append(np.abs(labelled["forces"].values - predictions.forces)[real].ravel())
+            stress.append(
+                np.abs(labelled["stress"].values - predictions.stress)[labelled["stress"].mask].ravel()
+            )
         e, f = np.concatenate(energy), np.concatenate(fractions)
         return {
             "energy": float(np.abs(e).mean()),

@@ -112,7 +112,9 @@ def compare(name: str, mode: str, seed: int, options: argparse.Namespace) -> Non
 
 def weigh_stress(labels: Labels, factor: float) -> Labels:
     """Scale stresses, and predictions of them through the volume: one compilation serves all weights."""
-    return labels._replace(stress=factor * labels.stress, volume=labels.volume / factor)
+    stress = labels.targets["stress"]
+    scaled = {**labels.targets, "stress": stress._replace(values=factor * stress.values)}
+    return labels._replace(targets=scaled, volume=labels.volume / factor)
 
 
 def report(options: argparse.Namespace) -> None:

@@ -89,7 +89,7 @@ def e3nn_step(optimizer: optax.GradientTransformation) -> Callable:
             return atomic.sum(), atomic
 
         gradient, atomic = jax.grad(total, has_aux=True)(arrays.vectors)
-        n_graphs = len(labels.energy)
+        n_graphs = len(labels.volume)
         energy = jax.ops.segment_sum(atomic, arrays.node_graph, n_graphs)
         virial = virial_from_gradient(gradient, arrays, n_graphs)
         stress = virial / labels.volume[:, None, None]

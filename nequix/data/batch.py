@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from nequix.core.errors import DataError, GraphError
 from nequix.core.spec import ModelSpec
+from nequix.data.label_table import HESSIAN, LABEL_TABLE, Label
 from nequix.data.packing import Budget
 from nequix.data.structure import Structure, refuse_not_finite
 from nequix.graphs.graph import Graph, batch, build_graph
@@ -19,58 +20,54 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int32
 
 
+class PaddedLabel(NamedTuple):
+    """A label of all structures of a batch; what is missing or padding is zero and masked.
+
+    Attributes:
+        values: In the label's unit, one per structure or per atom.
+        mask: Which structures or atoms have the label.
+        weight: The factor of each in the loss, zero for padding.
+    """
+
+    values: Float[np.ndarray, "n ..."]
+    mask: Bool[np.ndarray, " n"]
+    weight: Float[np.ndarray, " n"]
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Structures and their labels, padded; missing labels and padding are zero and masked.
+    """Structures and their labels, padded.
 
     Attributes:
         layout: The graphs.
-        energy: eV.
-        forces: eV/A.
-        stress: eV/A^3, positive under tension.
+        labels: By name, every label of :data:`nequix.data.label_table.LABEL_TABLE`.
+        direction: A displacement of every atom (:class:`nequix.data.structure.HessianProduct`), zero where
+            there is no product of the Hessian.
         volume: A^3; one if there is none, so that it can be a divisor.
         n_atoms: Atoms of each structure; one for padding, so that it can be a divisor.
         graph_mask: Which graphs are structures and not padding.
         node_mask: Which atoms belong to structures.
-        energy_mask: Which structures have an energy.
-        forces_mask: Which atoms have a force.
-        stress_mask: Which structures have a stress, and a volume.
-        energy_weight: Factor of each structure's energy in the loss.
-        forces_weight: Factor of each atom's force in the loss.
-        stress_weight: Factor of each structure's stress in the loss.
-        direction: A displacement of every atom (:class:`nequix.data.structure.HessianProduct`).
-        product: The Hessian times the direction, eV/A^2.
-        product_mask: Which atoms belong to structures with such a product.
-        energies: Energy of every atom, eV.
-        energies_mask: Which atoms have an energy label.
         names: The structures' names, without padding.
     """
 
     layout: TiledGraph
-    energy: Float[np.ndarray, " n_graphs"]
-    forces: Float[np.ndarray, "n_nodes 3"]
-    stress: Float[np.ndarray, "n_graphs 3 3"]
+    labels: dict[str, PaddedLabel]
+    direction: Float[np.ndarray, "n_nodes 3"]
     volume: Float[np.ndarray, " n_graphs"]
     n_atoms: Int32[np.ndarray, " n_graphs"]
     graph_mask: Bool[np.ndarray, " n_graphs"]
     node_mask: Bool[np.ndarray, " n_nodes"]
-    energy_mask: Bool[np.ndarray, " n_graphs"]
-    forces_mask: Bool[np.ndarray, " n_nodes"]
-    stress_mask: Bool[np.ndarray, " n_graphs"]
-    energy_weight: Float[np.ndarray, " n_graphs"]
-    forces_weight: Float[np.ndarray, " n_nodes"]
-    stress_weight: Float[np.ndarray, " n_graphs"]
-    direction: Float[np.ndarray, "n_nodes 3"]
-    product: Float[np.ndarray, "n_nodes 3"]
-    product_mask: Bool[np.ndarray, " n_nodes"]
-    energies: Float[np.ndarray, " n_nodes"]
-    energies_mask: Bool[np.ndarray, " n_nodes"]
     names: tuple[str, ...]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """List every array of fixed shape: those of the layout but ``slots``, the labels and the masks."""
-        own = (item.name for item in fields(self) if item.name not in ("layout", "names"))
-        return {**self.layout.arrays(), **{name: getattr(self, name) for name in own}}
+        own = ("direction", "volume", "n_atoms", "graph_mask", "node_mask")
+        labels = {
+            f"{name}_{part}": array
+            for name, label in self.labels.items()
+            for part, array in label._asdict().items()
+        }
+        return {**self.layout.arrays(), **labels, **{name: getattr(self, name) for name in own}}
 
 
 def graph_of(structure: Structure, spec: ModelSpec) -> Graph:
@@ -119,33 +116,16 @@ def collate(
         raise DataError(f"{names}: {error}; raise the budget") from None
     n_graphs, n_nodes = len(structures), graph.n_nodes if structures else 0
     volume = graph.volume[:n_graphs]
-    have = np.array([[x is not None for x in (s.energy, s.forces, s.stress)] for s in structures], bool)
-    have = have.reshape(n_graphs, 3) & np.stack([volume == volume, volume == volume, volume > 0], axis=1)
-    weights = np.array([s.weights for s in structures], float).reshape(n_graphs, 3)
     owner = layout.node_graph[:n_nodes]
-    hessians = [s.hessian for s in structures]
-    atomic = [np.zeros(s.numbers.size) if s.energies is None else s.energies for s in structures]
-    has_atomic = np.array([s.energies is not None for s in structures], bool)
+    directions = [s.hessian and s.hessian.direction for s in structures]
     return Batch(
         layout=layout,
-        energy=_padded([s.energy or 0.0 for s in structures], budget.n_graphs, 0.0),
-        forces=_vectors(structures, [s.forces for s in structures], budget),
-        stress=_padded(_stresses(structures), budget.n_graphs, 0.0),
+        labels={label.name: _padded_label(label, structures, volume, owner, budget) for label in LABEL_TABLE},
+        direction=_padded(_of_atoms(structures, directions, (3,)), budget.n_nodes, 0.0),
         volume=_padded(np.where(volume > 0, volume, 1.0), budget.n_graphs, 1.0),
         n_atoms=_padded(graph.n_node[:n_graphs], budget.n_graphs, np.int32(1)),
         graph_mask=_padded(np.ones(n_graphs, bool), budget.n_graphs, False),
         node_mask=_padded(np.ones(n_nodes, bool), budget.n_nodes, False),
-        energy_mask=_padded(have[:, 0], budget.n_graphs, False),
-        forces_mask=_padded(have[owner, 1], budget.n_nodes, False),
-        stress_mask=_padded(have[:, 2], budget.n_graphs, False),
-        energy_weight=_padded(weights[:, 0], budget.n_graphs, 0.0),
-        forces_weight=_padded(weights[owner, 1], budget.n_nodes, 0.0),
-        stress_weight=_padded(weights[:, 2], budget.n_graphs, 0.0),
-        direction=_vectors(structures, [h and h.direction for h in hessians], budget),
-        product=_vectors(structures, [h and h.product for h in hessians], budget),
-        product_mask=_padded(np.array([h is not None for h in hessians], bool)[owner], budget.n_nodes, False),
-        energies=_padded(np.concatenate([*atomic, np.zeros(0)]), budget.n_nodes, 0.0),
-        energies_mask=_padded(has_atomic[owner], budget.n_nodes, False),
         names=tuple(structure.name for structure in structures),
     )
 
@@ -157,7 +137,7 @@ def composition(batch: Batch, n_species: int) -> Float[np.ndarray, "n_graphs n_s
         batch: Packed structures.
         n_species: Number of species that the model knows.
     """
-    counts = np.zeros((len(batch.energy), n_species))
+    counts = np.zeros((len(batch.volume), n_species))
     np.add.at(counts, (batch.layout.node_graph, batch.layout.species), batch.node_mask)
     return counts
 
@@ -170,17 +150,44 @@ def _padded(values: object, n: int, fill: float | np.int32) -> np.ndarray:
     return padded
 
 
-def _vectors(
-    structures: Sequence[Structure], given: Sequence[np.ndarray | None], budget: Budget
-) -> Float[np.ndarray, "n_nodes 3"]:
-    """Concatenate vectors of atoms, with zeros for structures without any."""
-    each = [np.zeros((s.numbers.size, 3)) if v is None else v for s, v in zip(structures, given, strict=True)]
-    return _padded(np.concatenate([*each, np.zeros((0, 3))]), budget.n_nodes, 0.0)
+def _value(structure: Structure, label: Label) -> np.ndarray | float | None:
+    """Return a label of a structure; None if it is missing."""
+    if label.name == HESSIAN:
+        return structure.hessian and structure.hessian.product
+    return getattr(structure, label.name)
 
 
-def _stresses(structures: Sequence[Structure]) -> Float[np.ndarray, "n 3 3"]:
-    stresses = [np.zeros((3, 3)) if s.stress is None else s.stress for s in structures]
-    return np.array(stresses).reshape(len(structures), 3, 3)
+def _padded_label(
+    label: Label,
+    structures: Sequence[Structure],
+    volume: Float[np.ndarray, " n"],
+    owner: Int32[np.ndarray, " n_nodes"],
+    budget: Budget,
+) -> PaddedLabel:
+    """Concatenate a label of several structures; those of atoms have the mask of their structure."""
+    n = len(structures)
+    given = [_value(structure, label) for structure in structures]
+    known = np.array([value is not None for value in given], bool)
+    known &= volume > 0 if label.needs_volume else True
+    weight = np.ones(n)
+    if label.weighed_by is not None:
+        weight = np.array([structure.weights[label.weighed_by] for structure in structures], float)
+    if label.of_atoms:
+        values = _of_atoms(structures, given, label.shape)
+        known, weight, size = known[owner], weight[owner], budget.n_nodes
+    else:
+        each = [np.zeros(label.shape) if value is None else value for value in given]
+        values, size = np.array(each, float).reshape(n, *label.shape), budget.n_graphs
+    return PaddedLabel(_padded(values, size, 0.0), _padded(known, size, False), _padded(weight, size, 0.0))
+
+
+def _of_atoms(
+    structures: Sequence[Structure], given: Sequence[Any], shape: tuple[int, ...]
+) -> Float[np.ndarray, "n_nodes ..."]:
+    """Concatenate values of atoms, with zeros for structures without any."""
+    pairs = zip(structures, given, strict=True)
+    each = [np.zeros((s.numbers.size, *shape)) if value is None else value for s, value in pairs]
+    return np.concatenate([*each, np.zeros((0, *shape))])
 
 
 def _nothing(spec: ModelSpec) -> Graph:

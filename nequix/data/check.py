@@ -16,10 +16,11 @@ from nequix.data.check_report import Finding, Report
 from nequix.data.check_stress import check_stress, compare_order
 from nequix.data.check_symmetry import check_symmetry
 from nequix.data.check_units import check_fitted, check_spread, check_work
+from nequix.data.label_table import LABELS
 from nequix.data.near_pairs import choose_pairs, moved_changes
 from nequix.data.scan_records import ISOLATED, Record, record
 from nequix.data.sources import Source, StreamError
-from nequix.data.structure import LABELS, Structure
+from nequix.data.structure import Structure
 
 if TYPE_CHECKING:
     from nequix.potential import Potential

@@ -15,11 +15,12 @@ from typing import Any
 from nequix.core.errors import DataError, WeightsError
 from nequix.data.databases import DatabaseSource, connect
 from nequix.data.label_keys import LabelKeys
+from nequix.data.label_table import LABELS
 from nequix.data.labels import count_labels, refuse_unfound
 from nequix.data.manifest import FORMAT, MANIFEST, SHARD, lost_shards, read_manifest
 from nequix.data.opening import open_source
 from nequix.data.sources import Source
-from nequix.data.structure import LABELS, Structure, refuse_not_finite, to_atoms
+from nequix.data.structure import Structure, refuse_not_finite, to_atoms
 from nequix.io.files import TEMPORARY, write_atomic
 from nequix.io.locks import LOCK, Busy, NoLocks, lock
 

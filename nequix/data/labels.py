@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from nequix.core.errors import DataError
 from nequix.data.label_keys import LabelKeys
-from nequix.data.structure import LABELS, Structure
+from nequix.data.label_table import LABELS
+from nequix.data.structure import Structure
 
 _SHOWN = 12
 _PARTS = 20  # joined sources that are listed one by one

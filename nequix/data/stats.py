@@ -15,10 +15,11 @@ import numpy as np
 
 from nequix.core.errors import DataError
 from nequix.data.atom_energies import CompositionEnergies
+from nequix.data.label_table import ENERGIES, LABELS
 from nequix.data.packing import Packing, Sizes, choose_budget
 from nequix.data.sizes import CHUNK, size_of
 from nequix.data.sources import Source, StreamError
-from nequix.data.structure import ENERGIES, LABELS, Structure, refuse_not_finite
+from nequix.data.structure import Structure, refuse_not_finite
 from nequix.data.workers import ordered_map
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import numpy as np
 
 from nequix.core.errors import DataError
 from nequix.data.label_keys import LabelKeys
+from nequix.data.label_table import ENERGIES, LABELS
 from nequix.data.label_values import find_label, stress_label
 
 if TYPE_CHECKING:
@@ -25,13 +26,7 @@ _IDENTIFIERS = (
     "sid",
     "src_id",
 )
-LABELS: tuple[str, ...] = ("energy", "forces", "stress")
-"""What a structure may be labelled with, beside products of the Hessian."""
-
-ENERGIES = "energies"
-"""The key of the energies of atoms, ASE's; no calculation has them, only another potential."""
-
-_WEIGHTS = ("energy_weight", "forces_weight", "stress_weight")
+_WEIGHTS = tuple(f"{label}_weight" for label in LABELS)
 
 
 @dataclass(frozen=True, eq=False)

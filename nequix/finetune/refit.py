@@ -60,11 +60,12 @@ def baseline(
         evaluate = jax.jit(lambda arrays: _energies(spec, kernel, parameters, arrays))
         for batch in (batch for batches in loader for batch in batches):
             arrays = Arrays(**{name: jnp.asarray(array) for name, array in batch.layout.arrays().items()})
-            counts, known = composition(batch, spec.n_species), batch.energy_mask & (batch.energy_weight > 0)
+            energy, counts = batch.labels["energy"], composition(batch, spec.n_species)
+            known = energy.mask & (energy.weight > 0)
             predicted = counts @ atom_energies
             np.add.at(predicted, batch.layout.node_graph, np.asarray(evaluate(arrays)))
             fractions.append(counts[known] / batch.n_atoms[known, None])
-            errors.append((batch.energy - predicted)[known] / batch.n_atoms[known])
+            errors.append((energy.values - predicted)[known] / batch.n_atoms[known])
     return np.concatenate(fractions), np.concatenate(errors)
 
 

@@ -128,17 +128,17 @@ def _without_padding(
     energy = np.asarray(predictions.energy, float) + composition(batch, spec.n_species) @ atom_energies
     n, atoms = len(batch.names), batch.node_mask
 
-    def known(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        return np.where((weight > 0).reshape(-1, *[1] * (values.ndim - 1)), values, np.nan)
+    def known(name: str) -> np.ndarray:
+        values, mask, weight = batch.labels[name]
+        return np.where((mask * weight > 0).reshape(-1, *[1] * (values.ndim - 1)), values, np.nan)
 
-    forces = known(batch.forces, batch.forces_mask * batch.forces_weight)
     return Predictions(
         names=batch.names,
         n_atoms=batch.n_atoms[:n],
         numbers=np.array(spec.atomic_numbers)[batch.layout.species[: len(atoms)][atoms]],
-        energy=known(batch.energy, batch.energy_mask * batch.energy_weight)[:n],
-        forces=forces[atoms],
-        stress=known(batch.stress, batch.stress_mask * batch.stress_weight)[:n],
+        energy=known("energy")[:n],
+        forces=known("forces")[atoms],
+        stress=known("stress")[:n],
         predicted_energy=energy[:n],
         predicted_forces=np.asarray(predictions.forces, float)[atoms],
         predicted_stress=np.asarray(predictions.stress, float)[:n],

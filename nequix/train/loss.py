@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from nequix.core.errors import DataError
 from nequix.core.spec import ModelSpec
-from nequix.data.structure import ENERGIES
+from nequix.data.label_table import LABEL_TABLE, LABELS, Label
 from nequix.jax.convolution import Kernel
 from nequix.jax.model import Model
 from nequix.jax.ops import Array, take
@@ -28,16 +28,13 @@ from nequix.train.config_types import NotNegative
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-TERMS = ("energy", "forces", "stress")
-"""Terms of the loss: eV per atom, eV/A, eV/A^3."""
+TERMS = LABELS
+"""Terms of the loss that every run has: eV per atom, eV/A, eV/A^3."""
 
 BACKWARDS = ("openequivariance",)
 """Kernels that training differentiates only in reverse mode. OpenEquivariance's forward derivatives compile
 only where all are differentiated backwards (PASSIONLab/OpenEquivariance#189); those of frozen layers are
 not."""
-
-HESSIAN = "hessian"
-"""The term of data that have products of the Hessian: eV/A^2."""
 
 
 @dataclass(frozen=True)
@@ -70,59 +67,33 @@ class LossConfig:
             raise DataError("no weight of the loss is positive, so nothing would be learned; raise one")
 
 
-class HessianLabels(NamedTuple):
-    """Products of the Hessian for a packed batch, padding included.
+class Target(NamedTuple):
+    """A label of a packed batch, padding included.
 
     Attributes:
-        direction: A displacement of every atom; structures do not see each other, so that one product is one
-            for each of them.
-        product: The Hessian times the direction, eV/A^2.
-        weight: Of each atom; zero where there is no product.
+        values: One per structure or per atom; energies less those of the atoms.
+        weight: Of each in the loss; zero for what is missing or padding.
     """
 
-    direction: Float[Array, "n_nodes 3"]
-    product: Float[Array, "n_nodes 3"]
-    weight: Float[Array, " n_nodes"]
-
-
-class AtomLabels(NamedTuple):
-    """Energies of the atoms of a packed batch, padding included.
-
-    Attributes:
-        energy: eV, less the atom's own energy.
-        weight: Of each atom; zero where there is none.
-    """
-
-    energy: Float[Array, " n_nodes"]
-    weight: Float[Array, " n_nodes"]
+    values: Float[Array, "n ..."]
+    weight: Float[Array, " n"]
 
 
 class Labels(NamedTuple):
-    """Labels of a packed batch, padding included; a weight of zero marks what is missing or padding.
+    """Labels of a packed batch, padding included.
 
     Attributes:
-        energy: eV, less the energies of the atoms.
-        forces: eV/A.
-        stress: eV/A^3, ASE's sign.
+        targets: By name, those of :data:`nequix.data.label_table.LABEL_TABLE` that the loss may weigh.
         volume: A^3; one where there is none.
         n_atoms: Atoms of a structure; one for padding.
-        energy_weight: Of each structure.
-        forces_weight: Of each atom.
-        stress_weight: Of each structure.
-        hessian: Products of the Hessian; None for data without.
-        energies: Energies of atoms; None where the loss does not weigh them.
+        direction: A displacement of every atom, for products of the Hessian; structures do not see each
+            other, so that one product is one for each of them. None for data without.
     """
 
-    energy: Float[Array, " n_graphs"]
-    forces: Float[Array, "n_nodes 3"]
-    stress: Float[Array, "n_graphs 3 3"]
+    targets: dict[str, Target]
     volume: Float[Array, " n_graphs"]
     n_atoms: Float[Array, " n_graphs"]
-    energy_weight: Float[Array, " n_graphs"]
-    forces_weight: Float[Array, " n_nodes"]
-    stress_weight: Float[Array, " n_graphs"]
-    hessian: HessianLabels | None = None
-    energies: AtomLabels | None = None
+    direction: Float[Array, "n_nodes 3"] | None = None
 
 
 class Predictions(NamedTuple):
@@ -149,15 +120,11 @@ def counts(labels: Labels) -> dict[str, Array]:
     Args:
         labels: Labels of a packed batch.
     """
-    found = {
-        "energy": labels.energy_weight.sum(),
-        "forces": labels.forces_weight.sum(),
-        "stress": 9 * labels.stress_weight.sum(),
-    }
-    if labels.energies is not None:
-        found[ENERGIES] = labels.energies.weight.sum()
-    if labels.hessian is not None:
-        found[HESSIAN] = labels.hessian.weight.sum()
+    found = {}
+    for label in LABEL_TABLE:
+        if label.name in labels.targets:
+            total = labels.targets[label.name].weight.sum()
+            found[label.name] = 9 * total if label.shape == (3, 3) else total
     return found
 
 
@@ -168,21 +135,22 @@ def error_sums(predictions: Predictions, labels: Labels) -> dict[str, Array]:
         predictions: Predictions of the model.
         labels: Labels of the same batch.
     """
-    energy = abs(predictions.energy - labels.energy) / labels.n_atoms
-    forces = _lengths(predictions.forces - labels.forces)
-    stress = abs(predictions.stress - labels.stress).sum((1, 2))
-    found = {
-        "energy": (labels.energy_weight * energy).sum(),
-        "forces": (labels.forces_weight * forces).sum(),
-        "stress": (labels.stress_weight * stress).sum(),
-    }
-    if labels.energies is not None:
-        errors = abs(predictions.energies - labels.energies.energy)
-        found[ENERGIES] = (labels.energies.weight * errors).sum()
-    if labels.hessian is not None and predictions.hessian is not None:
-        products = _lengths(predictions.hessian - labels.hessian.product)
-        found[HESSIAN] = (labels.hessian.weight * products).sum()
+    found = {}
+    for label in LABEL_TABLE:
+        if label.name in labels.targets:
+            target = labels.targets[label.name]
+            errors = _errors(label, getattr(predictions, label.name) - target.values)
+            if label.name == "energy":
+                errors = errors / labels.n_atoms
+            found[label.name] = (target.weight * errors).sum()
     return found
+
+
+def _errors(label: Label, differences: Array) -> Array:
+    """Return the error of each structure or atom: lengths of vectors, otherwise sums of components."""
+    if label.shape == (3,):
+        return _lengths(differences)
+    return abs(differences).sum(tuple(range(1, differences.ndim))) if label.shape else abs(differences)
 
 
 def _lengths(vectors: Array) -> Array:
@@ -215,15 +183,15 @@ def _model(spec: ModelSpec, parameters: dict[str, Array]) -> Model:
 
 def _derivatives(model: Model, kernel: Kernel, arrays: Arrays, labels: Labels) -> tuple[Array, ...]:
     """Evaluate the energies of atoms, ``dE/dr_e``, and its slope along a direction if the labels have one."""
-    if labels.hessian is None:
+    if labels.direction is None:
         return energy_gradient(model, kernel, arrays)
-    return gradient_slope(model, kernel, arrays, labels.hessian.direction)
+    return gradient_slope(model, kernel, arrays, labels.direction)
 
 
 def _summed(derivatives: tuple[Array, ...], arrays: Arrays, labels: Labels) -> Predictions:
     """Sum predictions of atoms and edges."""
     energies, gradient, *slope = derivatives
-    n_graphs = len(labels.energy)
+    n_graphs = len(labels.volume)
     energy = jnp.zeros(n_graphs, energies.dtype).at[arrays.node_graph].add(energies)
     virial = virial_from_gradient(gradient, arrays, n_graphs)
     stress = virial / labels.volume[:, None, None]
@@ -307,9 +275,8 @@ def loss_and_gradient(
             return (by_energies * energies(arrays.vectors)).sum()
         values, change = changed(arrays.vectors, by_others[0])
         total = (by_energies * values).sum() + change.sum()
-        if labels.hessian is not None and config.hessian:
-            direction = labels.hessian.direction
-            along = take(direction, arrays.senders) - take(direction, arrays.receivers)
+        if labels.direction is not None and config.hessian:
+            along = take(labels.direction, arrays.senders) - take(labels.direction, arrays.receivers)
             total += jax.jvp(lambda v: changed(v, along)[1].sum(), (arrays.vectors,), (by_others[1],))[1]
         return total
 

@@ -15,15 +15,15 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from nequix.core.spec import ModelSpec
 from nequix.data.batch import Batch, composition
+from nequix.data.label_table import ENERGIES, HESSIAN, LABELS
 from nequix.jax.convolution import Kernel
 from nequix.jax.ops import Array
 from nequix.jax.potential import Arrays
 from nequix.train.loss import (
-    AtomLabels,
-    HessianLabels,
     Labels,
     LossConfig,
     Predictions,
+    Target,
     counts,
     error_sums,
     loss_and_gradient,
@@ -232,46 +232,29 @@ def spread(
         energies: Whether energies of atoms are.
     """
 
-    def place(values: list[np.ndarray]) -> Array:
+    def place(values: Sequence[np.ndarray]) -> Array:
         stacked = np.stack(values)
         stacked = stacked.astype(dtype) if np.issubdtype(stacked.dtype, np.floating) else stacked
         return jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec(AXIS)), stacked)
 
     own = np.asarray(atom_energies, float)
-
-    def placed(each: Callable[[Batch], dict[str, np.ndarray]]) -> dict[str, Any]:
-        values = [each(batch) for batch in batches]
-        return {name: place([one[name] for one in values]) for name in values[0]}
-
-    arrays = Arrays(**placed(lambda batch: batch.layout.arrays()))
-    labels = Labels(**placed(lambda batch: _labels(batch, own)))
-    if hessian:
-        labels = labels._replace(hessian=HessianLabels(**placed(_hessian_labels)))
-    if energies:
-        labels = labels._replace(energies=AtomLabels(**placed(lambda batch: _atom_labels(batch, own))))
-    return arrays, labels
+    names = (*LABELS, *([ENERGIES] if energies else []), *([HESSIAN] if hessian else []))
+    packs = [(Arrays(**batch.layout.arrays()), _labels(batch, own, names)) for batch in batches]
+    return jax.tree.map(lambda *values: place(values), *packs)
 
 
-def _hessian_labels(batch: Batch) -> dict[str, np.ndarray]:
-    return {"direction": batch.direction, "product": batch.product, "weight": 1.0 * batch.product_mask}
-
-
-def _atom_labels(batch: Batch, atom_energies: Float[np.ndarray, " n_species"]) -> dict[str, np.ndarray]:
-    weight = batch.energy_weight[batch.layout.node_graph] * batch.energies_mask
-    return {"energy": batch.energies - atom_energies[batch.layout.species], "weight": weight}
-
-
-def _labels(batch: Batch, atom_energies: Float[np.ndarray, " n_species"]) -> dict[str, np.ndarray]:
-    return {
-        "energy": batch.energy - composition(batch, len(atom_energies)) @ atom_energies,
-        "forces": batch.forces,
-        "stress": batch.stress,
-        "volume": batch.volume,
-        "n_atoms": batch.n_atoms.astype(float),
-        "energy_weight": batch.energy_weight * batch.energy_mask,
-        "forces_weight": batch.forces_weight * batch.forces_mask,
-        "stress_weight": batch.stress_weight * batch.stress_mask,
-    }
+def _labels(batch: Batch, atom_energies: Float[np.ndarray, " n_species"], names: Sequence[str]) -> Labels:
+    """Take a batch's labels as NumPy arrays, energies less those of the atoms."""
+    targets = {}
+    for name in names:
+        values, mask, weight = batch.labels[name]
+        if name == "energy":
+            values = values - composition(batch, len(atom_energies)) @ atom_energies
+        elif name == ENERGIES:
+            values = values - atom_energies[batch.layout.species]
+        targets[name] = Target(values, weight * mask)
+    direction = batch.direction if HESSIAN in names else None
+    return Labels(targets, batch.volume, batch.n_atoms.astype(float), direction)
 
 
 def everywhere(mesh: Mesh, tree: Any) -> Any:

@@ -13,12 +13,13 @@ from jax.sharding import Mesh
 
 from nequix.core.errors import DataError
 from nequix.core.spec import ModelSpec
+from nequix.data.label_table import ENERGIES, LABELS
 from nequix.data.labels import tell_labels, tell_parts, tell_unread
 from nequix.data.loader import Loader
 from nequix.data.opening import open_source
 from nequix.data.sources import FEW, Source, split
 from nequix.data.stats import Statistics
-from nequix.data.structure import ENERGIES, LABELS, Structure
+from nequix.data.structure import Structure
 from nequix.train.config import TrainConfig
 from nequix.train.step import spread
 

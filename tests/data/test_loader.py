@@ -13,6 +13,7 @@ import pytest
 from nequix.core.errors import DataError, GraphError
 from nequix.data.batch import collate, graph_of
 from nequix.data.graph_cache import GraphCache
+from nequix.data.label_table import LABEL_TABLE, LABELS
 from nequix.data.loader import Loader
 from nequix.data.opening import open_source
 from nequix.data.packing import Budget
@@ -59,17 +60,18 @@ def test_batches_hold_graphs_and_labels(source):
             np.testing.assert_array_equal(
                 np.array(SPEC.atomic_numbers)[layout.species[atoms]], structure.numbers
             )
-            assert batch.energy_mask[index] == (structure.energy is not None)
-            assert batch.energy[index] == (structure.energy or 0.0)
-            assert batch.forces_mask[atoms].all() == (structure.forces is not None)
+            energy, forces, stress = (batch.labels[name] for name in LABELS)
+            assert energy.mask[index] == (structure.energy is not None)
+            assert energy.values[index] == (structure.energy or 0.0)
+            assert forces.mask[atoms].all() == (structure.forces is not None)
             np.testing.assert_array_equal(
-                batch.forces[atoms], 0.0 if structure.forces is None else structure.forces
+                forces.values[atoms], 0.0 if structure.forces is None else structure.forces
             )
-            assert batch.stress_mask[index] == (structure.stress is not None)
+            assert stress.mask[index] == (structure.stress is not None)
             np.testing.assert_array_equal(
-                batch.stress[index], 0.0 if structure.stress is None else structure.stress
+                stress.values[index], 0.0 if structure.stress is None else structure.stress
             )
-            weights = batch.energy_weight[index], batch.forces_weight[atoms][0], batch.stress_weight[index]
+            weights = energy.weight[index], forces.weight[atoms][0], stress.weight[index]
             assert weights == structure.weights
             assert batch.n_atoms[index] == len(structure.numbers)
             assert batch.volume[index] == pytest.approx(structure.volume)
@@ -88,10 +90,9 @@ def test_padding_is_masked_and_safe_to_divide_by(source):
         assert padding.any()
         assert (batch.volume[padding] == 1).all()
         assert (batch.n_atoms[padding] == 1).all()
-        for name in ("energy", "stress", "energy_mask", "stress_mask", "energy_weight", "stress_weight"):
-            assert not getattr(batch, name)[padding].any()
-        for name in ("forces", "forces_mask", "forces_weight"):
-            assert not getattr(batch, name)[~batch.node_mask].any()
+        for label in LABEL_TABLE:
+            for array in batch.labels[label.name]:
+                assert not array[~batch.node_mask if label.of_atoms else padding].any()
         shapes.add(tuple((name, a.shape, str(a.dtype)) for name, a in batch.arrays().items()))
     assert len(shapes) == 1
     assert batch.layout.vectors.shape[0] == loader.budget.n_tiles * TILE
@@ -112,8 +113,8 @@ def test_molecules_have_no_stress_to_learn(tmp_path):
     atoms.pbc = False
     loader = Loader(open_source(saved(tmp_path / "set.extxyz", [atoms])), SPEC, batch_size=1, epochs=1)
     ((batch,),) = list(loader)
-    assert batch.forces_mask[: len(atoms)].all()
-    assert not batch.stress_mask.any()
+    assert batch.labels["forces"].mask[: len(atoms)].all()
+    assert not batch.labels["stress"].mask.any()
     assert (batch.volume == 1).all()
 
 

@@ -33,19 +33,20 @@ def torch_loss(spec, parameters, batch, config):
     model.requires_grad_(True)
     arrays = potential.Arrays(**{name: torch.tensor(x) for name, x in batch.layout.arrays().items()})
     energies, gradient = potential.energy_gradient(model, select_torch_kernel("plain", "cpu"), arrays)
-    n_graphs = len(batch.energy)
+    n_graphs = len(batch.volume)
     energy = torch.zeros(n_graphs, dtype=torch.float64).index_add(0, arrays.node_graph.long(), energies)
     forces = potential.forces_from_gradient(gradient, arrays)
     virial = potential.virial_from_gradient(gradient, arrays, n_graphs)
     stress = virial / torch.tensor(batch.volume)[:, None, None]
-    known = {name: torch.tensor(getattr(batch, f"{name}_mask")) for name in ("energy", "forces", "stress")}
-    per_atom = (energy - torch.tensor(batch.energy)) / torch.tensor(batch.n_atoms)
-    of_atoms = (energies - torch.tensor(batch.energies))[torch.tensor(batch.energies_mask)].abs().mean()
+    known = {name: torch.tensor(label.mask) for name, label in batch.labels.items()}
+    given = {name: torch.tensor(label.values) for name, label in batch.labels.items()}
+    per_atom = (energy - given["energy"]) / torch.tensor(batch.n_atoms)
+    of_atoms = (energies - given["energies"])[known["energies"]].abs().mean()
     terms = (
         (config.energies or 0) * of_atoms,
         config.energy * per_atom[known["energy"]].abs().mean(),
-        config.forces * (forces - torch.tensor(batch.forces))[known["forces"]].norm(dim=1).mean(),
-        config.stress * (stress - torch.tensor(batch.stress))[known["stress"]].abs().mean(),
+        config.forces * (forces - given["forces"])[known["forces"]].norm(dim=1).mean(),
+        config.stress * (stress - given["stress"])[known["stress"]].abs().mean(),
     )
     return model, sum(terms)
 
@@ -57,7 +58,8 @@ def case(tmp_path_factory):
     source = open_source(config.data.train)
     spec = config.model.spec((29, 47, 79), 12.0, 0.7, -0.3)
     (batch,) = next(Loader(source, spec, batch_size=12, epochs=1))
-    for mask in (batch.energy_mask[: len(batch.names)], batch.energies_mask[batch.node_mask]):
+    masks = {name: label.mask for name, label in batch.labels.items()}
+    for mask in (masks["energy"][: len(batch.names)], masks["energies"][batch.node_mask]):
         assert mask.any()
         assert not mask.all()  # some labels are missing
     return config, spec, batch

@@ -88,7 +88,7 @@ def test_a_replayed_structure_weighs_as_much_as_another():
     each = [len(loader.sizes) / loader.steps_per_epoch for loader in (data, other)]
     assert each[1] / sum(each) == pytest.approx(0.75, abs=0.1)
     batches = next(data), next(other)
-    n = [sum(batch.energy_mask.sum() for batch in part) for part in batches]
+    n = [sum(batch.labels["energy"].mask.sum() for batch in part) for part in batches]
     data.restore({**data.state(), "position": 0})
     other.restore({**other.state(), "position": 0})
     _, metrics = run._step(run.state, *run._next()[1])

@@ -13,10 +13,11 @@ from nequix.calculator import NequixCalculator
 from nequix.core.errors import DataError, GraphError
 from nequix.data.batch import graph_of
 from nequix.data.label_keys import LabelKeys
+from nequix.data.label_table import LABELS
 from nequix.data.labels import tell_unread
 from nequix.data.opening import open_source
 from nequix.data.sources import Source
-from nequix.data.structure import LABELS, Structure, refuse_not_finite
+from nequix.data.structure import Structure, refuse_not_finite
 from nequix.evaluation.batches import MAX_ATOMS, evaluate_graphs
 from nequix.evaluation.digests import describe_paths
 from nequix.evaluation.errors.predictions import Predictions
