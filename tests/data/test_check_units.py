@@ -6,8 +6,8 @@ import pytest
 
 from nequix.data.check import check_source
 from nequix.data.check_units import UNITS, name_unit
+from nequix.data.label_table import LABELS
 from nequix.data.opening import open_source
-from nequix.data.structure import LABELS
 from tests.data.planted import Listed, in_unit, in_vasp_order
 from tests.data.sets import saved, strained_copper
 from tests.data.test_check import Reference
