@@ -239,12 +239,13 @@ def spread(
 
     own = np.asarray(atom_energies, float)
     names = (*LABELS, *([ENERGIES] if energies else []), *([HESSIAN] if hessian else []))
-    packs = [(Arrays(**batch.layout.arrays()), _labels(batch, own, names)) for batch in batches]
+    packs = [_pack(batch, own, names) for batch in batches]
     return jax.tree.map(lambda *values: place(values), *packs)
 
 
-def _labels(batch: Batch, atom_energies: Float[np.ndarray, " n_species"], names: Sequence[str]) -> Labels:
-    """Take a batch's labels as NumPy arrays, energies less those of the atoms."""
+def _pack(batch: Batch, atom_energies: Float[np.ndarray, " n_species"], names: Sequence[str]) -> Packs:
+    """Take a batch as NumPy arrays, energies less those of the atoms."""
+    arrays: dict[str, Any] = batch.layout.arrays()
     targets = {}
     for name in names:
         values, mask, weight = batch.labels[name]
@@ -252,9 +253,11 @@ def _labels(batch: Batch, atom_energies: Float[np.ndarray, " n_species"], names:
             values = values - composition(batch, len(atom_energies)) @ atom_energies
         elif name == ENERGIES:
             values = values - atom_energies[batch.layout.species]
-        targets[name] = Target(values, weight * mask)
-    direction = batch.direction if HESSIAN in names else None
-    return Labels(targets, batch.volume, batch.n_atoms.astype(float), direction)
+        target: Any = {"values": values, "weight": weight * mask}
+        targets[name] = Target(**target)
+    others: dict[str, Any] = {"volume": batch.volume, "n_atoms": batch.n_atoms.astype(float)}
+    others["direction"] = batch.direction if HESSIAN in names else None
+    return Arrays(**arrays), Labels(targets, **others)
 
 
 def everywhere(mesh: Mesh, tree: Any) -> Any:
