@@ -278,7 +278,7 @@ def test_conductivities(tmp_path, column, value):
         read(**{column: value})
 
 
-@pytest.mark.parametrize("value", [np.inf, True, "soft", [1.0, 2.0]])
+@pytest.mark.parametrize("value", [np.inf, True, "soft", [1.0, 2.0], '_JSON {"a": 1}'])
 def test_moduli(tmp_path, value):
     atoms = bulk("Cu")
     atoms.info.update(mp_id="mp-1", bulk_modulus_vrh=140.0, shear_modulus_vrh=50.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,9 +170,9 @@ def read_elastic(path: Path) -> dict[str, Atoms]:
             raise DataError(f"{path}: frame {index} has no {', '.join(missing)}")
         check_atoms(atoms, f"{path}: frame {index}")
         for name in needed[1:]:
-            value = np.asarray(atoms.info[name])
-            if value.dtype.kind not in "iuf" or value.ndim or not np.isfinite(value):
-                raise DataError(f"{path}: frame {index}: {name} = {value!s:.60}, expected a finite number")
+            value = atoms.info[name]
+            if isinstance(value, bool) or not isinstance(value, Real) or not np.isfinite(float(value)):
+                raise DataError(f"{path}: frame {index}: {name} = {value!r:.60}, expected a finite number")
         if str(atoms.info["mp_id"]) in found:
             raise DataError(f"{path}: two structures are called {atoms.info['mp_id']!s:.60}; leave one out")
         found[str(atoms.info["mp_id"])] = atoms
