@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from nequix.core.errors import (
         BackendUnavailable,
         DataError,
+        FetchError,
+        FileError,
         GraphError,
         NequixError,
         ResourceError,
@@ -54,6 +56,8 @@ __all__ = [
     "Errors",
     "Evaluation",
     "Execution",
+    "FetchError",
+    "FileError",
     "FineTuned",
     "Graph",
     "GraphError",
@@ -98,6 +102,8 @@ _HOMES = {
     "nequix.core.errors": (
         "BackendUnavailable",
         "DataError",
+        "FetchError",
+        "FileError",
         "GraphError",
         "NequixError",
         "ResourceError",

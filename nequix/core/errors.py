@@ -51,6 +51,30 @@ class DataError(NequixError, ValueError):
     """
 
 
+class FileError(DataError, WeightsError):
+    """A file or folder that cannot be created, written or read: a full disk, missing permissions.
+
+    It is a :class:`DataError` and a :class:`WeightsError`, because such failures used to raise either.
+
+    Example:
+        >>> import nequix
+        >>> issubclass(nequix.FileError, nequix.DataError)
+        True
+    """
+
+
+class FetchError(DataError, WeightsError):
+    """A download that failed: an unreachable server, a broken connection, a timeout.
+
+    It is a :class:`DataError` and a :class:`WeightsError`, because such failures used to raise either.
+
+    Example:
+        >>> import nequix
+        >>> issubclass(nequix.FetchError, nequix.WeightsError)
+        True
+    """
+
+
 class BackendUnavailable(NequixError, ImportError):
     """A backend, kernel or device that is not there; the message holds the install line.
 

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from nequix.core.errors import DataError, WeightsError
+from nequix.core.errors import DataError, FileError, WeightsError
 from nequix.data.databases import DatabaseSource, connect
 from nequix.data.label_keys import LabelKeys
 from nequix.data.label_table import LABELS
@@ -80,7 +80,7 @@ def convert(
     except Busy:
         raise DataError(f"{folder}: another process converts into this folder; wait for its end") from None
     except (OSError, NoLocks, WeightsError) as error:
-        raise DataError(
+        raise FileError(
             f"{folder}: cannot be written ({error}); free disk space or choose another folder"
         ) from error
 
@@ -210,7 +210,7 @@ def _write_shard(path: Path, shard: Sequence[Structure]) -> None:
         except OSError:
             raise
         except Exception as error:  # LMDB's errors are not OSErrors, whatever their cause
-            raise DataError(f"{path}: cannot be written ({error}); free disk space") from error
+            raise FileError(f"{path}: cannot be written ({error}); free disk space") from error
         with open(temporary, "rb") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, path)

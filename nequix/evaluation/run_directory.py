@@ -167,7 +167,7 @@ class RunDirectory:
             seconds: Time it took, s.
 
         Raises:
-            WeightsError: If the disk is full or the folder is write-protected.
+            FileError: If the disk is full or the folder is write-protected.
         """
         path = self.path(item)
         if outcome.arrays:

@@ -13,7 +13,7 @@ from io import BufferedIOBase
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from nequix.core.errors import WeightsError
+from nequix.core.errors import FetchError, WeightsError
 from nequix.io.deadline import Deadline
 from nequix.io.files import open_regular
 from nequix.io.progress import progress_bar
@@ -52,7 +52,8 @@ def download(url: str, size: int, sha256: str) -> bytes:
         sha256: Its digest.
 
     Raises:
-        WeightsError: If the origin cannot be reached, the connection breaks, or the content differs.
+        FetchError: If the origin cannot be reached or the connection breaks.
+        WeightsError: If the content differs.
     """
     where = origin(url)
     file = url.rsplit("/", 1)[1]
@@ -68,7 +69,7 @@ def download(url: str, size: int, sha256: str) -> bytes:
         if not mirror or ("://" in mirror and not mirror.startswith("file:")):
             raise
         # The name is known, so it is the mirror that lacks the file.
-        raise WeightsError(
+        raise FetchError(
             f"{str(error).rpartition('; ')[0]} in the mirror NEQUIX_MIRROR={mirror}; put {file} there, unset "
             "NEQUIX_MIRROR to download it, or give the path of a local weight file"
         ) from error
@@ -76,9 +77,9 @@ def download(url: str, size: int, sha256: str) -> bytes:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
         remedy = _REMEDY.format(file=file)
-        raise WeightsError(f"{where}: cannot be downloaded ({error}); {remedy}") from None
+        raise FetchError(f"{where}: cannot be downloaded ({error}); {remedy}") from None
     if len(data) < size:
-        raise WeightsError(
+        raise FetchError(
             f"{where}: broke off after {len(data)} of {size} bytes; try again, or {_REMEDY.format(file=file)}"
         )
     digest = hashlib.sha256(data).hexdigest()

@@ -12,7 +12,7 @@ from http.client import HTTPException
 from io import BufferedIOBase
 from pathlib import Path
 
-from nequix.core.errors import DataError, WeightsError
+from nequix.core.errors import DataError, FetchError, FileError, WeightsError
 from nequix.io.deadline import Deadline
 from nequix.io.download import open_origin
 from nequix.io.locks import Busy, NoLocks, lock
@@ -28,7 +28,7 @@ _CHUNK = 1 << 20
 _ABSENT = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 
 
-class MissingFile(DataError):
+class MissingFile(FetchError):
     """An origin that does not have the file; another one may."""
 
 
@@ -58,7 +58,7 @@ def fetch(origin: str, target: Path, digest: str) -> bool:
     except Busy:
         raise DataError(f"{target}: another process is fetching it; wait until it is done") from None
     except (OSError, NoLocks) as error:
-        raise DataError(f"{target}: cannot be written ({error}); choose another folder") from None
+        raise FileError(f"{target}: cannot be written ({error}); choose another folder") from None
 
 
 def fetch_first(origins: Sequence[str], target: Path, digest: str) -> bool:
@@ -152,7 +152,7 @@ def _open(origin: str, start: int, deadline: Deadline) -> Iterator[tuple[Buffere
         raise MissingFile(f"{origin}: no such file, or not one that can be read; check the mirror") from None
     except (OSError, HTTPException, ValueError) as error:
         absent = isinstance(error, urllib.error.HTTPError) and error.code in _ABSENT
-        raise (MissingFile if absent else DataError)(
+        raise (MissingFile if absent else FetchError)(
             f"{origin}: cannot be fetched ({error}); try again, or give a mirror: --mirror or NEQUIX_MIRROR"
         ) from None
     with opened[0]:
@@ -171,8 +171,8 @@ def _chunks(origin: str, stream: BufferedIOBase, deadline: Deadline) -> Iterator
         yield chunk
 
 
-def _broken_off(origin: str, how: str) -> DataError:
-    return DataError(f"{origin}: the connection broke {how}; rerun the same command to resume")
+def _broken_off(origin: str, how: str) -> FetchError:
+    return FetchError(f"{origin}: the connection broke {how}; rerun the same command to resume")
 
 
 def _too_large(origin: str) -> DataError:

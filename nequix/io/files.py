@@ -12,7 +12,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
-from nequix.core.errors import DataError, WeightsError
+from nequix.core.errors import FileError, WeightsError
 
 TEMPORARY = ".nequix-*.tmp"
 """Pattern of the names of temporary files; the next writer removes those that a killed process left."""
@@ -73,12 +73,12 @@ def make_folder(path: str | os.PathLike[str]) -> None:
         path: The folder.
 
     Raises:
-        DataError: If it cannot be created, e.g. because a file has its name.
+        FileError: If it cannot be created, e.g. because a file has its name.
     """
     try:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{path}: cannot be created as a folder ({error}); choose another name") from None
+        raise FileError(f"{path}: cannot be created as a folder ({error}); choose another name") from None
 
 
 @contextlib.contextmanager
@@ -155,7 +155,7 @@ def write_atomic(path: str | os.PathLike[str], chunks: Iterable[bytes]) -> None:
         chunks: Its bytes.
 
     Raises:
-        WeightsError: If the disk is full or the folder is missing or write-protected; nothing is left behind.
+        FileError: If the disk is full or the folder is missing or write-protected; nothing is left behind.
     """
     target = Path(path)
     try:
@@ -167,7 +167,7 @@ def write_atomic(path: str | os.PathLike[str], chunks: Iterable[bytes]) -> None:
                 handle.close()
             os.replace(temporary, target)
     except OSError as error:
-        raise WeightsError(
+        raise FileError(
             f"{path}: cannot be written ({error.strerror or error}); free disk space or choose another folder"
         ) from error
 
@@ -179,10 +179,11 @@ def digest_file(path: str | os.PathLike[str]) -> str:
         path: The file.
 
     Raises:
-        WeightsError: If it cannot be read.
+        FileError: If it cannot be read.
+        WeightsError: If it is missing or not a regular file.
     """
     with open_regular(path) as handle:
         try:
             return hashlib.file_digest(handle, "sha256").hexdigest()
         except OSError as error:
-            raise WeightsError(f"{path}: cannot be read ({error}); copy the file again") from None
+            raise FileError(f"{path}: cannot be read ({error}); copy the file again") from None

@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from nequix.core.errors import DataError
+from nequix.core.errors import FileError
 from nequix.io.files import write_atomic
 
 COLUMNS: tuple[str, ...] = ("step", "loss", "energy", "forces", "stress", "gradient_norm", "rate", "seconds")
@@ -52,13 +52,13 @@ class History:
             values: Values of some columns.
 
         Raises:
-            DataError: If it cannot be written.
+            FileError: If it cannot be written.
         """
         try:
             with open(self.path, "a", newline="") as handle:
                 csv.DictWriter(handle, COLUMNS).writerow({"step": step, **values})
         except OSError as error:
-            raise DataError(
+            raise FileError(
                 f"{self.path}: cannot be written ({error.strerror or error}); free disk space, then give the "
                 "same command: it resumes from the last checkpoint"
             ) from error

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from nequix.assess.thresholds import PROTOCOL, Thresholds
-from nequix.core.errors import DataError
+from nequix.core.errors import DataError, FileError
 
 
 def test_thresholds_are_recorded_once(tmp_path):
@@ -38,5 +38,5 @@ def test_fine_tuning_does_not_aim_above_what_is_good_enough_without():
 @pytest.mark.parametrize("name", ["file", "file/page"])
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path, name):
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="cannot be created as a folder"):
+    with pytest.raises(FileError, match="cannot be created as a folder"):
         Thresholds().record(tmp_path / name)

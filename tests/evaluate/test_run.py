@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nequix.core.errors import DataError
+from nequix.core.errors import DataError, FileError
 from nequix.evaluation.run import run_items
 from nequix.evaluation.run_directory import RunDirectory
 from nequix.evaluation.task import Engine, ItemResult
@@ -234,7 +234,7 @@ def test_a_folder_keeps_to_one_run(tmp_path, engine):
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path, name):
     (tmp_path / "file").touch()
     with (
-        pytest.raises(DataError, match="cannot be created as a folder"),
+        pytest.raises(FileError, match="cannot be created as a folder"),
         RunDirectory(tmp_path / name).begin({}),
     ):
         pass

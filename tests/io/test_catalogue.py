@@ -10,7 +10,7 @@ from pathlib import Path
 import filelock
 import pytest
 
-from nequix.core.errors import WeightsError
+from nequix.core.errors import FetchError, FileError, WeightsError
 from nequix.io import cache, catalogue, download, locks
 from nequix.io.weights import digest_file, read_weights, write_weights
 from tests.graphs.gallery import PARAMETERS, PROVENANCE, SPEC, good, published
@@ -130,7 +130,7 @@ def test_a_damaged_entry_is_made_again(origin, damage):
         path.write_bytes({"flip": flipped, "cut": content[:-9], "empty": b""}[damage])
     if damage == "folder":
         path.mkdir()
-        with pytest.raises(WeightsError, match="cannot be written"):
+        with pytest.raises(FileError, match="cannot be written"):
             catalogue.load_weights("small")
         path.rmdir()
     assert cache.cached(catalogue.ENTRIES["small"]) is None
@@ -174,7 +174,7 @@ def test_a_silent_origin_times_out(origin, monkeypatch):
 
 def test_a_slow_origin_meets_the_deadline(origin, monkeypatch):
     monkeypatch.setattr(download, "DEADLINE", -1.0)
-    with pytest.raises(WeightsError, match=r"cannot be downloaded .* bytes after"):
+    with pytest.raises(FetchError, match=r"cannot be downloaded .* bytes after"):
         catalogue.load_weights("small")
 
 

@@ -12,7 +12,7 @@ import filelock
 import numpy as np
 import pytest
 
-from nequix.core.errors import DataError
+from nequix.core.errors import DataError, FetchError, FileError
 from nequix.io.fetch import fetch
 
 ROOT = Path(__file__).parents[2]
@@ -185,11 +185,11 @@ def test_a_folder_and_a_file_address_are_origins(tmp_path, target):
 
 def test_what_cannot_be_reached_is_reported(server, target):
     server.behaviour = "missing"
-    with pytest.raises(DataError, match=r"cannot be fetched .*404.*--mirror"):
+    with pytest.raises(FetchError, match=r"cannot be fetched .*404.*--mirror"):
         fetch(server.url, target, DIGEST)
-    with pytest.raises(DataError, match="cannot be fetched"):
+    with pytest.raises(FetchError, match="cannot be fetched"):
         fetch("http://127.0.0.1:9/nothing", target, DIGEST)
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(FileError, match="cannot be written"):
         fetch(server.url, Path(os.devnull) / "data.bin", DIGEST)
 
 

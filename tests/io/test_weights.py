@@ -12,7 +12,7 @@ import safetensors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nequix.core.errors import WeightsError
+from nequix.core.errors import FileError, WeightsError
 from nequix.core.parameters import manifest
 from nequix.io.weights import Provenance, digest_file, read_weights, write_weights
 from tests.graphs.gallery import PARAMETERS, PROVENANCE, SPEC, Case, good, weight_cases
@@ -256,6 +256,6 @@ def test_a_limit_on_file_size_leaves_nothing_behind(path):
 @pytest.mark.parametrize("target", ["absent/model.safetensors", "folder", "x" * 300])
 def test_writing_to_an_impossible_place_says_so(tmp_path, target):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(WeightsError, match="cannot be written"):
+    with pytest.raises(FileError, match="cannot be written"):
         write_weights(tmp_path / target, SPEC, PARAMETERS, PROVENANCE)
     assert [path.name for path in tmp_path.rglob("*")] == ["folder"]

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 import pytest
 from filelock import FileLock
 
-from nequix.core.errors import DataError
+from nequix.core.errors import DataError, FileError
 from nequix.io import locks
 from nequix.train.config import read_config
 from nequix.train.folder import CONFIG, LOCK, MODEL, Folder
@@ -52,7 +52,7 @@ def test_opening_a_folder_changes_nothing_in_it(config, tmp_path):
 
 def test_a_file_in_the_folder_s_place_is_refused(config, tmp_path):
     (tmp_path / "run").write_text("mine")
-    with pytest.raises(DataError, match=r"run: cannot be created as a folder .*; choose another name"):
+    with pytest.raises(FileError, match=r"run: cannot be created as a folder .*; choose another name"):
         Run(config, tmp_path / "run")
     assert (tmp_path / "run").read_text() == "mine"
 

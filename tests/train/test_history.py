@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nequix.core.errors import DataError
+from nequix.core.errors import FileError
 from nequix.train.history import History
 
 
@@ -35,5 +35,5 @@ def test_a_full_disk_is_named(tmp_path):
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
     (tmp_path / "history.csv").symlink_to("/dev/full")
-    with pytest.raises(DataError, match=r"history\.csv: cannot be written \(No space left"):
+    with pytest.raises(FileError, match=r"history\.csv: cannot be written \(No space left"):
         History(tmp_path / "history.csv").add(1, {"loss": 1.0})
