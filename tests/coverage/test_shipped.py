@@ -123,5 +123,5 @@ def test_another_file_in_its_place_is_refused(monkeypatch, tmp_path):
     content[-1] ^= 1
     path.write_bytes(content)
     monkeypatch.setattr(sidecar, "place_bundled", lambda *_: path)
-    with pytest.raises(WeightsError, match=r"digest is .* reinstall nequix"):
+    with pytest.raises(WeightsError, match=r"has the digest .* reinstall nequix"):
         read_shipped("nequix-mp-1")
