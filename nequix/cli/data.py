@@ -13,7 +13,7 @@ from nequix.cli.label_options import EnergyKey, ForcesKey, StressKey, VirialKey
 from nequix.cli.options import Backend, BackendOption
 from nequix.core.errors import DataError
 from nequix.core.suggest import did_you_mean
-from nequix.io import checked, strict_json
+from nequix.io import strict_json
 from nequix.io.interrupts import on_interrupt
 from nequix.io.limits import MAX_SETTINGS
 from nequix.io.progress import progress_bar
@@ -220,6 +220,8 @@ def _placeholders(found: Statistics) -> list[str]:
 
 def _read_energies(path: Path) -> dict[int, float]:
     from ase.data import atomic_numbers
+
+    from nequix.io import checked
 
     try:
         given = strict_json.read_object(path, MAX_SETTINGS)
