@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nequix.core.parameters import cast_parameters
+from nequix.core.spec import ModelSpec
 from nequix.graphs.tiling import TiledGraph
 from nequix.io.weights import Weights
 from nequix.isolation import Isolation
@@ -54,12 +55,12 @@ class EnginePotential(Potential):
     ) -> None:
         parameters = cast_parameters(weights.parameters, dtype)
         self.dtype = dtype
-        self.spec = weights.spec
-        self.device = self._find_device(device)
+        self.spec: ModelSpec = weights.spec
+        self.device: Any = self._find_device(device)
         self._prepare()
         with self._precision():
             self.model = self._make_model(parameters)
-        self.kernel = self._table.bound(kernel, self.platform, weights, dtype, threads)
+        self.kernel: Any = self._table.bound(kernel, self.platform, weights, dtype, threads)
 
     @staticmethod
     @abstractmethod

@@ -21,7 +21,8 @@ class Isolation(ABC):
     """
 
     def __init__(self) -> None:
-        self.ran_before_fork = self._running = False
+        self.ran_before_fork: bool = False
+        self._running = False
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(before=self._look_before_fork, after_in_child=self._remember_running)
 

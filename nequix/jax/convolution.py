@@ -58,6 +58,8 @@ class Edges(NamedTuple):
 class Kernel(BaseKernel):
     """Computes messages and their sum; kernels are interchangeable, equal up to rounding."""
 
+    n_calls: int
+
     def convolve(
         self,
         plan: LayerPlan,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -53,5 +53,5 @@ def _current(name: str) -> Any:
     return getattr(value, "value", value)  # some are enumerations
 
 
-isolated = _Isolation()
-check_fork = isolated.check_fork
+isolated: _Isolation = _Isolation()
+check_fork: Callable[[str], None] = isolated.check_fork

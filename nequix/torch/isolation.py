@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -65,5 +65,5 @@ def _full_precision() -> Iterator[None]:
             backend.fp32_precision = wanted
 
 
-isolated = _Isolation()
-check_fork = isolated.check_fork
+isolated: _Isolation = _Isolation()
+check_fork: Callable[[str], None] = isolated.check_fork
