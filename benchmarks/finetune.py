@@ -32,6 +32,7 @@ from nequix.data.sources import Source, Subset
 from nequix.data.structure import to_atoms
 from nequix.finetune.config import configure
 from nequix.finetune.modes import MODES, trained_names
+from nequix.finetune.opening import open_fine_tuning
 from nequix.finetune.refit import baseline, least_change
 from nequix.finetune.run import FineTuning
 from nequix.io.catalogue import load_weights
@@ -189,7 +190,7 @@ def fine_tune(parent: Weights, mode: str, data: Path, options: argparse.Namespac
         optimizer=dataclasses.replace(config.optimizer, **changes),
         run=dataclasses.replace(config.run, epochs=epochs, validate_every=max(1, epochs // 8), patience=None),
     )
-    tuning = FineTuning(config, parent, options.work / data.stem / mode)
+    tuning = open_fine_tuning(config, parent, options.work / data.stem / mode)
     print(tuning.describe(), flush=True)
     tuning.train()
     return tuning

@@ -27,6 +27,7 @@ from nequix.evaluation.phonons.data import find_references, read_reference
 from nequix.evaluation.phonons.harmonic import by_displacements, commensurate_frequencies, prepare
 from nequix.evaluation.phonons.task import unit_cell
 from nequix.finetune.config import PhononsConfig, configure
+from nequix.finetune.opening import open_fine_tuning
 from nequix.finetune.phonons import force_constants
 from nequix.finetune.run import FineTuning
 from nequix.io.catalogue import load_weights
@@ -176,7 +177,7 @@ def fine_tune(
         ),
         log=dataclasses.replace(config.log, figures=False),
     )
-    tuning = FineTuning(config, parent, options.work / name)
+    tuning = open_fine_tuning(config, parent, options.work / name)
     print(tuning.describe(), flush=True)
     tuning.train(lambda step, n, values: step % 10 or print(step, n, values, flush=True))
     return tuning

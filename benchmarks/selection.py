@@ -36,7 +36,7 @@ from nequix.data.sources import Subset
 from nequix.data.structure import Structure, to_atoms
 from nequix.evaluation.batches import evaluate_graphs
 from nequix.finetune.config import ReplayConfig, configure
-from nequix.finetune.run import FineTuning
+from nequix.finetune.opening import open_fine_tuning
 from nequix.io.catalogue import load_weights
 from nequix.io.files import write_atomic
 from nequix.io.weights import Weights, read_weights
@@ -126,7 +126,7 @@ def fine_tune(
         optimizer=dataclasses.replace(config.optimizer, warmup_epochs=n_steps / 10 / per_epoch),
         run=dataclasses.replace(config.run, epochs=epochs, validate_every=max(1, epochs // 8), patience=None),
     )
-    tuning = FineTuning(config, parent, folder / "run")
+    tuning = open_fine_tuning(config, parent, folder / "run")
     if not tuning.train():
         raise SystemExit("stopped; the same command resumes")
     return read_weights(tuning.folder / MODEL)

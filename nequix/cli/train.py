@@ -39,12 +39,12 @@ def train(
     """Train a model. Rerun the same command to resume."""
     with needs_extra("train", "training"):
         from nequix.train.config import read_config
-        from nequix.train.loop import Run
+        from nequix.train.opening import open_run
         from nequix.train.processes import join_processes
 
     join_processes()
     read = read_config(config)
-    follow(lambda progress: Run(read, output, progress), dry_run)
+    follow(lambda progress: open_run(read, output, progress), dry_run)
 
 
 class Pace:

@@ -29,12 +29,16 @@ class Folder:
         path: The folder.
         config: The configuration of the run.
 
+    Attributes:
+        path: The folder.
+        text: The configuration as it is noted in the folder.
+
     Raises:
         DataError: If it cannot be created, or contains a run with another configuration.
     """
 
     def __init__(self, path: Path, config: TrainConfig) -> None:
-        self._path = path
+        self.path = path
         self.text: str = to_json(config)
         self._made = [folder for folder in (path, *path.parents) if not folder.exists()]
         make_folder(path)
@@ -60,7 +64,7 @@ class Folder:
         """
         if not self._made or jax.process_count() > 1:
             return
-        for file in self._path.glob("*.npz"):
+        for file in self.path.glob("*.npz"):
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # something else is there
             for folder in self._made:
@@ -68,7 +72,7 @@ class Folder:
 
     def checkpoints(self) -> list[Path]:
         """List the checkpoints, the newest last."""
-        return sorted((self._path / "checkpoints").glob("step-*.safetensors"))
+        return sorted((self.path / "checkpoints").glob("step-*.safetensors"))
 
     def seen(self) -> list[Path]:
         """List the checkpoints; those that appear later, without another call, belong to another process."""
@@ -77,7 +81,7 @@ class Folder:
 
     def note(self) -> None:
         """Record the configuration in the folder, before any checkpoint."""
-        path = self._path / CONFIG
+        path = self.path / CONFIG
         if not path.exists() or path.read_text() != self.text:
             write_atomic(path, [self.text.encode()])
 
@@ -97,7 +101,7 @@ class Folder:
                     self._lock(stack)
                     if self.checkpoints() != self._seen:
                         raise DataError(
-                            f"{self._path}: another process has trained in this folder in the meantime; give "
+                            f"{self.path}: another process has trained in this folder in the meantime; give "
                             "the "
                             "same command again: it resumes from the last checkpoint"
                         )
@@ -105,26 +109,26 @@ class Folder:
                 except NequixError as error:
                     failure = error
             if anywhere(failure is not None):
-                raise failure or DataError(f"{self._path}: cannot be trained in; see the output of process 0")
+                raise failure or DataError(f"{self.path}: cannot be trained in; see the output of process 0")
             yield
 
     def _lock(self, stack: contextlib.ExitStack) -> None:
         try:
             # Wait a second, because a process that only checks has the lock for a moment.
-            stack.enter_context(lock(self._path / LOCK, timeout=1))
+            stack.enter_context(lock(self.path / LOCK, timeout=1))
         except Busy:
             raise DataError(
-                f"{self._path}: another process trains in this folder; wait until it ends, or choose another "
+                f"{self.path}: another process trains in this folder; wait until it ends, or choose another "
                 " "
                 "folder"
             ) from None
         except NoLocks as error:  # some file systems have no locks
             warnings.warn(
-                f"{self._path}: cannot be locked ({error}); make sure that no other process trains in it",
+                f"{self.path}: cannot be locked ({error}); make sure that no other process trains in it",
                 RuntimeWarning,
                 stacklevel=2,
             )
 
     def _locked(self) -> bool:
         """Return whether a process trains in the folder; only the first process checks."""
-        return jax.process_index() == 0 and is_locked(self._path / LOCK)
+        return jax.process_index() == 0 and is_locked(self.path / LOCK)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -15,42 +14,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nequix.core.errors import DataError, NequixError
-from nequix.core.parameters import count, initialise
-from nequix.core.spec import ModelSpec
+from nequix.core.parameters import count
 from nequix.data.labels import tell_labels, tell_parts
 from nequix.data.loader import Loader
-from nequix.data.sources import Source
-from nequix.data.stats import Statistics
 from nequix.graphs.tiling import TILE
-from nequix.io import checked
 from nequix.io.interrupts import compiling, stop_signals
 from nequix.io.weights import Provenance, read_weights, write_weights
-from nequix.jax.kernels import select_kernel
-from nequix.train.checkpoint import load_newest, save_checkpoint
+from nequix.train.checkpoint import save_checkpoint
 from nequix.train.config import TrainConfig
 from nequix.train.divergence import DivergenceMonitor
 from nequix.train.estimate import describe_cost, time_steps
-from nequix.train.evaluation import Evaluation
 from nequix.train.figures import draw
 from nequix.train.folder import MODEL, Folder
 from nequix.train.history import History
-from nequix.train.optimizer import make_optimizer, schedule
-from nequix.train.processes import anywhere, losses_named, same_everywhere
-from nequix.train.statistics_cache import measured, measured_valid
-from nequix.train.step import COUNTED, State, everywhere, initial_state, make_mesh, make_step
-from nequix.train.streams import (
-    Other,
-    describe_validation,
-    loading,
-    name_absent,
-    open_sources,
-    own_packs,
-    refuse_no_atom_energies,
-    refuse_unknown,
-    refuse_unlabelled,
-    take,
-)
+from nequix.train.processes import anywhere, losses_named
+from nequix.train.run_parts import Program, Progress, RunData, precision
+from nequix.train.step import COUNTED, everywhere
+from nequix.train.streams import loading, take
 from nequix.train.trackers import Tracker, close_all, open_trackers
 
 BEST = "best.safetensors"
@@ -60,170 +40,47 @@ Report = Callable[[int, int, dict[str, float]], None]
 
 
 class Run:
-    """A training run in a folder; opened again with the same configuration, it resumes.
+    """A training run in a folder, as :func:`nequix.train.opening.open_run` opens it.
 
     Args:
         config: The configuration.
-        folder: The run directory.
-        progress: Called with the number of structures that were read since, while sizes are measured.
+        own: The run directory, with its lock.
+        data: The data, and the model that is trained.
+        program: The functions that run on the devices.
+        progress: How far the run is.
 
     Attributes:
-        spec: Specification of the model.
-        statistics: Statistics of the training data.
-        loader: Loader of the training data.
-        others: Additional training data of every step, read in step with ``loader``.
-        valid: Loader of the validation data, if there are any.
-        valid_hessians: Loader of validation data with products of the Hessian, if there are any.
-        state: The state that a step updates.
-
-    Raises:
-        DataError: If the data or a checkpoint cannot be used, or the folder belongs to another configuration.
+        folder: The run directory.
+        spec: The model that is trained.
+        statistics: Of the training data.
+        loader: Of the training data.
+        others: More training data of every step, taken in step with ``loader``.
+        valid: Of the validation data, if there are any.
+        valid_hessians: Of validation data with products of the Hessian, if there are any.
+        n_steps: Number of steps of the whole run.
+        state: What a step changes.
+        best: The smallest loss of a validation so far.
+        waited: Validations since then.
     """
 
     def __init__(
-        self, config: TrainConfig, folder: Path, progress: Callable[[int], None] | None = None
+        self, config: TrainConfig, own: Folder, data: RunData, program: Program, progress: Progress
     ) -> None:
-        self.config, self.folder = config, folder
-        self._own = Folder(folder, config)
-        try:
-            with self._precision():
-                self._begin(progress)
-        except NequixError:
-            self._own.discard()
-            raise
-
-    def _begin(self, progress: Callable[[int], None] | None) -> None:
-        """Compute data statistics, create the initial state, and resume from a checkpoint if there is one."""
-        config, folder = self.config, self.folder
-        train, valid = self._sources()
-        len(train)  # a stream, which has no length, is rejected before it is read
-        begun = bool(self._own.checkpoints())
-        self.statistics, sizes = measured(train, config, folder, begun=begun, progress=progress)
-        self.digests = {"training": self.statistics.digest}
-        self._refuse_unlabelled(train, self.statistics)
-        refuse_no_atom_energies(train, self.statistics, config, "training", every=True)
-        self.spec = self._specify()
-        self._refuse_unknown(train, self.statistics)
-        self.mesh = make_mesh()
-        run = config.run
-        per_pack = max(1, round(config.data.batch_size / run.packs))
-        shared: dict[str, Any] = {"seed": run.seed, "shards": run.packs, "mine": own_packs(run.packs)}
-        shared |= {"batch_size": per_pack, "n_workers": config.data.workers}
-        memory = config.data.memory
-        self.loader = Loader(train, self.spec, sizes=sizes, epochs=run.epochs, memory=memory, **shared)
-        self.valid, self._validation = None, "validation: none; the result is that of the last step"
-        if valid is not None:
-            found, sizes = measured_valid(valid, config, folder, begun=begun, progress=progress)
-            self.digests["validation"] = found.digest
-            self._refuse_unknown(valid, found)
-            named = config.data.valid is not None  # a split-off part may have none by chance
-            refuse_unlabelled(valid, found.labels, config, "validation", every=False, named=named)
-            self._validation = describe_validation(valid, found, config)
-            refuse_no_atom_energies(valid, found, config, "validation", every=False)
-            self.valid = Loader(valid, self.spec, sizes=sizes, epochs=1, shuffle=False, **shared)
-        self.n_steps = run.epochs * self.loader.steps_per_epoch
-        self.valid_hessians: Loader | None = None
-        self._prepare()
-        self._restore()
-        self.others = self._others(shared)
-        for other in self.others:
-            other.loader.restore({**other.loader.state(), "position": self.loader.position})
-        self._refuse_changed()
-
-    def _refuse_changed(self) -> None:
-        """Reject data that differ from the checkpoint's: its statistics may not be available."""
-        for name, digest in self._saved_digests.items():
-            if digest and self.digests.get(name, digest) not in ("", digest):
-                raise DataError(
-                    f"{self.folder}: the structures for {name} or their labels have changed since the run "
-                    "began; put the old data back, or choose another folder"
-                )
-
-    def _others(self, shared: dict[str, Any]) -> list[Other]:
-        """Open more training data.
-
-        Args:
-            shared: Arguments of their loaders.
-        """
-        return []
-
-    def _sources(self) -> tuple[Source, Source | None]:
-        """Open the data for training and for validation."""
-        return open_sources(self.config)
-
-    def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        """Allow float64 in the context, if the run uses float64, without a global setting."""
-        return jax.enable_x64(self.config.run.dtype == "float64")
-
-    def _specify(self) -> ModelSpec:
-        """Return the specification of the model that is trained."""
-        model, data = self.config.model, self.statistics
-        if data.avg_n_neighbors == 0:
-            raise DataError(
-                f"no atom of the {data.n_structures} structures for training has a neighbour within "
-                f"model.cutoff = {model.cutoff:g} A; give a larger one, or positions and cells in A"
-            )
-        if (doubt := data.doubt()) is not None:
-            warnings.warn(doubt, RuntimeWarning, stacklevel=2)
-        numbers = tuple(model.atomic_numbers or data.atomic_numbers)
-        if (absent := name_absent(numbers, data, model.atom_energies or {})) is not None:
-            warnings.warn(absent, RuntimeWarning, stacklevel=2)
-        return model.spec(numbers, data.avg_n_neighbors, data.scale, data.shift)
-
-    def _refuse_unknown(self, source: Source, found: Statistics) -> None:
-        """Reject data with elements that the model does not know, before any step is taken."""
-        refuse_unknown(source, found, self.spec)
-
-    def _refuse_unlabelled(self, source: Source, found: Statistics) -> None:
-        """Reject training data without labels that the loss weighs, before any step is taken."""
-        refuse_unlabelled(source, found.labels, self.config, "training", every=True)
-
-    def _initial(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Return the initial values of the parameters that are trained, and those of the others."""
-        energies = self.config.model.atom_energies or self.statistics.atom_energies
-        drawn = initialise(self.spec, self.config.run.seed, energies)
-        return drawn, {"atom_energies": drawn.pop("atom_energies")}
-
-    def _prepare(self) -> None:
-        run, mesh = self.config.run, self.mesh
-        self.kernel = select_kernel(run.kernel, mesh.devices.flat[0].platform)
-        parameters, frozen = (
-            {name: jnp.asarray(values, run.dtype) for name, values in part.items()}
-            for part in self._initial()
-        )
-        self._rate = schedule(self.config.optimizer, self.n_steps, self.loader.steps_per_epoch)
-        optimizer = make_optimizer(self.config.optimizer, self.spec, parameters, self._rate)
-        self.state: State = everywhere(mesh, initial_state(parameters, frozen, optimizer))
-        self._step = make_step(self.spec, self.kernel, self.config.loss, optimizer, run.ema_decay, mesh)
-        self._evaluation = Evaluation(self.spec, self.kernel, mesh, self.config.loss, run.dtype)
+        self.config, self.folder, self._own = config, own.path, own
+        self.spec, self.statistics, self.digests = data.spec, data.statistics, data.digests
+        self.loader, self.others, self.n_steps = data.loader, data.others, data.n_steps
+        self.valid, self.valid_hessians, self._validation = data.valid, data.valid_hessians, data.validation
+        self.mesh, self.kernel, self._rate = program.mesh, program.kernel, program.rate
+        self._step, self._evaluation = program.step, program.evaluation
+        self.state, self.best, self.waited = progress.state, progress.best, progress.waited
+        self.history = History(self.folder / "history.csv")
+        self._trackers: list[Tracker] = [self.history] if jax.process_index() == 0 else []
 
     def _next(self) -> tuple[list[str], list[Any]]:
         """Return the names of a step's structures, and its data on the devices."""
         energies = np.asarray(self.state.frozen["atom_energies"])
         run, atomic = self.config.run, self.config.loss.energies is not None
         return take(self.loader, self.others, self.mesh, run.dtype, energies, energies=atomic)
-
-    def _restore(self) -> None:
-        self.best, self.waited = float("inf"), 0
-        self._saved_digests: dict[str, str] = {}
-        self.history = History(self.folder / "history.csv")
-        saved = load_newest(self._own.seen(), self.state)
-        if saved is not None:
-            state, rest = saved
-            self.state = everywhere(self.mesh, state)
-            try:
-                self.loader.restore(checked.section(rest, "loader"))
-                self.best, self.waited = checked.number(rest, "best", 0.0), checked.count(rest, "waited")
-                self._saved_digests = checked.section(rest, "data")
-            except DataError:
-                raise
-            except ValueError as error:
-                raise DataError(f"{self.folder}: the newest checkpoint is damaged ({error})") from None
-        if not same_everywhere(self.loader.position):
-            raise DataError(f"{self.folder}: not every process finds the same checkpoints; share the folder")
-        self._trackers: list[Tracker] = []
-        if jax.process_index() == 0:
-            self._trackers.append(self.history)
 
     def checkpoint(self) -> None:
         """Save the state and delete the oldest checkpoints beyond those to keep."""
@@ -265,7 +122,7 @@ class Run:
         if self.complete:
             return f"no steps are left: complete at step {self.loader.position} of {self.n_steps}"
         n_left = self.n_steps - self.loader.position
-        with self._precision(), loading(self.loader, self.others):
+        with precision(self.config), loading(self.loader, self.others):
             compilation, step = time_steps(lambda: self._next()[1], self._take_step, n_left, n_steps)
         return describe_cost(step * self.loader.steps_per_epoch, compilation, self.config.data.memory)
 
@@ -289,7 +146,7 @@ class Run:
             DataError: If the loss is not finite or explodes; the structures are then listed in a file. If
                 another process trains in the folder.
         """
-        with self._precision(), losses_named(), self._own.held():
+        with precision(self.config), losses_named(), self._own.held():
             if jax.process_index() == 0:
                 self.history.cut(self.loader.position or -1)  # the validation precedes the first step
             return self._train(report)

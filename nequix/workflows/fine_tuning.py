@@ -208,10 +208,10 @@ def train_one(setup: Setup, follow: Follow) -> FineTuned:
         setup: The fine-tuning.
         follow: Trains a run.
     """
-    from nequix.finetune.run import FineTuning
+    from nequix.finetune.opening import open_fine_tuning
     from nequix.train.loop import MODEL
 
-    complete = follow(partial(FineTuning, setup.config, setup.parent, setup.folder))
+    complete = follow(partial(open_fine_tuning, setup.config, setup.parent, setup.folder))
     return FineTuned(setup.folder / MODEL, complete)
 
 
@@ -273,12 +273,13 @@ def _train_all(
     on_complete: Callable[[Path], None] | None,
 ) -> bool:
     """Train every run that is not complete yet; return whether all are."""
-    from nequix.finetune.run import FineTuning, finished
+    from nequix.finetune.opening import open_fine_tuning
+    from nequix.finetune.run import finished
 
     for name, config in configs.items():
         folder = setup.folder / name
         if not finished(config, folder):
-            if not follow(partial(FineTuning, config, setup.parent, folder)):
+            if not follow(partial(open_fine_tuning, config, setup.parent, folder)):
                 return False
         elif on_complete is not None:
             on_complete(folder)

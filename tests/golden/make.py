@@ -25,7 +25,7 @@ from nequix.data.structure import Structure
 from nequix.io.ensemble import Calibration, write_ensemble
 from nequix.io.weights import Provenance, read_weights, write_weights
 from nequix.train.config import read_config
-from nequix.train.loop import Run
+from nequix.train.opening import open_run
 from tests.train import emt
 
 MODEL = "model.safetensors"
@@ -129,7 +129,7 @@ def write_all() -> None:
     reference = build_reference(structures, read_weights(MODEL), potential, "data.extxyz")
     write_reference("model.coverage.safetensors", reference)
     Path("train.yml").write_text(TRAINING)
-    Run(read_config("train.yml"), Path("run")).train(stop_early)
+    open_run(read_config("train.yml"), Path("run")).train(stop_early)
     sys.argv = ["nequix", "evaluate", "errors", "data.extxyz", "-o", "evaluation", *EVALUATION]
     with contextlib.suppress(SystemExit):
         main()

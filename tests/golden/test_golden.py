@@ -21,7 +21,7 @@ from nequix.evaluation.run_directory import RunDirectory
 from nequix.io import ensemble, weight_checks
 from nequix.io.weights import read_weights, write_weights
 from nequix.train import checkpoint, config
-from nequix.train.loop import Run
+from nequix.train.opening import open_run
 from tests.cli.conftest import run  # noqa: F401  the fixture that runs the command line
 from tests.golden import make
 
@@ -72,7 +72,7 @@ def test_ensembles_open(folder):
 @pytest.mark.parametrize("folder", versions("run"))
 def test_runs_resume_from_their_checkpoint(folder, tmp_path, monkeypatch):
     take(folder, tmp_path, monkeypatch)
-    resumed = Run(config.read_config("train.yml"), Path("run"))
+    resumed = open_run(config.read_config("train.yml"), Path("run"))
     assert resumed.loader.position == make.STOP_AT
     assert 0 < resumed.best < 1e6
     assert not resumed.complete

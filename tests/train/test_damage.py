@@ -15,7 +15,8 @@ from nequix.core.errors import DataError
 from nequix.train import checkpoint
 from nequix.train.checkpoint import DamagedCheckpoint, load_newest, save_checkpoint
 from nequix.train.config import read_config
-from nequix.train.loop import MODEL, Run
+from nequix.train.loop import MODEL
+from nequix.train.opening import Opening, open_run
 from tests.train.emt import write_config
 
 
@@ -121,22 +122,23 @@ TAMPERED = (
 
 
 def test_tampered_checkpoints_are_refused_with_the_name_of_the_value(tmp_path):
-    run = Run(read_config(write_config(tmp_path, 16)), tmp_path / "run")
+    opening = Opening(read_config(write_config(tmp_path, 16)), tmp_path / "run")
+    run = opening.open()
     run.checkpoint()
     (path,) = (tmp_path / "run" / "checkpoints").iterdir()
     whole = path.read_bytes()
-    run._restore()
-    assert (run.best, run.waited) == (1e300, 0)
+    progress = opening._restore(run.state)
+    assert (progress.best, progress.waited) == (1e300, 0)
     for changes, message in TAMPERED:
         path.write_bytes(whole)
         if type(position := changes.get("loader")) in (int, float, str):
             changes = {"loader": {**run.loader.state(), "position": position}}
         tamper(path, **changes)
         with pytest.raises(DataError, match=message) as raised:
-            run._restore()
+            opening._restore(run.state)
         assert "\n" not in str(raised.value)
     path.write_bytes(whole)
-    run._restore()
+    opening._restore(run.state)
 
 
 DRIVER = """
@@ -145,9 +147,8 @@ from pathlib import Path
 from resource import RLIM_INFINITY, RLIMIT_FSIZE, setrlimit
 from nequix.core.errors import NequixError
 from nequix.train.config import read_config
-from nequix.train.loop import Run
 
-run = Run(read_config(sys.argv[1]), Path(sys.argv[2]))
+run = open_run(read_config(sys.argv[1]), Path(sys.argv[2]))
 
 def report(step, n_steps, values):
     if step == 7:
@@ -164,7 +165,7 @@ except NequixError as error:
 def test_full_disks_and_damage_lose_nothing_that_was_saved(tmp_path):
     """No file may grow beyond a few kilobytes: a checkpoint fails half-way, while the one before stays."""
     config = write_config(tmp_path, 24)
-    whole = Run(read_config(config), tmp_path / "whole")
+    whole = open_run(read_config(config), tmp_path / "whole")
     assert whole.train()
     folder = tmp_path / "parts"
     limited = [sys.executable, "-c", DRIVER, str(config), str(folder), "4096"]
@@ -176,7 +177,7 @@ def test_full_disks_and_damage_lose_nothing_that_was_saved(tmp_path):
     truncate_newer = folder / "checkpoints" / "step-000000010.safetensors"
     truncate_newer.write_bytes(checkpoint.read_bytes()[:-50])
     with pytest.warns(RuntimeWarning, match="step-000000010.*resuming from .*step-000000005"):
-        again = Run(read_config(config), folder)
+        again = open_run(read_config(config), folder)
     assert again.loader.position == 5
     assert again.train()
     assert (folder / MODEL).read_bytes() == (tmp_path / "whole" / MODEL).read_bytes()

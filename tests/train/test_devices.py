@@ -19,8 +19,8 @@ from pathlib import Path
 from nequix.train.processes import join_processes
 join_processes()
 from nequix.train.config import read_config
-from nequix.train.loop import Run
-assert Run(read_config(sys.argv[1]), Path(sys.argv[2])).train()
+from nequix.train.opening import open_run
+assert open_run(read_config(sys.argv[1]), Path(sys.argv[2])).train()
 """
 
 

@@ -20,7 +20,7 @@ from nequix.finetune.calibration import Pairs, calibrate, coverage, fit_scale, m
 from nequix.finetune.config import configure
 from nequix.finetune.curve import check_curve
 from nequix.finetune.ensemble import conclude, member_configs, why_uncalibrated
-from nequix.finetune.run import FineTuning
+from nequix.finetune.opening import open_fine_tuning
 from nequix.graphs.results import EnsembleResults, Results
 from nequix.io.ensemble import read_ensemble
 from nequix.io.weights import Provenance, Weights, read_weights, write_weights
@@ -149,9 +149,9 @@ def test_members_have_the_same_baseline_whatever_they_draw(tmp_path, monkeypatch
     Path("config.yml").write_text("data: {valid_fraction: 0}")
     parent = Weights(SPEC, initialise(SPEC, 3), Provenance(name="little"))
     config = configure(parent, "parent", "head", ["data.extxyz"], path="config.yml")
-    single, drawn = FineTuning(config, parent, tmp_path / "single"), set()
+    single, drawn = open_fine_tuning(config, parent, tmp_path / "single"), set()
     for number, own in member_configs(config, 2).items():
-        member = FineTuning(own, parent, tmp_path / number)
+        member = open_fine_tuning(own, parent, tmp_path / number)
         assert member.change == pytest.approx(single.change, abs=1e-9)
         drawn.add(8 in member.statistics.atomic_numbers)
     assert len(drawn) == 2  # one has drawn the rare one, one has not

@@ -19,8 +19,8 @@ from nequix.core.errors import DataError
 from nequix.core.parameters import initialise
 from nequix.core.spec import ModelSpec
 from nequix.finetune.config import RATES, configure
+from nequix.finetune.opening import open_fine_tuning
 from nequix.finetune.refit import least_change
-from nequix.finetune.run import FineTuning
 from nequix.io.weights import Provenance, digest_file, read_weights, write_weights
 from nequix.train import loop
 from nequix.train.config import overlay
@@ -67,7 +67,7 @@ def write_parent(dtype):
 def tuning(mode, folder="run", **options):
     parent = read_weights("parent.safetensors")
     config = configure(parent, "parent.safetensors", mode, ["data.extxyz"], path="config.yml", **options)
-    return FineTuning(config, parent, Path(folder))
+    return open_fine_tuning(config, parent, Path(folder))
 
 
 def changed(before, after):
@@ -174,7 +174,7 @@ def test_what_the_compositions_leave_open_keeps_the_parent_s_values():
 def test_patience_ends_a_run_whose_parent_is_the_best():
     label_by_parent(stress=False)
     run = tuning("head", refit_atom_energies=False, epochs=50)
-    run = FineTuning(
+    run = open_fine_tuning(
         dataclasses.replace(run.config, run=dataclasses.replace(run.config.run, patience=2)),
         run.parent,
         Path("patient"),
@@ -184,7 +184,7 @@ def test_patience_ends_a_run_whose_parent_is_the_best():
     assert changed(run.parent, read_weights(Path("patient", MODEL))) == set()
     rows = History(Path("patient", "history.csv")).rows()
     assert np.isfinite([float(row["loss"]) for row in rows if row["loss"]]).all()
-    again = FineTuning(run.config, run.parent, Path("patient"))
+    again = open_fine_tuning(run.config, run.parent, Path("patient"))
     assert again.complete
     assert again.train()
     assert History(Path("patient", "history.csv")).rows() == rows
@@ -283,7 +283,7 @@ import os, signal, sys
 from pathlib import Path
 from nequix.io.weights import read_weights
 from nequix.finetune.config import configure
-from nequix.finetune.run import FineTuning
+from nequix.finetune.opening import open_fine_tuning
 
 def report(step, n_steps, values):
     if step == int(sys.argv[2]):
@@ -291,7 +291,7 @@ def report(step, n_steps, values):
 
 parent = read_weights("parent.safetensors")
 config = configure(parent, "parent.safetensors", "last-layer", ["data.extxyz"], path="config.yml")
-sys.exit(0 if FineTuning(config, parent, Path(sys.argv[1])).train(report) else 3)
+sys.exit(0 if open_fine_tuning(config, parent, Path(sys.argv[1])).train(report) else 3)
 """
 
 

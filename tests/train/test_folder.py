@@ -14,7 +14,7 @@ from nequix.io import locks
 from nequix.train.config import read_config
 from nequix.train.folder import CONFIG, LOCK, MODEL, Folder
 from nequix.train.history import History
-from nequix.train.loop import Run
+from nequix.train.opening import open_run
 from tests.train.emt import write_config
 from tests.train.pair import environments
 
@@ -30,7 +30,7 @@ def content(folder):
 
 def begun(config, path):
     """Make a folder as a process leaves it that was killed; return the run, not begun here."""
-    run = Run(config, path)
+    run = open_run(config, path)
     run.loader.position = 3
     run.checkpoint()
     with run._own.held():
@@ -44,7 +44,7 @@ def test_opening_a_folder_changes_nothing_in_it(config, tmp_path):
     path = tmp_path / "run"
     begun(config, path)
     before = content(path)
-    again = Run(replace(config, log=replace(config.log, figures=False)), path)
+    again = open_run(replace(config, log=replace(config.log, figures=False)), path)
     assert again.loader.position == 3
     assert content(path) == before
     assert len(History(path / "history.csv").rows()) == 5
@@ -53,28 +53,28 @@ def test_opening_a_folder_changes_nothing_in_it(config, tmp_path):
 def test_a_file_in_the_folder_s_place_is_refused(config, tmp_path):
     (tmp_path / "run").write_text("mine")
     with pytest.raises(FileError, match=r"run: cannot be created as a folder .*; choose another name"):
-        Run(config, tmp_path / "run")
+        open_run(config, tmp_path / "run")
     assert (tmp_path / "run").read_text() == "mine"
 
 
 def test_checkpoints_to_keep_are_counted_from_where_the_run_is(config, tmp_path):
-    run = Run(config, tmp_path / "run")
+    run = open_run(config, tmp_path / "run")
     for position in (2, 4, 6):
         run.loader.position = position
         run.checkpoint()
     *_, damaged = run._own.checkpoints()
     damaged.write_bytes(b"")
     with pytest.warns(RuntimeWarning, match="resuming from"):
-        again = Run(replace(config, run=replace(config.run, keep=1)), tmp_path / "run")
+        again = open_run(replace(config, run=replace(config.run, keep=1)), tmp_path / "run")
     again.loader.position = 5
     again.checkpoint()
     assert [path.name for path in again._own.checkpoints()] == ["step-000000005.safetensors"]
-    assert Run(config, tmp_path / "run").loader.position == 5
+    assert open_run(config, tmp_path / "run").loader.position == 5
 
 
 def test_the_history_is_cut_when_training_begins(config, tmp_path, monkeypatch):
     begun(config, tmp_path / "run")
-    again = Run(config, tmp_path / "run")
+    again = open_run(config, tmp_path / "run")
     monkeypatch.setattr(again, "_train", lambda report: [row["step"] for row in again.history.rows()])
     assert again.train() == ["1", "2", "3"]
 
@@ -99,7 +99,7 @@ def test_another_process_is_refused_while_one_trains(config, tmp_path):
 
 
 def test_steps_that_another_process_took_meanwhile_are_not_taken_again(config, tmp_path):
-    run = Run(config, tmp_path / "run")
+    run = open_run(config, tmp_path / "run")
     begun(config, tmp_path / "run")
     with pytest.raises(DataError, match="has trained in this folder in the meantime; give the same command"):
         run.train()
@@ -174,7 +174,7 @@ def test_all_processes_of_a_run_hold_a_folder_or_fail_together(tmp_path, free):
 
 
 def test_a_complete_run_has_no_steps_left_to_estimate(config, tmp_path):
-    run = Run(config, tmp_path / "run")
+    run = open_run(config, tmp_path / "run")
     run.loader.position = run.n_steps
     assert run.estimate() == f"no steps are left: complete at step {run.n_steps} of {run.n_steps}"
 

@@ -16,10 +16,10 @@ from nequix.data.opening import open_source
 from nequix.data.sources import FEW, Subset, split
 from nequix.data.stats import compute
 from nequix.finetune.config import FinetuneConfig, ReplayConfig, configure
-from nequix.finetune.run import FineTuning
+from nequix.finetune.opening import open_fine_tuning
 from nequix.io.weights import Provenance, read_weights, write_weights
 from nequix.train.config import TrainConfig, read_config
-from nequix.train.loop import Run
+from nequix.train.opening import open_run
 from nequix.train.streams import has_forces, open_sources
 from tests.train.emt import write_config, write_data
 
@@ -62,13 +62,13 @@ def begin(request, tmp_path, monkeypatch):
         text = path.read_text().replace("  valid_fraction", f"{named}  valid_fraction", 1)
         weights = ", ".join(f"{label}: {weight}" for label, weight in loss.items())
         path.write_text(text.replace("energy: 20, forces: 20, stress: 5", weights))
-        return Run(read_config(path), tmp_path / "run")
+        return open_run(read_config(path), tmp_path / "run")
 
     def finetune(loss=FULL, replay=None, **keys):
         (tmp_path / "own.yml").write_text(settings(loss, keys) + "refit_atom_energies: false\n")
         parent = read_weights("parent")
         config = configure(parent, "parent", "head", ["data.extxyz"], path="own.yml", replay=replay)
-        return FineTuning(config, parent, tmp_path / "run")
+        return open_fine_tuning(config, parent, tmp_path / "run")
 
     return train if request.param == "train" else finetune
 
@@ -161,7 +161,7 @@ def test_energies_of_atoms_are_learned_where_they_are_weighed(tmp_path):
     path = write_config(tmp_path, 24, epochs=40, rate=0.03)
     weights = "energy: 0, forces: 0, stress: 0, energies: 20"
     path.write_text(path.read_text().replace("energy: 20, forces: 20, stress: 5", weights))
-    Run(read_config(path), tmp_path / "run").train()
+    open_run(read_config(path), tmp_path / "run").train()
     with (tmp_path / "run" / "history.csv").open() as handle:
         rows = list(csv.DictReader(handle))
     errors = [float(row["energies"]) for row in rows if row["energies"]]
@@ -210,7 +210,7 @@ def test_named_key_that_validation_data_lack_is_refused(tmp_path, monkeypatch):
     keys = "  valid: [valid.extxyz]\n  energy_key: my_energy\n  forces_key: my_forces\n"
     path.write_text(text.replace("  valid_fraction", f"{keys}  valid_fraction", 1))
     with pytest.raises(DataError, match=r"for validation has energy; .*\(data\.energy_key\)"):
-        Run(read_config(path), tmp_path / "run")
+        open_run(read_config(path), tmp_path / "run")
 
 
 def test_errors_without_labels_are_empty_in_the_log(tmp_path, monkeypatch):
@@ -220,7 +220,7 @@ def test_errors_without_labels_are_empty_in_the_log(tmp_path, monkeypatch):
     relabel(tmp_path / "valid.extxyz", keep=("forces",))
     text = path.read_text().replace("  valid_fraction", "  valid: [valid.extxyz]\n  valid_fraction", 1)
     path.write_text(text)
-    run = Run(read_config(path), tmp_path / "run")
+    run = open_run(read_config(path), tmp_path / "run")
     assert "6 structures, 0 with an energy, 6 with forces, 0 with a stress; the best epoch" in run.describe()
     assert "smallest loss of forces (20)" in run.describe()
     errors = run.errors(run.valid)
@@ -240,8 +240,8 @@ def test_steps_without_a_label_leave_its_error_empty_in_the_log(tmp_path, monkey
     path = write_config(tmp_path, 12, epochs=1)
     relabel(tmp_path / "data.extxyz", keep=("energy", "forces"))
     seen = []
-    Run(read_config(path), tmp_path / "run").train(lambda step, n, values: seen.append(values))
-    rows = [row for row in Run(read_config(path), tmp_path / "run").history.rows() if row["loss"]]
+    open_run(read_config(path), tmp_path / "run").train(lambda step, n, values: seen.append(values))
+    rows = [row for row in open_run(read_config(path), tmp_path / "run").history.rows() if row["loss"]]
     assert rows
     for row, values in zip(rows, seen, strict=True):
         assert row["stress"] == ""
@@ -267,7 +267,7 @@ def test_labels_are_counted_in_every_file(tmp_path, monkeypatch):
     text = path.read_text()
     line = next(line for line in text.splitlines() if line.strip().startswith("train:"))
     path.write_text(text.replace(line, f"  train: {files}"))
-    said = Run(read_config(path), tmp_path / "run").describe()
+    said = open_run(read_config(path), tmp_path / "run").describe()
     assert f"{files[1]}: {tally(said, files[1])} structures, 0 with an energy" in said
 
 
@@ -290,7 +290,7 @@ def test_structures_with_forces_are_held_out_where_few_are(tmp_path, monkeypatch
         config = dataclasses.replace(config, run=dataclasses.replace(config.run, seed=seed))
         train, valid = open_sources(config)
         assert (len(train), [s.name for s in valid]) == (8, ["data.extxyz:2", "data.extxyz:6"])
-    said = Run(read_config(path), tmp_path / "run").describe()
+    said = open_run(read_config(path), tmp_path / "run").describe()
     assert "warning: structures for validation: 2, with forces other than zero: 2; the best epoch" in said
 
 

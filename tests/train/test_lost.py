@@ -11,7 +11,7 @@ import pytest
 
 from nequix.core.errors import DataError
 from nequix.train.config import read_config
-from nequix.train.loop import Run
+from nequix.train.opening import open_run
 from tests.train.emt import write_config
 from tests.train.pair import environments
 
@@ -24,9 +24,9 @@ def test_a_lost_worker_ends_the_run_which_then_resumes(tmp_path):
             os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
 
     with pytest.raises(DataError, match="a worker process died"):
-        Run(config, tmp_path / "run").train(kill_a_worker)
+        open_run(config, tmp_path / "run").train(kill_a_worker)
     assert not multiprocessing.active_children()
-    again = Run(config, tmp_path / "run")
+    again = open_run(config, tmp_path / "run")
     assert 5 <= again.loader.position < 30  # what was in the other worker's hands is still taken
     seen = []
 
@@ -48,7 +48,7 @@ from nequix.train import processes
 processes.LOST_AFTER = int(sys.argv[5])
 processes.join_processes()
 from nequix.train.config import read_config
-from nequix.train.loop import Run
+from nequix.train.opening import open_run
 
 def report(step, n_steps, values):
     if step == 6 and os.environ["NEQUIX_PROCESS"] == sys.argv[3]:
@@ -56,7 +56,7 @@ def report(step, n_steps, values):
             raise RuntimeError("planted")
         os.kill(os.getpid(), int(sys.argv[4]))
 
-sys.exit(0 if Run(read_config(sys.argv[1]), Path(sys.argv[2])).train(report) else 3)
+sys.exit(0 if open_run(read_config(sys.argv[1]), Path(sys.argv[2])).train(report) else 3)
 """
 
 

@@ -3,7 +3,7 @@
 import json
 
 from nequix.train.config import read_config
-from nequix.train.loop import Run
+from nequix.train.opening import open_run
 from tests.train.emt import write_config
 
 LEARNED = 1e-3
@@ -16,7 +16,7 @@ def test_ten_structures_are_learned_to_a_mev_per_atom(tmp_path):
     )
     text = path.read_text().replace("batch_size: 8", "batch_size: 10").replace("packs: 4", "packs: 1")
     path.write_text(text.replace("8x0e + 4x1o", "16x0e + 8x1o").replace("every: 5", "every: 1000"))
-    run = Run(read_config(path), tmp_path / "run")
+    run = open_run(read_config(path), tmp_path / "run")
     assert run.train()
     errors = run.errors(run.loader)
     assert errors["energy"] < LEARNED, json.dumps(errors)

@@ -25,8 +25,8 @@ from nequix.data.sources import Source
 from nequix.data.structure import HessianProduct
 from nequix.evaluation.phonons.harmonic import by_hessian
 from nequix.finetune.config import PhononsConfig, configure
+from nequix.finetune.opening import open_fine_tuning
 from nequix.finetune.phonons import PhononSource
-from nequix.finetune.run import FineTuning
 from nequix.io.weights import Provenance, Weights
 from nequix.jax.kernels import select_kernel
 from nequix.jax.potential import Potential
@@ -253,7 +253,7 @@ def tuning(path, folder):
         path=path / "config.yml",
         phonons=PhononsConfig([str(folder / "CuAu.yaml")]),
     )
-    return partial(FineTuning, config, parent)
+    return partial(open_fine_tuning, config, parent)
 
 
 def test_a_run_lowers_the_error_of_force_constants_and_resumes_bit_for_bit(tmp_path, folder):

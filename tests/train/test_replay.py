@@ -14,9 +14,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from nequix import NequixCalculator, cli
 from nequix.core.errors import DataError
 from nequix.core.parameters import initialise
-from nequix.finetune import teacher
+from nequix.finetune import opening, teacher
 from nequix.finetune.config import ReplayConfig, configure
-from nequix.finetune.run import FineTuning, finished
+from nequix.finetune.opening import FineTuningOpening, open_fine_tuning
+from nequix.finetune.run import finished
 from nequix.finetune.teacher import write_teacher_data
 from nequix.io.weights import Provenance, Weights, read_weights, write_weights
 from nequix.train import statistics_cache
@@ -62,7 +63,7 @@ def tuning(folder, **options):
         PARENT, "parent", "last-layer", ["mine.extxyz"], path="config.yml",
         replay=ReplayConfig(["replayed.extxyz"], **options),
     )  # fmt: skip
-    return FineTuning(config, PARENT, Path(folder))
+    return open_fine_tuning(config, PARENT, Path(folder))
 
 
 def test_replayed_energies_count_from_the_parent_s_baseline():
@@ -221,8 +222,7 @@ def test_a_curve_takes_nested_parts_and_answers(monkeypatch, capsys):
     for size in (6, 10, 14, 18):
         config = configure(PARENT, "parent", "head", ["data.extxyz"], path="config.yml")
         config = dataclasses.replace(config, n_train=size, draw=0)
-        run = FineTuning.__new__(FineTuning)
-        run.config = config
+        run = FineTuningOpening(config, PARENT, Path("run"))
         train, valid = run._sources()
         parts.append({structure.name for structure in train})
         assert len(parts[-1]) == size
@@ -292,7 +292,7 @@ def test_a_teacher_is_one_of_the_sources_of_replay(monkeypatch, tmp_path, dry, o
     made, configs = [], []
     module = sys.modules["nequix.cli.finetune"]  # the package's attribute is the command
     monkeypatch.setattr(teacher, "write_teacher_data", lambda parent, path: made.append(path) or path)
-    monkeypatch.setattr(FineTuning, "__init__", lambda self, config, *_: configs.append(config) or None)
+    monkeypatch.setattr(opening, "open_fine_tuning", lambda config, *_: configs.append(config))
     monkeypatch.setattr(module, "follow", lambda make, dry_run: make(print))
     replay = [argument for name in ("teacher", *others) for argument in ("--replay", name)]
     assert nequix(monkeypatch, "data.extxyz", "-o", "run", "--from", "parent.safetensors", *replay, *dry) == 0

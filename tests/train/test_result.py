@@ -10,7 +10,8 @@ from nequix import NequixCalculator
 from nequix.io.weights import read_weights
 from nequix.train.config import read_config
 from nequix.train.figures import CURVES, PARITY
-from nequix.train.loop import MODEL, Run
+from nequix.train.loop import MODEL
+from nequix.train.opening import open_run
 from tests.tolerances import PARITY_FLOAT64
 from tests.train.emt import write_config
 
@@ -18,7 +19,7 @@ from tests.train.emt import write_config
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
-    run = Run(read_config(write_config(folder, 24, epochs=2, ema_decay=0.5)), folder / "run")
+    run = open_run(read_config(write_config(folder, 24, epochs=2, ema_decay=0.5)), folder / "run")
     seen = []
     assert run.train(lambda step, n_steps, values: seen.append(values))
     return run, folder, seen
@@ -39,7 +40,7 @@ def test_a_trained_file_predicts_the_same_in_both_engines(trained):
 
 def test_a_run_in_float64_needs_no_setting_of_jax(tmp_path):
     assert jnp.zeros(()).dtype == "float32"
-    run = Run(read_config(write_config(tmp_path, 12, epochs=1, dtype="float64")), tmp_path / "run")
+    run = open_run(read_config(write_config(tmp_path, 12, epochs=1, dtype="float64")), tmp_path / "run")
     assert run.train()
     assert {x.dtype.name for x in run.state.parameters.values()} == {"float64"}
     assert {x.dtype.name for x in read_weights(tmp_path / "run" / MODEL).parameters.values()} == {"float64"}
@@ -54,7 +55,7 @@ def test_total_energies_of_all_electron_codes_lose_nothing(tmp_path):
         if "energy" in atoms.calc.results:
             atoms.calc.results["energy"] += sum(totals[symbol] for symbol in atoms.symbols)
     ase.io.write(tmp_path / "data.extxyz", frames)
-    run = Run(read_config(config), tmp_path / "run")
+    run = open_run(read_config(config), tmp_path / "run")
     assert run.train()
     calculator, errors = NequixCalculator(run.folder / MODEL, "torch", dtype="float64"), []
     for structure in run.valid.source:

@@ -16,13 +16,13 @@ DRIVER = """
 import os, signal, sys
 from pathlib import Path
 from nequix.train.config import read_config
-from nequix.train.loop import Run
+from nequix.train.opening import open_run
 
 def report(step, n_steps, values):
     if step == int(sys.argv[3]):
         os.kill(os.getpid(), int(sys.argv[4]))
 
-sys.exit(0 if Run(read_config(sys.argv[1]), Path(sys.argv[2])).train(report) else 3)
+sys.exit(0 if open_run(read_config(sys.argv[1]), Path(sys.argv[2])).train(report) else 3)
 """
 
 

@@ -14,7 +14,7 @@ from nequix.data.opening import open_source
 from nequix.data.sources import split
 from nequix.train import statistics_cache as module
 from nequix.train.config import read_config
-from nequix.train.loop import Run
+from nequix.train.opening import open_run
 from nequix.train.statistics_cache import MEASURED, VALID, measured, measured_valid
 from nequix.train.streams import open_sources
 from tests.train.emt import write_config
@@ -150,14 +150,14 @@ def test_elements_of_the_validation_data_only_are_named_before_any_step(tmp_path
     ase.io.write(tmp_path / "valid.extxyz", frames)
     path.write_text(path.read_text().replace("  valid_", f"  valid: [{tmp_path / 'valid.extxyz'}]\n  valid_"))
     with pytest.raises(DataError, match=r"valid\.extxyz:5: Pt unknown to the model"):
-        Run(read_config(path), tmp_path / "run")
+        open_run(read_config(path), tmp_path / "run")
 
 
 def test_data_without_any_neighbours_are_refused_with_the_cutoff(tmp_path):
     path = write_config(tmp_path, 12)
     path.write_text(path.read_text().replace("cutoff: 4.0", "cutoff: 1.0"))
     with pytest.raises(DataError, match=r"no atom of the 10 structures .* within model.cutoff = 1 A"):
-        Run(read_config(path), tmp_path / "run")
+        open_run(read_config(path), tmp_path / "run")
 
 
 @pytest.mark.parametrize("content", [None, b"damaged"])
@@ -171,21 +171,21 @@ def test_changed_labels_are_refused_even_if_what_was_measured_is_lost(tmp_path, 
         data, train=[str(tmp_path / "training.extxyz")], valid=[str(tmp_path / "validation.extxyz")]
     )
     config = replace(config, data=data)
-    Run(config, tmp_path / "run").checkpoint()
+    open_run(config, tmp_path / "run").checkpoint()
     path = tmp_path / "run" / kept
 
     def damage():
         path.unlink() if content is None else path.write_bytes(content)
 
     damage()
-    Run(config, tmp_path / "run")  # the same data are measured again
+    open_run(config, tmp_path / "run")  # the same data are measured again
     frames = ase.io.read(tmp_path / f"{role}.extxyz", ":")
     for atoms in frames:
         atoms.calc.results["forces"] = -atoms.calc.results["forces"]
     ase.io.write(tmp_path / f"{role}.extxyz", frames)
     damage()
     with pytest.raises(DataError, match=f"structures for {role} or their labels have changed"):
-        Run(config, tmp_path / "run")
+        open_run(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize("again", ["data.extxyz", "./data.extxyz", "link.extxyz"])
@@ -204,4 +204,4 @@ def test_elements_that_no_structure_has_are_named(tmp_path):
     path = write_config(tmp_path, 24)
     path.write_text(path.read_text().replace("model:", "model:\n  atomic_numbers: [29, 47, 78, 79]"))
     with pytest.warns(RuntimeWarning, match=r"model\.atomic_numbers: no structure .* has Pt; .* 0 eV"):
-        Run(read_config(path), tmp_path / "run")
+        open_run(read_config(path), tmp_path / "run")
