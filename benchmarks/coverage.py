@@ -27,7 +27,7 @@ from nequix.coverage.features import FeatureSums, last_features
 from nequix.coverage.sidecar import find_reference
 from nequix.data.batch import graph_of
 from nequix.data.opening import open_source
-from nequix.evaluation.batches import evaluate_graphs
+from nequix.graphs.batches import evaluate_graphs
 from nequix.io.catalogue import load_weights
 from nequix.io.files import write_atomic
 

@@ -22,7 +22,6 @@ import numpy as np
 
 from nequix.data.opening import open_source
 from nequix.data.structure import to_atoms
-from nequix.evaluation.batches import evaluate_atoms
 from nequix.evaluation.phonons.data import find_references, read_reference
 from nequix.evaluation.phonons.harmonic import by_displacements, commensurate_frequencies, prepare
 from nequix.evaluation.phonons.task import unit_cell
@@ -30,6 +29,7 @@ from nequix.finetune.config import PhononsConfig, configure
 from nequix.finetune.opening import open_fine_tuning
 from nequix.finetune.phonons import force_constants
 from nequix.finetune.run import FineTuning
+from nequix.graphs.batches import evaluate_atoms
 from nequix.io.catalogue import load_weights
 from nequix.io.files import write_atomic
 from nequix.io.weights import Weights, read_weights

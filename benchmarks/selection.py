@@ -34,9 +34,9 @@ from nequix.data.batch import graph_of
 from nequix.data.opening import open_source
 from nequix.data.sources import Subset
 from nequix.data.structure import Structure, to_atoms
-from nequix.evaluation.batches import evaluate_graphs
 from nequix.finetune.config import ReplayConfig, configure
 from nequix.finetune.opening import open_fine_tuning
+from nequix.graphs.batches import evaluate_graphs
 from nequix.io.catalogue import load_weights
 from nequix.io.files import write_atomic
 from nequix.io.weights import Weights, read_weights

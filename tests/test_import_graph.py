@@ -31,6 +31,15 @@ ROOMS = (
     ("native.potential", "jax", "torch"),
     ("backends", "blas_threads", "cell_relaxation"),
     ("data",),
+    ("metrics",),
+    ("coverage",),
+    ("distance_guard",),
+    ("calculator", "ensemble", "execution"),
+    ("train",),
+    ("evaluation",),
+    ("coverage.report", "finetune", "verify"),
+    ("assess",),
+    ("workflows",),
 )
 
 LAZY = {("native", "native.potential")}

@@ -11,8 +11,8 @@ import numpy as np
 from nequix.core.errors import DataError, GraphError
 from nequix.data.batch import graph_of
 from nequix.data.structure import refuse_not_finite
-from nequix.evaluation.batches import evaluate_graphs
-from nequix.evaluation.errors.metrics import BANDS
+from nequix.graphs.batches import evaluate_graphs
+from nequix.metrics.errors import BANDS
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -37,7 +37,7 @@ PREDICTED = 200
 
 @dataclass(frozen=True)
 class Kind:
-    """Labelled snapshots with predicted forces of one of :data:`nequix.evaluation.errors.metrics.BANDS`.
+    """Labelled snapshots with predicted forces of one of :data:`nequix.metrics.errors.BANDS`.
 
     Attributes:
         low: Lower end of the band, meV/A.

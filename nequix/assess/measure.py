@@ -15,10 +15,10 @@ from nequix.core.errors import DataError, GraphError
 from nequix.data.atom_energies import SINGULAR
 from nequix.data.batch import graph_of
 from nequix.data.structure import Structure, refuse_not_finite
-from nequix.evaluation.batches import evaluate_graphs
-from nequix.evaluation.errors import metrics
-from nequix.evaluation.errors.predictions import Predictions
+from nequix.graphs.batches import evaluate_graphs
 from nequix.graphs.graph import Graph
+from nequix.metrics import errors as metrics
+from nequix.metrics.predictions import Predictions
 
 if TYPE_CHECKING:
     from jaxtyping import Float

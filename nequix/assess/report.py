@@ -13,9 +13,9 @@ from nequix.assess.thresholds import Thresholds
 from nequix.coverage.assess_coverage import Coverage
 from nequix.coverage.reference import Reference
 from nequix.coverage.report import describe_reference, show_coverage
-from nequix.evaluation.errors.figures import parity
 from nequix.evaluation.report import Report
 from nequix.io.tables import format_item, format_table
+from nequix.metrics.figures import parity
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nequix.evaluation.batches import MAX_ATOMS, in_batches
+from nequix.graphs.batches import MAX_ATOMS, in_batches
 from nequix.graphs.graph import Graph, batch
 
 if TYPE_CHECKING:

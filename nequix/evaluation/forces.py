@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nequix.core.errors import GraphError
-from nequix.evaluation.batches import evaluate_graphs
+from nequix.graphs.batches import evaluate_graphs
 from nequix.graphs.graph import build_graph
 
 if TYPE_CHECKING:

@@ -15,11 +15,12 @@ from nequix.backends import load_model
 from nequix.core.errors import DataError
 from nequix.data.batch import graph_of
 from nequix.data.structure import Structure
-from nequix.evaluation.batches import evaluate_graphs
 from nequix.finetune.config import FinetuneConfig
 from nequix.finetune.power_law import INTERVAL, Answer, PowerLaw, answer, fit
+from nequix.graphs.batches import evaluate_graphs
 from nequix.io.files import write_atomic
 from nequix.io.weights import Weights, read_weights
+from nequix.metrics.statistics import mean_absolute
 from nequix.train.loop import MODEL
 from nequix.train.streams import held_out, open_sources
 
@@ -125,8 +126,8 @@ def force_error(weights: Weights, structures: Sequence[Structure]) -> float:
     """
     potential = load_model(weights, "jax")
     predictions = evaluate_graphs(potential, (graph_of(structure, weights.spec) for structure in structures))
-    errors = [np.abs(r.forces - s.forces).ravel() for r, s in zip(predictions, structures, strict=True)]
-    return 1000 * float(np.concatenate(errors).mean())
+    errors = [(r.forces - s.forces).ravel() for r, s in zip(predictions, structures, strict=True)]
+    return 1000 * (mean_absolute(np.concatenate(errors)) or 0.0)
 
 
 def draw_curve(law: PowerLaw, rows: Sequence[dict], target: float | None) -> Figure:

@@ -12,9 +12,9 @@ from jax.sharding import Mesh
 
 from nequix.core.spec import ModelSpec
 from nequix.data.loader import Loader
-from nequix.evaluation.errors.predictions import Predictions
 from nequix.io.interrupts import compiling
 from nequix.jax.convolution import Kernel
+from nequix.metrics.predictions import Predictions
 from nequix.train.figures import collect_predictions
 from nequix.train.loss import TERMS, LossConfig, weighted_loss
 from nequix.train.step import Parameters, gather, make_evaluation, spread

@@ -11,9 +11,9 @@ import numpy as np
 
 from nequix.core.spec import ModelSpec
 from nequix.data.batch import Batch, composition
-from nequix.evaluation.errors.figures import parity
-from nequix.evaluation.errors.predictions import Predictions
 from nequix.io.files import write_atomic
+from nequix.metrics.figures import parity
+from nequix.metrics.predictions import Predictions
 from nequix.train import loss
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from nequix.assess.measure import measure
 from nequix.assess.thresholds import Thresholds
 from nequix.coverage.assess_coverage import assess_coverage
 from nequix.data.structure import Structure
-from nequix.evaluation.errors.predictions import Predictions
 from nequix.graphs.results import Results
+from nequix.metrics.predictions import Predictions
 from tests.calculator.small import SPEC
 from tests.coverage import sets
 

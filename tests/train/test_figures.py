@@ -3,9 +3,9 @@
 import numpy as np
 
 from nequix.data.structure import Structure
-from nequix.evaluation.errors.figures import element_bars, parity
-from nequix.evaluation.errors.metrics import by_element
-from nequix.evaluation.errors.predictions import Predictions
+from nequix.metrics.errors import by_element
+from nequix.metrics.figures import element_bars, parity
+from nequix.metrics.predictions import Predictions
 from nequix.train.figures import learning_curves, running_median
 
 

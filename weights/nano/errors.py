@@ -15,11 +15,11 @@ import numpy as np
 import typer
 
 from nequix.core.errors import DataError
-from nequix.evaluation.errors.metrics import summarise
-from nequix.evaluation.errors.predictions import Predictions
 from nequix.evaluation.errors.report import GPA, read_predictions
 from nequix.evaluation.run_directory import ITEMS, RUN, RunDirectory
 from nequix.io.files import write_atomic
+from nequix.metrics.errors import summarise
+from nequix.metrics.predictions import Predictions
 from weights.nano.derive import KINDS
 
 COLUMNS = (
@@ -98,7 +98,7 @@ def row(summary: dict[str, Any]) -> list[str]:
     """Format the number of structures and the mean absolute errors, as in :data:`COLUMNS`.
 
     Args:
-        summary: Of :func:`nequix.evaluation.errors.metrics.summarise`.
+        summary: Of :func:`nequix.metrics.errors.summarise`.
     """
     scales = {
         "energy": 1e3,

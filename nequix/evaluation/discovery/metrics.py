@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nequix.metrics.statistics import mean_absolute, root_mean_square
+
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
@@ -101,8 +103,8 @@ def regression_metrics(
     errors = predicted[known] - reference[known]
     spread = ((reference[known] - reference[known].mean()) ** 2).sum()
     return {
-        "MAE": float(np.abs(errors).mean()),
-        "RMSE": float(np.sqrt((errors**2).mean())),
+        "MAE": mean_absolute(errors),
+        "RMSE": root_mean_square(errors),
         "R2": None if spread == 0 else float(1 - (errors**2).sum() / spread),
     }
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nequix.evaluation.errors import metrics
-from nequix.evaluation.errors.figures import GPA, element_bars, parity
-from nequix.evaluation.errors.predictions import Predictions
 from nequix.evaluation.report import Report
 from nequix.evaluation.run_directory import RunDirectory
+from nequix.metrics import errors as metrics
+from nequix.metrics.figures import GPA, element_bars, parity
+from nequix.metrics.predictions import Predictions
 
 SHOWN = 10
 """Structures and compositions that the report names; results.json holds more."""
@@ -97,7 +97,7 @@ def summary_rows(summary: dict[str, Any]) -> list[tuple[Any, ...]]:
     """List quantity, unit, number, MAE, median, RMSE, bias and largest error for a table.
 
     Args:
-        summary: Of :func:`nequix.evaluation.errors.metrics.summarise`.
+        summary: Of :func:`nequix.metrics.errors.summarise`.
     """
     kinds = (
         ("energy", "meV/atom", 1e3),
@@ -118,7 +118,7 @@ def print_errors(summary: dict[str, Any]) -> None:
     """Print mean and median absolute errors, and the RMSE.
 
     Args:
-        summary: Of :func:`nequix.evaluation.errors.metrics.summarise`.
+        summary: Of :func:`nequix.metrics.errors.summarise`.
     """
     for quantity, unit, n, mae, median, rmse, *_ in summary_rows(summary):
         if n:
@@ -130,7 +130,7 @@ def show_summary(report: Report, summary: dict[str, Any], n_failures: int) -> No
 
     Args:
         report: The page.
-        summary: Of :func:`nequix.evaluation.errors.metrics.summarise`.
+        summary: Of :func:`nequix.metrics.errors.summarise`.
         n_failures: Structures without a prediction.
     """
     report.text(
@@ -203,7 +203,7 @@ def _show_sizes(report: Report, rows: list[dict[str, Any]]) -> None:
 
 
 def describe_band(row: dict[str, Any]) -> str:
-    """Name the range of force sizes of a row of :func:`nequix.evaluation.errors.metrics.by_force_size`.
+    """Name the range of force sizes of a row of :func:`nequix.metrics.errors.by_force_size`.
 
     Args:
         row: The row.

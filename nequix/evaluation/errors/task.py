@@ -18,11 +18,11 @@ from nequix.data.labels import tell_unread
 from nequix.data.opening import open_source
 from nequix.data.sources import Source
 from nequix.data.structure import Structure, refuse_not_finite
-from nequix.evaluation.batches import MAX_ATOMS, evaluate_graphs
 from nequix.evaluation.digests import describe_paths
-from nequix.evaluation.errors.predictions import Predictions
 from nequix.evaluation.task import ItemResult
+from nequix.graphs.batches import MAX_ATOMS, evaluate_graphs
 from nequix.graphs.graph import Graph
+from nequix.metrics.predictions import Predictions
 
 BLOCK = 64
 """Structures of an item: what a killed run has to do again at most, for each worker."""

@@ -14,6 +14,7 @@ from nequix.evaluation.report import Report
 from nequix.evaluation.run_directory import RunDirectory
 from nequix.evaluation.task import ItemResult
 from nequix.io import strict_json
+from nequix.metrics.statistics import mean_absolute
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -146,7 +147,7 @@ def _compare(
         f"srme_published_all_{len(published)}": float(
             np.mean([entry["srme"] for entry in published.values()])
         ),
-        "srme_mean_absolute_difference": float(np.abs(ours - theirs).mean()) if both else None,
+        "srme_mean_absolute_difference": mean_absolute(ours - theirs),
         "kappa_ratio_median": float(np.median(ratios)) if len(ratios) else None,
         "kappa_ratio_range": [float(ratios.min()), float(ratios.max())] if len(ratios) else None,
         "failed_differently": [

@@ -11,6 +11,7 @@ from nequix.evaluation.phonons import bands
 from nequix.evaluation.report import Report
 from nequix.evaluation.run_directory import RunDirectory
 from nequix.evaluation.task import ItemResult
+from nequix.metrics.statistics import mean_absolute
 
 COMPARED = {
     "max_frequency": "max. frequency (K)",
@@ -78,9 +79,7 @@ def summarise(outcomes: Mapping[str, ItemResult]) -> dict[str, Any]:
     held = {item: outcome.values for item, outcome in outcomes.items()}
     mae = {
         method: {
-            name: float(np.mean([abs(v[method][name] - v["dft"][name]) for v in held.values()]))
-            if held
-            else None
+            name: mean_absolute(np.array([v[method][name] - v["dft"][name] for v in held.values()]))
             for name in COMPARED
         }
         for method in METHODS

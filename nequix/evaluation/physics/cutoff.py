@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms
 
-from nequix.evaluation.batches import evaluate_atoms
 from nequix.evaluation.physics import structures
 from nequix.evaluation.physics.verdicts import Limit
+from nequix.graphs.batches import evaluate_atoms
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -10,8 +10,9 @@ from ase import Atoms
 from ase.data import covalent_radii
 from scipy.signal import find_peaks
 
-from nequix.evaluation.batches import evaluate_atoms
 from nequix.evaluation.physics.verdicts import Limit
+from nequix.graphs.batches import evaluate_atoms
+from nequix.metrics.statistics import mean_absolute
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -170,7 +171,7 @@ def compare(curve: Curve, reference: Curve) -> dict[str, float | None]:
         "wall_radius_error": float(np.mean(errors)) if errors else None,
         "minimum_error": _difference(ours["minimum"], theirs["minimum"]),
         "depth_error": _difference(ours["depth"], theirs["depth"]),
-        "mae": float(np.abs(difference).mean()) if inside.any() else None,
+        "mae": mean_absolute(difference),
     }
 
 

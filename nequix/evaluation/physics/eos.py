@@ -15,8 +15,8 @@ from ase import Atoms
 from ase.build import bulk
 
 from nequix.core.errors import DataError
-from nequix.evaluation.batches import evaluate_atoms
 from nequix.evaluation.physics.verdicts import Limit
+from nequix.graphs.batches import evaluate_atoms
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -8,9 +8,9 @@ import numpy as np
 from ase import Atoms
 from scipy.spatial.transform import Rotation
 
-from nequix.evaluation.batches import evaluate_atoms
 from nequix.evaluation.physics import structures
 from nequix.evaluation.physics.verdicts import Limit
+from nequix.graphs.batches import evaluate_atoms
 from nequix.graphs.results import Results
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from nequix.evaluation import batches
-from nequix.evaluation.batches import in_batches
+from nequix.graphs import batches
+from nequix.graphs.batches import in_batches
 from nequix.graphs.graph import build_graph
 from tests.calculator.small import SPEC
 

@@ -8,51 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nequix.data.atom_energies import least_squares
-from nequix.evaluation.errors.predictions import Predictions
+from nequix.metrics.predictions import Predictions
+from nequix.metrics.statistics import slope, statistics
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
-
-
-def statistics(errors: Float[np.ndarray, "..."]) -> dict[str, float | int | None]:
-    """Summarise errors, NaN left out.
-
-    Args:
-        errors: Prediction minus label.
-
-    Returns:
-        ``n``, ``mae``, ``median`` (of the absolute errors), ``rmse``, ``mean`` (the bias) and ``max_abs``, in
-        the errors' unit; None of nothing.
-    """
-    known = errors[np.isfinite(errors)]
-    if not known.size:
-        return {"n": 0, "mae": None, "median": None, "rmse": None, "mean": None, "max_abs": None}
-    sizes = np.abs(known)
-    return {
-        "n": int(known.size),
-        "mae": float(sizes.mean()),
-        "median": float(np.median(sizes)),
-        "rmse": float(np.sqrt((known**2).mean())),
-        "mean": float(known.mean()),
-        "max_abs": float(sizes.max()),
-    }
-
-
-def slope(labels: Float[np.ndarray, "..."], predicted: Float[np.ndarray, "..."]) -> float | None:
-    """Fit ``predicted = slope * label`` by least squares; forces of a softened potential have one below 1.
-
-    Softening as in Deng et al., npj Comput. Mater. 11, 9 (2025).
-
-    Args:
-        labels: NaN where missing.
-        predicted: Of the same shape.
-
-    Returns:
-        The slope; None if all labels are zero or missing.
-    """
-    known = np.isfinite(labels) & np.isfinite(predicted)
-    x, y = labels[known], predicted[known]
-    return float(x @ y / (x @ x)) if (x @ x) > 0 else None
 
 
 def energy_errors(predictions: Predictions) -> Float[np.ndarray, " n"]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nequix.evaluation.errors.predictions import Predictions
+from nequix.metrics.predictions import Predictions
+from nequix.metrics.statistics import mean_absolute
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -69,7 +70,7 @@ def _draw_parity(
     bar = axis.figure.colorbar(bins, ax=axis, label="points in a hexagon", shrink=0.8)
     bar.minorticks_off()
     factor, small = (1e3, f"m{unit}") if unit.startswith("eV") else (1.0, unit)
-    mae = factor * float(np.abs(y - x).mean())
+    mae = factor * (mean_absolute(y - x) or 0.0)
     axis.text(
         0.04, 0.96, f"MAE {mae:.3g} {small}\nn = {len(x)}", transform=axis.transAxes, va="top", fontsize=9
     )
@@ -79,7 +80,7 @@ def element_bars(elements: list[dict[str, Any]]) -> Figure:
     """Draw the errors of energies and forces of each element.
 
     Args:
-        elements: Of :func:`nequix.evaluation.errors.metrics.by_element`.
+        elements: Of :func:`nequix.metrics.errors.by_element`.
     """
     from ase.data import chemical_symbols
     from matplotlib.figure import Figure

@@ -4,10 +4,10 @@ from sklearn import metrics as sklearn_metrics
 from sklearn.linear_model import LinearRegression
 
 from nequix.data.structure import Structure
-from nequix.evaluation.errors import metrics
-from nequix.evaluation.errors.predictions import Predictions
 from nequix.evaluation.errors.report import OFFSETS_RAISE, show_summary
 from nequix.evaluation.report import Report
+from nequix.metrics import errors as metrics
+from nequix.metrics.predictions import Predictions
 
 
 def structure(numbers, energy=0.0, forces=None, stress=None, name="x", weights=(1.0, 1.0, 1.0)):

@@ -1,0 +1,1 @@
+"""How far predictions are from labels: one implementation for evaluations, training and assessments."""
