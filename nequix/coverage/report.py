@@ -235,7 +235,7 @@ def _draw_kind(axis: Axes, view: str, name: str, coverage: Coverage, reference: 
         if (gap.view, gap.name) == (view, name):
             axis.axvspan(gap.low, gap.high, color="tab:red", alpha=0.25, linewidth=0)
     filled = np.flatnonzero(known + own)
-    axis.set_xlim(edges[filled[0]] - 2 * width if len(filled) else 0, edges[-1])
+    axis.set_xlim(float(edges[filled[0]]) - 2 * width if len(filled) else 0.0, float(edges[-1]))
     axis.set(title=f"{name}: at most {known.max():.0f} training structures in a bin", yticks=[])
     axis.set_xlabel(label, fontsize=9)
     axis.title.set_fontsize(9)
@@ -251,6 +251,7 @@ def draw_scores(coverage: Coverage, reference: Reference) -> Figure:
         reference: The reference that it was compared with.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(7, 3), layout="constrained")
     axis = figure.subplots()
@@ -271,6 +272,6 @@ def draw_scores(coverage: Coverage, reference: Reference) -> Figure:
     for label, (value, style) in limits.items():
         axis.axvline(value, color="black", linestyle=style, label=label)
     axis.set(xlabel="largest score of an atom in a structure", ylabel="structures")
-    axis.yaxis.get_major_locator().set_params(integer=True)
+    axis.yaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(fontsize=8, loc="outside right upper")
     return figure
