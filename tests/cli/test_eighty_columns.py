@@ -12,8 +12,8 @@ from nequix import cli
 from tests.calculator.small import write_small
 from tests.coverage.sets import compressed, crystal
 from tests.data.sets import relabelled, strained_copper
-from tests.evaluate.physics.references import write_references
-from tests.evaluate.test_phonons import write_reference
+from tests.evaluation.physics.references import write_references
+from tests.evaluation.test_phonons import write_reference
 
 SMALL = ("--model", "model.safetensors", "--dtype", "float64")
 NANO = ("--model", "nequix-nano")

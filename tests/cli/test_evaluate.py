@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.calculator.small import write_small
-from tests.evaluate.test_phonons import write_reference
+from tests.evaluation.test_phonons import write_reference
 
 ENGINE = ("--model", "model.safetensors", "--dtype", "float64")
 

@@ -13,7 +13,7 @@ from ase.io import read, write
 
 from nequix import NequixCalculator
 from tests.calculator import small
-from tests.evaluate.commands import results
+from tests.evaluation.commands import results
 
 SLOW = """
 import time

@@ -133,7 +133,7 @@ def test_a_reference_of_version_1_is_read():
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
-        ("pairs.shortest", [np.nan], "no number"),
+        ("pairs.shortest", [np.nan], "not a number"),
         ("pairs.shortest", [-1.0], "negative"),
         ("pairs.n_bins", [200], "do not fit"),
         ("orders.bins", [255], "beyond 80"),

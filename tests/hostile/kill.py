@@ -33,11 +33,11 @@ from ase.io import read, write
 
 from nequix.data.opening import open_source
 from tests.calculator.small import rattled, write_small
-from tests.evaluate.commands import results
-from tests.evaluate.crystals import write_crystals
-from tests.evaluate.pairs import PairPotential
-from tests.evaluate.physics.references import write_references
-from tests.evaluate.test_phonons import write_reference
+from tests.evaluation.commands import results
+from tests.evaluation.crystals import write_crystals
+from tests.evaluation.pairs import PairPotential
+from tests.evaluation.physics.references import write_references
+from tests.evaluation.test_phonons import write_reference
 from tests.graphs.gallery import published
 from tests.train.emt import write_config
 

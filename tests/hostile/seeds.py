@@ -248,7 +248,7 @@ def _phonons(folder: Path) -> dict[str, Seed]:
     from phonopy.file_IO import write_FORCE_CONSTANTS, write_force_constants_to_hdf5, write_FORCE_SETS
 
     from nequix.evaluation.phonons.data import read_reference
-    from tests.evaluate.test_phonon_files import calculated
+    from tests.evaluation.test_phonon_files import calculated
 
     phonons = calculated()
     whole = _place(folder, "phonopy", "a.yaml")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from nequix.cli.train import errors_told
+from nequix.cli.train import describe_errors
 from nequix.core.errors import DataError
 from nequix.core.parameters import initialise
 from nequix.core.spec import ModelSpec
@@ -246,8 +246,8 @@ def test_steps_without_a_label_leave_its_error_empty_in_the_log(tmp_path, monkey
     for row, values in zip(rows, seen, strict=True):
         assert row["stress"] == ""
         assert float(row["forces"]) == values["forces"] > 0
-        assert "S " not in errors_told(values)
-        assert f"F {1000 * values['forces']:.3g} meV/A" in errors_told(values)
+        assert "S " not in describe_errors(values)
+        assert f"F {1000 * values['forces']:.3g} meV/A" in describe_errors(values)
 
 
 def test_labels_are_counted_in_every_file(tmp_path, monkeypatch):

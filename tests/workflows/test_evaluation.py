@@ -8,7 +8,7 @@ import nequix
 from nequix import DataError, Execution
 from nequix.evaluation.task import Engine
 from tests.calculator.small import salt, water, write_small
-from tests.evaluate.toy import Toy
+from tests.evaluation.toy import Toy
 
 EXACT = Execution("native", dtype="float64", threads=1)
 

@@ -21,7 +21,7 @@ from nequix.evaluation.run_directory import RunDirectory
 from nequix.evaluation.task import Engine
 from nequix.execution import Execution
 from tests.calculator.small import write_small
-from tests.evaluate.toy import Toy, outcomes
+from tests.evaluation.toy import Toy, outcomes
 
 ROOT = Path(__file__).parents[2]
 
@@ -142,7 +142,7 @@ def test_a_scheduler_that_is_not_there_is_reported(tmp_path, engine, monkeypatch
 
 def test_a_killed_command_resumes_to_the_same_numbers(tmp_path, engine, dask):
     straight, _ = run(Toy(str(tmp_path)), engine, tmp_path / "straight", 0)
-    command = [sys.executable, "-m", "tests.evaluate.toy", engine.model, str(tmp_path)]
+    command = [sys.executable, "-m", "tests.evaluation.toy", engine.model, str(tmp_path)]
     command += [dask.scheduler_address, "0.3"]
     process = subprocess.Popen(command, cwd=ROOT)
     items = tmp_path / "run" / "items"

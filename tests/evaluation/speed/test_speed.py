@@ -13,9 +13,9 @@ from nequix.evaluation.speed.task import Speed
 from nequix.evaluation.task import Engine
 from nequix.execution import Execution
 from tests.calculator.small import write_small
-from tests.evaluate.commands import evaluate, results
+from tests.evaluation.commands import evaluate, results
 
-SLOW = "tests.evaluate.speed.slow:Slow"
+SLOW = "tests.evaluation.speed.slow:Slow"
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_calculators_that_are_not_there_are_reported():
     with pytest.raises(BackendUnavailable, match="no_such_module"):
         parse_calculator("no_such_module:X").calculator()
     with pytest.raises(DataError, match="no 'Nothing'"):
-        parse_calculator("tests.evaluate.speed.slow:Nothing").calculator()
+        parse_calculator("tests.evaluation.speed.slow:Nothing").calculator()
     with pytest.raises(DataError, match="arguments"):
         parse_calculator(f'{SLOW}={{"wrong": 1}}').calculator()
 

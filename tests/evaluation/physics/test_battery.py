@@ -8,7 +8,7 @@ from nequix.core.errors import DataError
 from nequix.evaluation.physics import eos, references
 from nequix.evaluation.physics.task import Physics
 from tests.calculator.small import write_small
-from tests.evaluate.physics.references import write_references
+from tests.evaluation.physics.references import write_references
 
 
 def run(monkeypatch, *arguments):

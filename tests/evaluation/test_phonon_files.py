@@ -17,7 +17,7 @@ from nequix.core.errors import DataError
 from nequix.evaluation.phonons import harmonic
 from nequix.evaluation.phonons.data import read_reference
 from nequix.finetune.phonons import PhononSource
-from tests.evaluate.pairs import PairPotential
+from tests.evaluation.pairs import PairPotential
 
 WRITTEN = 1e-7
 """eV/A^2; forces are written with ten decimals, and divided by displacements of 0.01 A."""

@@ -15,8 +15,8 @@ from nequix.execution import Execution
 from nequix.io.fetch import fetch
 from tests.calculator.small import write_small
 from tests.data.sets import real
-from tests.evaluate.crystals import crystals, write_crystals
-from tests.evaluate.pairs import PairCalculator, PairPotential
+from tests.evaluation.crystals import crystals, write_crystals
+from tests.evaluation.pairs import PairCalculator, PairPotential
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,7 +14,7 @@ from nequix.evaluation.run_directory import RunDirectory
 from nequix.evaluation.task import Engine
 from nequix.execution import Execution
 from tests.calculator.small import rattled, salt, slab, water, write_small
-from tests.evaluate.commands import evaluate
+from tests.evaluation.commands import evaluate
 
 ROOT = Path(__file__).parents[3]
 

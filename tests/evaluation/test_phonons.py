@@ -20,7 +20,7 @@ from nequix.evaluation.task import Engine, ItemResult
 from nequix.execution import Execution
 from tests.calculator.small import WEIGHTS, write_small
 from tests.data.sets import real
-from tests.evaluate.pairs import PairCalculator, PairPotential
+from tests.evaluation.pairs import PairCalculator, PairPotential
 
 TWO_WAYS = 2e-3
 """Relative; differences of 0.01 A have an error of second order, of a potential of atomic stiffness."""

@@ -23,8 +23,8 @@ from nequix.evaluation.run_directory import RunDirectory
 from nequix.evaluation.task import Engine
 from nequix.execution import Execution
 from tests.calculator.small import write_small
-from tests.evaluate.commands import evaluate, results
-from tests.evaluate.pairs import PairCalculator
+from tests.evaluation.commands import evaluate, results
+from tests.evaluation.pairs import PairCalculator
 
 ROOT = Path(__file__).parents[3]
 

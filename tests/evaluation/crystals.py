@@ -11,7 +11,7 @@ from ase.build import bulk
 from ase.io import write
 
 from nequix.evaluation.kappa import conductivity
-from tests.evaluate.pairs import PairPotential
+from tests.evaluation.pairs import PairPotential
 
 MESH = [5, 5, 5]
 STRENGTH = 0.3

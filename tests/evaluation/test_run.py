@@ -16,8 +16,8 @@ from nequix.evaluation.run_directory import RunDirectory
 from nequix.evaluation.task import Engine, ItemResult
 from nequix.execution import Execution
 from tests.calculator.small import write_small
-from tests.evaluate.commands import evaluate
-from tests.evaluate.toy import Toy, outcomes
+from tests.evaluation.commands import evaluate
+from tests.evaluation.toy import Toy, outcomes
 
 ROOT = Path(__file__).parents[2]
 
@@ -208,7 +208,7 @@ def test_a_worker_that_is_killed_is_replaced(tmp_path, engine, deaths, expected)
 def test_a_killed_run_resumes_to_the_same_numbers(tmp_path, engine, workers):
     task = Toy(str(tmp_path), seconds=0.5)
     straight, _ = run(Toy(str(tmp_path)), engine, tmp_path / "straight")
-    command = [sys.executable, "-m", "tests.evaluate.toy", engine.model, str(tmp_path), workers, "0.5"]
+    command = [sys.executable, "-m", "tests.evaluation.toy", engine.model, str(tmp_path), workers, "0.5"]
     process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
     items = tmp_path / "run" / "items"
     while len(list(items.glob("*.json"))) < 2:

@@ -4,7 +4,7 @@ from ase.build import bulk
 
 from nequix.evaluation.kappa import conductivity
 from nequix.evaluation.kappa.interaction import use_matrix_products
-from tests.evaluate.pairs import PairPotential
+from tests.evaluation.pairs import PairPotential
 
 CRYSTALS = {
     "rocksalt": (bulk("NaCl", "rocksalt", a=5.0, cubic=True), (4, 4, 4)),

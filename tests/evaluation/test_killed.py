@@ -8,11 +8,11 @@ from ase.io import write
 
 from nequix.evaluation.run_directory import RunDirectory
 from tests.calculator.small import rattled, write_small
-from tests.evaluate.commands import evaluate, evaluate_killed, outcomes, results
-from tests.evaluate.crystals import write_crystals
-from tests.evaluate.pairs import PairPotential
-from tests.evaluate.physics.references import write_references
-from tests.evaluate.test_phonons import write_reference
+from tests.evaluation.commands import evaluate, evaluate_killed, outcomes, results
+from tests.evaluation.crystals import write_crystals
+from tests.evaluation.pairs import PairPotential
+from tests.evaluation.physics.references import write_references
+from tests.evaluation.test_phonons import write_reference
 
 
 @pytest.fixture
