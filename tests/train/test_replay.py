@@ -182,7 +182,7 @@ def nequix(monkeypatch, *arguments):
 
 def test_without_data_and_replay_there_is_nothing_to_learn(monkeypatch, capsys):
     assert nequix(monkeypatch, "--from", "parent.safetensors", "-o", "run") == 1
-    assert "no data: give labelled structures" in capsys.readouterr().err
+    assert "no data: name labelled structures" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_a_curve_takes_nested_parts_and_answers(monkeypatch, capsys):
     arguments = ["data.extxyz", "-o", "curve", "--from", "parent.safetensors", "--config", "config.yml"]
     arguments += ["--mode", "head", "--draws", "1", "--target", "100"]
     assert nequix(monkeypatch, *arguments, "--curve", "6,12,18") == 1
-    assert "expected 4 different numbers" in capsys.readouterr().err
+    assert "expected at least 4 different numbers" in capsys.readouterr().err
     assert nequix(monkeypatch, *arguments, "--curve", "6,10,14,18") == 0
     content = json.loads(Path("curve/curve.json").read_text())
     assert [row["n"] for row in content["runs"]] == [6, 10, 14, 18]

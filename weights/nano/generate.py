@@ -102,7 +102,7 @@ def chunks(plan: Plan) -> list[Callable[[Teach], list[Atoms]]]:
                     teach,
                 )
             )
-    made.append(lambda teach: _label(derive.alone(), teach))
+    made.append(lambda teach: _label(derive.single_atoms(), teach))
     made += [lambda teach, some=some: _packed(some, teach, plan) for some in _cut([*range(plan.n_packed)])]
     return made
 
