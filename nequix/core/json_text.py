@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 MAX_DEPTH = 64
 """Lists and objects within each other; what nequix and its data sources write has at most 10."""
+
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_OTHERS = bytes(code for code in range(256) if code not in b"[]{}")
 
 
 def parse(text: str | bytes) -> Any:
@@ -18,14 +22,9 @@ def parse(text: str | bytes) -> Any:
     Raises:
         ValueError: If it is not JSON, nested beyond :data:`MAX_DEPTH`, has a key twice, or NaN or infinity.
     """
-    try:
-        text = text if isinstance(text, str) else text.decode("utf-8-sig")
-        values = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise ValueError(f"nested more than {MAX_DEPTH} levels deep") from None
-    if text.count("[") + text.count("{") > MAX_DEPTH:
-        _check_depth(values)
-    return values
+    text = text if isinstance(text, str) else text.decode("utf-8-sig")
+    check_depth(text)
+    return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:
@@ -43,6 +42,29 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
     return values
 
 
+def check_depth(text: str) -> None:
+    """Reject JSON that is nested beyond :data:`MAX_DEPTH`, before a parser recurses into it.
+
+    Python's recursion limit does not protect the stack: packages raise it (symfc, which phonopy imports, to
+    100,000), and the parser then ends the process.
+
+    Args:
+        text: The JSON; it need not be valid.
+
+    Raises:
+        ValueError: If lists and objects are nested too deeply.
+    """
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return
+    import numpy as np  # few programs read long JSON, and a command starts faster without NumPy
+
+    brackets = _STRING.sub("", text).encode(errors="replace").translate(None, _OTHERS)
+    opening = np.frombuffer(brackets.replace(b"{", b"["), np.uint8) == ord("[")
+    depth = np.cumsum(np.where(opening, 1, -1), dtype=np.int32)
+    if len(depth) and depth.max() > MAX_DEPTH:
+        raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
@@ -54,13 +76,3 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a number of JSON")
-
-
-def _check_depth(values: Any) -> None:
-    level = [values]
-    for _ in range(MAX_DEPTH):
-        entries = (x.values() if isinstance(x, dict) else x for x in level)
-        level = [entry for several in entries for entry in several if isinstance(entry, dict | list)]
-        if not level:
-            return
-    raise ValueError(f"nested more than {MAX_DEPTH} levels deep")

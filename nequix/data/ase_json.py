@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from nequix.core.errors import DataError
+from nequix.core.json_text import check_depth
 from nequix.io.limits import FREE_BYTES, MAX_RATIO
 
 _KINDS = ("cell", "atoms")  # other ASE objects do not describe a structure
@@ -42,9 +43,8 @@ def decode(text: str | bytes, where: str) -> Any:
 
     try:
         text = text if isinstance(text, str) else text.decode()
+        check_depth(text)
         return numpyfy(fix_int_keys_in_dicts(json.loads(text, object_hook=_object)))
-    except RecursionError:
-        raise DataError(f"{where}: JSON that is nested too deeply") from None
     except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
         raise DataError(f"{where}: cannot be decoded ({str(error)[:200]}); copy the file again") from None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from nequix.core.errors import BackendUnavailable
+from nequix.core.json_text import parse_object
 
 PACKAGE = Path(__file__).parents[1]
 """Directory of the running package."""
@@ -44,10 +44,9 @@ def _read_record() -> dict[str, object]:
         distribution = importlib.metadata.distribution("nequix")
         if Path(str(distribution.locate_file("nequix"))).resolve() != PACKAGE.resolve():
             return {}  # another copy, or another program of the same name
-        record = json.loads(distribution.read_text("direct_url.json") or "{}")
-    except (importlib.metadata.PackageNotFoundError, OSError, ValueError, RecursionError):
+        return parse_object(distribution.read_text("direct_url.json") or "{}")
+    except (importlib.metadata.PackageNotFoundError, OSError, ValueError):
         return {}
-    return record if isinstance(record, dict) else {}
 
 
 def _from_record(record: dict[str, object], extra: str) -> str:

@@ -149,7 +149,7 @@ STRUCTURES = (
     Hostile("cut.db", _cut_database),
     Hostile("array.db", lambda path: _database(path, "key_value_pairs", f'{{"a": {BIG}}}'), "array of shape"),
     Hostile("object.db", lambda path: _database(path, "data", f'{{"a": {DTYPE}}}'), "array of O"),
-    Hostile("deep.db", lambda path: _database(path, "data", "[" * DEEP), "nested too deeply"),
+    Hostile("deep.db", lambda path: _database(path, "data", "[" * DEEP), "nested more than 64 levels deep"),
     content("noise.aselmdb", bytes(range(256)) * 64),
     Hostile("bomb.aselmdb", lambda path: _rows(path, zlib.compress(bytes(ZEROS))), "times its size"),
     Hostile("array.aselmdb", lambda path: _rows(path, zlib.compress(BIG.encode())), "array of shape"),
