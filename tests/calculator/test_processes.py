@@ -71,7 +71,7 @@ def _run(program, *arguments, **environment):
         ("torch", "plain", METHODS),
         ("torch", "native", METHODS),
         ("jax", "plain", ()),
-        ("jax", "native", ("evaluate", "ensemble")),
+        ("jax", "native", ("evaluate", "ensemble", "features")),
     ],
 )
 def test_a_forked_child_calculates_or_raises_at_once(backend, kernel, works):

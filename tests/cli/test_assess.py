@@ -181,7 +181,7 @@ def test_every_command_runs_as_it_is_printed(run, monkeypatch):
     # The commands after the selection run with a smaller model, below.
     monkeypatch.setitem(verdict, "next", [select])
     (out,) = follow(run, verdict, add_labels)
-    assert out.splitlines()[0].startswith("8 of 16 candidates are labelled already")
+    assert out.splitlines()[0].startswith("8 of 16 candidates are already labelled")
     chosen = {atoms.positions.tobytes() for atoms in read("to-label.extxyz", ":")}
     assert len(chosen) == 8
     assert not chosen & {atoms.positions.tobytes() for atoms in read("dft.extxyz", ":")}
@@ -220,7 +220,7 @@ def test_every_command_runs_as_it_is_printed_with_keys_of_ones_own(run):
     assert " --dft HELD-OUT " in assess
     verdict["next"][2] = assess.replace("HELD-OUT", "'held out.extxyz'")
     outputs = follow(run, verdict, with_own_keys)
-    assert outputs[0].startswith("6 of 14 candidates are labelled already")
+    assert outputs[0].startswith("6 of 14 candidates are already labelled")
     assert "6 structures of 2 elements, 0 with an energy, 6 with forces" in outputs[1]
     tuned = load_weights("runs/tuned/model.safetensors")
     assert tuned.provenance.extra["finetune_mode"] == "last-layer"

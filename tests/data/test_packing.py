@@ -115,5 +115,5 @@ def test_batches_beyond_the_memory_are_refused(monkeypatch):
 
 @pytest.mark.parametrize(("n", "batch_size"), [(0, 4), (4, 0)])
 def test_nothing_to_pack_is_an_error(n, batch_size):
-    with pytest.raises(DataError, match="one at least"):
+    with pytest.raises(DataError, match="at least one"):
         choose_budget(random_sizes(n), batch_size)

@@ -147,6 +147,7 @@ from pathlib import Path
 from resource import RLIM_INFINITY, RLIMIT_FSIZE, setrlimit
 from nequix.core.errors import NequixError
 from nequix.train.config import read_config
+from nequix.train.opening import open_run
 
 run = open_run(read_config(sys.argv[1]), Path(sys.argv[2]))
 

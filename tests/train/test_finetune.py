@@ -113,7 +113,7 @@ def test_the_result_tells_where_it_comes_from(monkeypatch, capsys):
     assert provenance.extra["parent"] == "little"
     assert provenance.extra["parent_digest"] == digest_file("parent.safetensors")
     assert provenance.extra["finetune_mode"] == "head"
-    assert provenance.extra["finetune_data"] == "data.extxyz (36 structures)"
+    assert provenance.extra["finetune_data"] == "data.extxyz (35 structures)"
     assert provenance.extra["atom_energies_refitted"] == "no"
     assert Path("run", MODEL).read_bytes() == Path("run", BEST).read_bytes()
     assert "atom_energies" not in changed(
