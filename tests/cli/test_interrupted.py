@@ -15,6 +15,13 @@ from nequix import NequixCalculator
 from tests.calculator import small
 from tests.evaluation.commands import results
 
+SIGNALS = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+"""
+"""As in a terminal: background jobs of a shell, and what they start, ignore Ctrl-C."""
+
 SLOW = """
 import time
 from nequix.calculator import NequixCalculator
@@ -51,20 +58,13 @@ def _files(tmp_path, monkeypatch):
     small.write_small(tmp_path)
 
 
-def _handle_signals() -> None:
-    """Handle signals as in a terminal: background jobs of a shell, and what they start, ignore Ctrl-C."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-
-
 def interrupt(number: int, after: int, *arguments: str) -> tuple[str, str]:
     """Interrupt a command after some calculations or items; return what it printed on either stream."""
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOW + MAIN, *arguments],
+        [sys.executable, "-c", SIGNALS + SLOW + MAIN, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=_handle_signals,
     )
     printed = ""
     while printed.count("AT WORK") < after and (line := process.stdout.readline()):
