@@ -39,7 +39,7 @@ def test_speed_says_which_sizes_are_timed(run):
     command = ("evaluate", "speed", "--rounds", "1", "--no-memory", *ENGINE)
     code, out, err = run(*command, "--sizes", "3", "-o", "three")
     assert code == 0, err
-    assert "--sizes 3: cells of diamond have a multiple of 8 atoms: 8 are timed" in out
+    assert "--sizes 3: diamond cells have a multiple of 8 atoms; timing 8" in out
     (row,) = json.loads(Path("three/results.json").read_text())["results"]["rows"]
     assert (row["n_atoms"], row["error"]) == (8, None)
     assert out.splitlines()[-2].split()[0] == "8"
