@@ -19,8 +19,9 @@ LEAST = 0.98
 def test_the_types_of_public_names_are_known():
     pytest.importorskip("pyright", reason="pyright comes with the extra dev")
     command = [sys.executable, "-m", "pyright", "--verifytypes", "nequix", "--ignoreexternal", "--outputjson"]
-    # pyright does not see every kind of editable installation.
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # pyright asks the first python on the path where packages are, and does not see every editable one.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     report = json.loads(done.stdout)["typeCompleteness"]
     assert report["packageName"] == "nequix"

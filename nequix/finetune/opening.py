@@ -67,8 +67,8 @@ class FineTuningOpening(Opening):
         progress: Callable[[int], None] | None = None,
     ) -> None:
         super().__init__(config, folder, progress)
-        self.parent = parent
-        self.trained = trained_names(parent.spec, config.mode)
+        self.parent: Weights = parent
+        self.trained: list[str] = trained_names(parent.spec, config.mode)
         self.change: dict[int, float] = {}
 
     def _make(self, data: RunData, program: Program, progress: Progress) -> FineTuning:

@@ -52,8 +52,9 @@ class FineTuning(Run):
         change: dict[int, float],
     ) -> None:
         super().__init__(config, own, data, program, progress)
-        self.parent, self.change = parent, change
-        self.trained = trained_names(parent.spec, config.mode)
+        self.parent: Weights = parent
+        self.change: dict[int, float] = change
+        self.trained: list[str] = trained_names(parent.spec, config.mode)
 
     def describe(self) -> str:
         """Summarise model, data and training in a few lines."""

@@ -13,13 +13,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from nequix.core.parameters import count
+from nequix.core.spec import ModelSpec
 from nequix.data.labels import tell_labels, tell_parts
 from nequix.data.loader import Loader
+from nequix.data.stats import Statistics
 from nequix.graphs.tiling import TILE
 from nequix.io.interrupts import compiling, stop_signals
 from nequix.io.weights import Provenance, read_weights, write_weights
+from nequix.jax.convolution import Kernel
 from nequix.train.checkpoint import save_checkpoint
 from nequix.train.config import TrainConfig
 from nequix.train.divergence import DivergenceMonitor
@@ -29,8 +33,8 @@ from nequix.train.folder import MODEL, Folder
 from nequix.train.history import History
 from nequix.train.processes import anywhere, losses_named
 from nequix.train.run_parts import Program, Progress, RunData, precision
-from nequix.train.step import COUNTED, everywhere
-from nequix.train.streams import loading, take
+from nequix.train.step import COUNTED, State, everywhere
+from nequix.train.streams import Other, loading, take
 from nequix.train.trackers import Tracker, close_all, open_trackers
 
 BEST = "best.safetensors"
@@ -66,14 +70,26 @@ class Run:
     def __init__(
         self, config: TrainConfig, own: Folder, data: RunData, program: Program, progress: Progress
     ) -> None:
-        self.config, self.folder, self._own = config, own.path, own
-        self.spec, self.statistics, self.digests = data.spec, data.statistics, data.digests
-        self.loader, self.others, self.n_steps = data.loader, data.others, data.n_steps
-        self.valid, self.valid_hessians, self._validation = data.valid, data.valid_hessians, data.validation
-        self.mesh, self.kernel, self._rate = program.mesh, program.kernel, program.rate
+        self.config = config
+        self.folder: Path = own.path
+        self._own = own
+        self.spec: ModelSpec = data.spec
+        self.statistics: Statistics = data.statistics
+        self.digests: dict[str, str] = data.digests
+        self.loader: Loader = data.loader
+        self.others: list[Other] = data.others
+        self.n_steps: int = data.n_steps
+        self.valid: Loader | None = data.valid
+        self.valid_hessians: Loader | None = data.valid_hessians
+        self._validation = data.validation
+        self.mesh: Mesh = program.mesh
+        self.kernel: Kernel = program.kernel
+        self._rate = program.rate
         self._step, self._evaluation = program.step, program.evaluation
-        self.state, self.best, self.waited = progress.state, progress.best, progress.waited
-        self.history = History(self.folder / "history.csv")
+        self.state: State = progress.state
+        self.best: float = progress.best
+        self.waited: int = progress.waited
+        self.history: History = History(self.folder / "history.csv")
         self._trackers: list[Tracker] = [self.history] if jax.process_index() == 0 else []
 
     def _next(self) -> tuple[list[str], list[Any]]:
