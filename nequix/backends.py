@@ -43,7 +43,7 @@ def choose_backend(
 ) -> str:
     """Return the backend to use.
 
-    ``auto`` is the native library if it is built, can run the model, and neither a GPU nor another kernel is
+    ``auto`` is the native library if it is built, can run the model, and no GPU and no other kernel is
     requested; otherwise the first installed engine that works, JAX before PyTorch. On a machine with a GPU it
     is an engine, if one is installed.
 

@@ -220,7 +220,7 @@ class NequixCalculator(Calculator):
         with self._lock(), usual_errors():
             if system_changes or not self.results:
                 atoms = self.atoms if atoms is None else atoms
-                # ASE's own calculate() would set atoms now; here a failure leaves neither atoms nor results.
+                # ASE's own calculate() would set atoms now; here a failure leaves no atoms and no results.
                 self.reset()
                 graph = self._graph(atoms)
                 if self.guard is not None:

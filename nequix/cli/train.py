@@ -85,12 +85,12 @@ def describe_errors(values: dict[str, float]) -> str:
     Args:
         values: Metrics of the step.
     """
-    told = [
+    errors = [
         f"{letter} {1000 * values[name]:.3g} {unit}"
         for name, letter, unit in _TOLD
         if name in values  # a step may have no such label
     ]
-    return "  ".join([f"loss {values['loss']:.4g}", *told])
+    return "  ".join([f"loss {values['loss']:.4g}", *errors])
 
 
 def follow(make: OpenRun, dry_run: bool) -> bool:

@@ -77,7 +77,7 @@ def _plan_layer(inputs: dict[int, int], hidden: dict[int, int], lmax: int) -> La
         paths.append(Path(l1, l2, l3, mul, n_weights, messages.get(l3, 0)))
         messages[l3] = messages.get(l3, 0) + mul
         n_weights += mul
-    # A degree that neither a path nor a skip reaches would always be zero: it is not part of the output.
+    # A degree without a path or a skip to it would always be zero: it is not part of the output.
     outputs = {l: mul for l, mul in hidden.items() if l in messages or l in inputs}
     n_gates = sum(mul for l, mul in outputs.items() if l > 0)
     as_tuple = (tuple(inputs.items()), tuple(messages.items()), tuple(outputs.items()))

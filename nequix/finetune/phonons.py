@@ -129,7 +129,7 @@ def _read(path: Path) -> tuple[Structure, list[tuple[int, np.ndarray]]]:
     try:
         phonons = read_reference(path)
         if phonons.force_constants is None:
-            raise DataError("there are neither force constants nor forces to compute them from")
+            raise DataError("there are no force constants, and no forces to compute them from")
         # Force constants from files may have a drift: a force on a rigidly displaced crystal.
         phonons.symmetrize_force_constants(show_drift=False)
         columns = force_constants(phonons)

@@ -117,7 +117,7 @@ def answer(law: PowerLaw, target: float) -> Answer:
         law: The fit.
         target: The error to reach.
     """
-    # First: an error that the runs surely reached needs neither a slope nor a known floor.
+    # First: an error that the runs surely reached needs no slope and no known floor.
     reached = law.interval(law.largest)[1] <= target
     reason = None if reached else _why_unknown(law, target)
     if reason is not None:

@@ -133,7 +133,7 @@ def stop_signals() -> Iterator[list[int]]:
 
 @contextlib.contextmanager
 def _handlers(receive: Callable[[int, Any], None], previous: dict[int, Any] | None = None) -> Iterator[None]:
-    """Handle the signals; outside the main thread this is neither possible nor needed."""
+    """Handle the signals; outside the main thread this is impossible and not needed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

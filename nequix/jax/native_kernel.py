@@ -15,7 +15,8 @@ from nequix.jax.isolation import check_fork
 from nequix.jax.ops import Array
 from nequix.native import library
 from nequix.native.kernel import BoundKernel
-from nequix.native.model import check_precision, choose_threads
+from nequix.native.model import check_precision
+from nequix.native.thread_counts import choose_threads
 
 if TYPE_CHECKING:
     from jaxtyping import Float

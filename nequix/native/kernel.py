@@ -9,7 +9,8 @@ from nequix.core.paths import LayerPlan
 from nequix.io.weights import Weights
 from nequix.kernel import Kernel
 from nequix.native import library
-from nequix.native.model import NativeModel, check_threads, shared_model
+from nequix.native.model import NativeModel, shared_model
+from nequix.native.thread_counts import check_threads
 
 
 class BoundKernel(Kernel):

@@ -13,7 +13,8 @@ from nequix.core.parameters import check_dtype
 from nequix.core.spec import ModelSpec
 from nequix.graphs.graph import Graph
 from nequix.io.weights import Weights
-from nequix.native.model import NativeModel, check_threads, shared_model
+from nequix.native.model import NativeModel, shared_model
+from nequix.native.thread_counts import check_threads
 from nequix.potential import EnsemblePotential as BaseEnsemblePotential
 from nequix.potential import Outputs
 from nequix.potential import Potential as BasePotential

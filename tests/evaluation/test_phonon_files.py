@@ -96,7 +96,7 @@ def test_the_working_directory_is_not_read(folder, monkeypatch):
     """phonopy's loader takes FORCE_SETS from there if the file has none: that of another crystal."""
     monkeypatch.chdir(folder)
     assert read_reference(folder / "phonopy_disp.yaml").force_constants is None
-    with pytest.raises(DataError, match="neither force constants nor forces"):
+    with pytest.raises(DataError, match="no force constants, and no forces"):
         PhononSource([folder / "phonopy_disp.yaml"])
 
 

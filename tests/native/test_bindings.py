@@ -272,7 +272,7 @@ def test_jax_function_gets_threads_by_its_size(monkeypatch):
         return re.search(r"threads = (\d+)", text)[1]
 
     assert threads() == "1"
-    monkeypatch.setattr("nequix.native.model.EDGES_PER_THREAD", GRAPH.n_edges // 2)
+    monkeypatch.setattr("nequix.native.thread_counts.EDGES_PER_THREAD", GRAPH.n_edges // 2)
     assert threads() == "2"
     kernel.use_threads(3)
     assert threads() == "3"

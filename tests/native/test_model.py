@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from nequix.core.errors import GraphError, SpecError
 from nequix.graphs.graph import batch, build_graph
-from nequix.native.model import NativeModel, default_threads
+from nequix.native.model import NativeModel
+from nequix.native.thread_counts import default_threads
 from tests.kernels.engines import spec_with
 from tests.native.models import SEEDS, native, native_specifications, plain
 from tests.native.tolerances import RELATIVE, SINGLE

@@ -5,25 +5,25 @@ import os
 import pytest
 
 from nequix import GraphError, ResourceError
-from nequix.native import model
+from nequix.native import model, thread_counts
 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("3", 3), (" 4 ", 4), ("4,2", 4), ("99999999999999999999", model.MOST_THREADS)],
+    [("3", 3), (" 4 ", 4), ("4,2", 4), ("99999999999999999999", thread_counts.MOST_THREADS)],
 )
 def test_the_variable_gives_the_number(monkeypatch, value, expected):
     monkeypatch.setenv("OMP_NUM_THREADS", value)
-    assert model.default_threads() == expected
+    assert thread_counts.default_threads() == expected
 
 
 @pytest.mark.parametrize("value", ["", "0", "000", "²", "٣", "-1", "1.5", "many", ",2"])
 def test_what_is_not_a_number_of_threads_is_ignored(monkeypatch, value):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    default = model.default_threads()
+    default = thread_counts.default_threads()
     assert 1 <= default <= (os.cpu_count() or 1)
     monkeypatch.setenv("OMP_NUM_THREADS", value)
-    assert model.default_threads() == default
+    assert thread_counts.default_threads() == default
 
 
 @pytest.mark.parametrize(
